@@ -1,0 +1,28 @@
+"""One time limit over many waits."""
+
+from __future__ import annotations
+
+import time
+
+
+class Deadline:
+    """A moment in the future, asked how far away it still is.
+
+    Args:
+        seconds: Time from now; None means never.
+    """
+
+    __slots__ = ("_at", "seconds")
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self._at = None if seconds is None else time.monotonic() + seconds
+
+    def left(self) -> float | None:
+        """Seconds until the deadline, 0.0 once it is over, None if there is none."""
+        return None if self._at is None else max(0.0, self._at - time.monotonic())
+
+    @property
+    def over(self) -> bool:
+        """True once the time is up."""
+        return self._at is not None and time.monotonic() >= self._at

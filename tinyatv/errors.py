@@ -1,0 +1,89 @@
+"""What can go wrong.
+
+    AppleTVError
+     +- DeviceNotFound     (LookupError)          nothing by that name; says what was found
+     +- ConnectionFailed   (ConnectionError)      could not open
+     +- ConnectionLost     (ConnectionError)      was open; also after close()
+     +- CommandTimeout     (TimeoutError)         no reply in time
+     +- CommandFailed                             the device said no; .command .code
+     +- NotSupported       (NotImplementedError)  no connected protocol serves it
+     +- ProtocolError                             the peer sent nonsense; .data
+     +- CredentialsError   (ValueError)           missing, malformed, not accepted any more
+     +- PairingError                              wrong PIN, refused
+         +- PairingBackOff                        too many tries; .seconds
+
+Each one also is the builtin exception that a beginner would catch. Wrong arguments are plain
+``ValueError``; "nothing is playing" is a value, not an error.
+"""
+
+from __future__ import annotations
+
+
+class AppleTVError(Exception):
+    """Base of everything that this package raises on purpose."""
+
+
+class DeviceNotFound(AppleTVError, LookupError):
+    """No device answers to that name, alias, identifier or address."""
+
+
+class ConnectionFailed(AppleTVError, ConnectionError):
+    """The device could not be reached. Nothing was sent that it could have acted upon."""
+
+
+class ConnectionLost(AppleTVError, ConnectionError):
+    """The connection was open and is gone, or ``close()`` was called."""
+
+
+class CommandTimeout(AppleTVError, TimeoutError):
+    """The device did not answer in time. Whether it acted is unknown."""
+
+
+class CommandFailed(AppleTVError):
+    """The device refused.
+
+    Attributes:
+        command: The command as the user knows it, for example ``"play"``.
+        code: The device's own number, or None.
+    """
+
+    def __init__(self, message: str, command: str = "", code: int | None = None) -> None:
+        super().__init__(message)
+        self.command = command
+        self.code = code
+
+
+class NotSupported(AppleTVError, NotImplementedError):
+    """No connected protocol can do this."""
+
+
+class ProtocolError(AppleTVError):
+    """The peer sent something that makes no sense.
+
+    Attributes:
+        data: The offending bytes, or ``b""`` where they are not at hand.
+    """
+
+    def __init__(self, message: str, data: bytes = b"") -> None:
+        super().__init__(message)
+        self.data = data
+
+
+class CredentialsError(AppleTVError, ValueError):
+    """Credentials are missing, malformed, or not accepted any more."""
+
+
+class PairingError(AppleTVError):
+    """Pairing did not succeed: wrong PIN, refused, or nobody typed it in time."""
+
+
+class PairingBackOff(PairingError):
+    """The device wants a pause after too many tries.
+
+    Attributes:
+        seconds: How long to wait, or None if the device does not say.
+    """
+
+    def __init__(self, message: str, seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.seconds = seconds
