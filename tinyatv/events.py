@@ -1,0 +1,184 @@
+"""What a listener is told, and the one thread that tells it."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from typing import TYPE_CHECKING, Any, Callable
+
+if TYPE_CHECKING:
+    from .errors import AppleTVError
+    from .model import KeyboardFocus, Playing, PowerState
+
+log = logging.getLogger(__name__)
+
+Listener = Callable[[Any], object]
+
+
+class Event:
+    """Something that happened. New facts become attributes of the event."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"{type(self).__name__}({shown})"
+
+
+class PlayingChanged(Event):
+    """Something else plays, or it plays in another way; also sent once when listening starts.
+
+    Attributes:
+        playing: What plays now.
+    """
+
+    __slots__ = ("playing",)
+
+    def __init__(self, playing: Playing) -> None:
+        self.playing = playing
+
+
+class PowerChanged(Event):
+    """The device woke up or went to sleep.
+
+    Attributes:
+        power: Its state now.
+    """
+
+    __slots__ = ("power",)
+
+    def __init__(self, power: PowerState) -> None:
+        self.power = power
+
+
+class VolumeChanged(Event):
+    """The volume changed.
+
+    Attributes:
+        volume: Percent, 0 to 100.
+    """
+
+    __slots__ = ("volume",)
+
+    def __init__(self, volume: float) -> None:
+        self.volume = volume
+
+
+class KeyboardChanged(Event):
+    """A text field got or lost the focus.
+
+    Attributes:
+        focus: Its state now.
+    """
+
+    __slots__ = ("focus",)
+
+    def __init__(self, focus: KeyboardFocus) -> None:
+        self.focus = focus
+
+
+class UpdateFailed(Event):
+    """An update could not be fetched. The next try comes after a pause of 1, 2, 4 ... 30 s.
+
+    Attributes:
+        error: Why.
+        protocol: Which protocol.
+    """
+
+    __slots__ = ("error", "protocol")
+
+    def __init__(self, error: AppleTVError, protocol: str) -> None:
+        self.error = error
+        self.protocol = protocol
+
+
+class Disconnected(Event):
+    """The connection is gone: lost (`error` says why) or closed by us (`error` is None).
+
+    Attributes:
+        error: Why, or None after ``close()``.
+        protocol: Which protocol noticed, or None.
+    """
+
+    __slots__ = ("error", "protocol")
+
+    def __init__(self, error: AppleTVError | None, protocol: str | None = None) -> None:
+        self.error = error
+        self.protocol = protocol
+
+
+class Reconnected(Event):
+    """The connection is back. Listeners stay in place.
+
+    Attributes:
+        protocols: Names of the protocols that are connected now.
+    """
+
+    __slots__ = ("protocols",)
+
+    def __init__(self, protocols: tuple[str, ...]) -> None:
+        self.protocols = protocols
+
+
+class Events:
+    """Hands events to listeners, in order, on one thread of its own.
+
+    Args:
+        name: Of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._listeners: list[Listener] = []
+        self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def add(self, listener: Listener) -> int:
+        """Add a listener; the first one starts the thread. Returns how many there are now."""
+        with self._lock:
+            self._listeners = [*self._listeners, listener]
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+            return len(self._listeners)
+
+    def remove(self, listener: Listener) -> int:
+        """Remove a listener; returns how many are left.
+
+        Raises:
+            ValueError: It was not there.
+        """
+        with self._lock:
+            listeners = self._listeners.copy()
+            listeners.remove(listener)
+            self._listeners = listeners
+            return len(listeners)
+
+    def post(self, event: Event) -> None:
+        """Queue an event. Never blocks; without listeners it is dropped."""
+        if self._listeners:
+            self._queue.put(event)
+
+    def close(self) -> None:
+        """Deliver what is queued, then end the thread. Blocks until then, at most 5 s."""
+        with self._lock:
+            closing, self._closed = not self._closed, True
+            thread = self._thread
+        if closing:
+            self._queue.put(None)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(5)
+
+    def _run(self) -> None:
+        while True:
+            event = self._queue.get()
+            if event is None:
+                return
+            for listener in self._listeners:
+                try:
+                    listener(event)
+                except Exception:
+                    log.exception("listener %r failed on %s", listener, type(event).__name__)

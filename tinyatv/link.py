@@ -1,0 +1,373 @@
+"""One TCP connection with one reader thread, and the door that such connections come in by.
+
+A :class:`Link` moves messages between a socket and a wire object (``wire/``). It pairs replies with
+requests and knows nothing about what they mean, so both ends of every protocol use it.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import select
+import socket
+import threading
+from typing import Any, Callable, Protocol
+
+from .deadline import Deadline
+from .errors import AppleTVError, CommandTimeout, ConnectionFailed, ConnectionLost, ProtocolError
+
+log = logging.getLogger(__name__)
+
+CHUNK = 65536
+
+
+class Wire(Protocol):
+    """What a link needs of a wire object; see ``wire/``."""
+
+    def encode(self, message: Any) -> bytes: ...
+    def feed(self, data: bytes) -> None: ...
+    def next_message(self) -> Any: ...
+    def owed(self) -> bytes: ...
+    def key(self, message: Any) -> Any: ...
+
+
+def open_socket(host: str, port: int, timeout: float, protocol: str) -> socket.socket:
+    """Connect to a device.
+
+    Args:
+        host: Address or name.
+        port: TCP port.
+        timeout: Seconds.
+        protocol: For the message of an error.
+
+    Raises:
+        ConnectionFailed: Refused, unreachable, unknown name, or no answer in time.
+    """
+    try:
+        sock = socket.create_connection((host, port), timeout)
+    except OSError as exc:
+        raise ConnectionFailed(
+            f"cannot connect to {host} port {port} ({protocol}): {reason(exc)}"
+        ) from exc
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def reason(exc: BaseException) -> str:
+    """The words of an error without its number: ``Connection refused``."""
+    if isinstance(exc, TimeoutError):
+        return "no answer in time"
+    return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+
+
+class Link:
+    """A connection that carries messages.
+
+    Before :meth:`start`, :meth:`request` reads on the caller's thread: that is where handshakes
+    run. Afterwards the reader thread reads, and calls `received` for everything that is no reply.
+
+    Args:
+        sock: Connected socket; the link owns it from now on.
+        wire: Turns messages into bytes and back.
+        received: Called on the reader thread with each message that nobody asked for. It must
+            not block and must not make requests.
+        lost: Called once, on the thread that notices, with the error that ended the link; with
+            None after :meth:`close`.
+        name: Of the reader thread.
+        timeout: Seconds that sending may stall before the link is given up.
+        idle: Called on the reader thread when nothing arrived for `idle_after` seconds.
+        idle_after: Seconds; None never calls `idle`.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        wire: Wire,
+        received: Callable[[Any], object],
+        *,
+        lost: Callable[[AppleTVError | None], object] | None = None,
+        name: str = "tinyatv-link",
+        timeout: float = 5.0,
+        idle: Callable[[], object] | None = None,
+        idle_after: float | None = None,
+    ) -> None:
+        sock.setblocking(False)  # settimeout() would also cut sendall() short and ruin the nonces
+        self.name = name
+        self.error: AppleTVError | None = None
+        self._sock = sock
+        self._wire = wire
+        self._received = received
+        self._lost = lost
+        self._timeout = timeout
+        self._idle = idle
+        self._idle_after = idle_after
+        self._sending = threading.Lock()
+        self._ending = threading.Lock()
+        self._ended = False
+        self._thread: threading.Thread | None = None
+        self._early: list[Any] = []  # what arrived during the handshake and was no reply
+        self._keyed: dict[Any, queue.SimpleQueue[Any]] = {}
+        self._in_order: list[queue.SimpleQueue[Any]] = []
+
+    @property
+    def ended(self) -> bool:
+        """True once the link is closed or lost."""
+        return self._ended
+
+    def start(self) -> None:
+        """Start the reader thread; what arrived before and was no reply is handed on first."""
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self._thread.start()
+
+    def send(self, message: Any) -> None:
+        """Send a message without waiting for a reply.
+
+        Raises:
+            ConnectionLost: The link has ended.
+            ValueError: The wire cannot encode it.
+        """
+        with self._sending:
+            broken = self._write(self._wire.encode(message))
+        self._check(broken)
+
+    def request(self, message: Any, timeout: float | None = None) -> Any:
+        """Send a message and wait for its reply.
+
+        Args:
+            timeout: Seconds; None takes that of the link.
+
+        Raises:
+            CommandTimeout: No reply in time.
+            ConnectionLost: The link has ended.
+            ProtocolError: The peer sent nonsense.
+        """
+        deadline = Deadline(self._timeout if timeout is None else timeout)
+        reply: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        key = self._wire.key(message)
+        # Registered before it is sent: the answer may be faster than we are.
+        with self._sending:
+            if key is None:
+                self._in_order.append(reply)
+            else:
+                self._keyed[key] = reply
+            broken = self._write(self._wire.encode(message))
+        self._check(broken)
+        try:
+            if self._thread is None:
+                self._read_until(reply, deadline)
+            answer = reply.get(timeout=deadline.left())
+        except queue.Empty:
+            raise CommandTimeout(
+                f"no reply to {message!r} within {deadline.seconds} s ({self.name})"
+            ) from None
+        finally:
+            # A reply in order that comes too late must still find its place in the queue.
+            self._keyed.pop(key, None)
+        if answer is None:
+            raise self._ended_error()
+        return answer
+
+    def close(self) -> None:
+        """End the link. Safe to call more than once and from any thread; blocks up to 5 s."""
+        self._end(None)
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(5)
+
+    def _write(self, data: bytes) -> AppleTVError | None:
+        """Send all bytes, or return why not; the caller holds the lock, so nobody is told here."""
+        deadline = Deadline(self._timeout)
+        view = memoryview(data)
+        while view:
+            if self._ended:
+                return self._ended_error()
+            try:
+                view = view[self._sock.send(view) :]
+            except BlockingIOError:
+                if not _ready(self._sock, True, deadline.left()):
+                    return ConnectionLost(f"{self.name}: peer does not read any more")
+            except OSError as exc:
+                error = ConnectionLost(f"{self.name}: {reason(exc)}")
+                error.__cause__ = exc
+                return error
+        return None
+
+    def _check(self, broken: AppleTVError | None) -> None:
+        if broken is not None:
+            self._end(broken)
+            raise self._ended_error()
+
+    def _run(self) -> None:
+        try:
+            for message in self._early:
+                self._received(message)
+            self._early = []
+            self._deliver()
+            while not self._ended:
+                self._read(self._idle_after)
+        except Exception as exc:  # a bug of ours must not leave a link that looks alive
+            log.exception("%s: failed", self.name)
+            self._end(ProtocolError(f"{self.name}: {exc}"), exc)
+        finally:
+            self._end(None)
+            self._sock.close()
+
+    def _read_until(self, reply: queue.SimpleQueue[Any], deadline: Deadline) -> None:
+        self._deliver()
+        while reply.empty() and not deadline.over and not self._ended:
+            self._read(deadline.left())
+
+    def _read(self, timeout: float | None) -> None:
+        """Wait for bytes and handle every message in them."""
+        try:
+            if not _ready(self._sock, False, timeout):
+                if self._thread is not None and self._idle is not None:
+                    self._idle()
+                return
+            data = self._sock.recv(CHUNK)
+        except BlockingIOError:
+            return
+        except (OSError, ValueError) as exc:
+            self._end(ConnectionLost(f"{self.name}: {reason(exc)}"), exc)
+            return
+        if not data:
+            self._end(ConnectionLost(f"{self.name}: closed by the peer"))
+            return
+        self._wire.feed(data)
+        self._deliver()
+
+    def _deliver(self) -> None:
+        while not self._ended:
+            try:
+                message = self._wire.next_message()
+                owed = self._wire.owed()
+            except ValueError as exc:
+                self._end(ProtocolError(f"{self.name}: {exc}"), exc)
+                return
+            if owed:
+                with self._sending:
+                    broken = self._write(owed)
+                if broken is not None:
+                    self._end(broken)
+                    return
+            if message is None:
+                return
+            log.debug("%s < %r", self.name, message)
+            waiter = self._waiter(message)
+            if waiter is not None:
+                waiter.put(message)
+            elif self._thread is None:
+                self._early.append(message)
+            else:
+                self._received(message)
+
+    def _waiter(self, message: Any) -> queue.SimpleQueue[Any] | None:
+        key = self._wire.key(message)
+        if key is not None:
+            return self._keyed.get(key)
+        return self._in_order.pop(0) if self._in_order else None
+
+    def _end(self, error: AppleTVError | None, cause: BaseException | None = None) -> None:
+        """End once: keep the first error, wake everybody who waits."""
+        with self._ending:
+            if self._ended:
+                return
+            self._ended = True
+            self.error = error
+        if error is not None and cause is not None:
+            error.__cause__ = cause
+        try:
+            # close() alone would not wake a thread that is blocked on the socket.
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # not connected any more, which is what we want
+        for waiter in [*self._keyed.values(), *self._in_order]:
+            waiter.put(None)
+        if self._thread is None:
+            self._sock.close()
+        if self._lost is not None:
+            self._lost(error)
+
+    def _ended_error(self) -> AppleTVError:
+        if isinstance(self.error, ProtocolError):
+            return ProtocolError(str(self.error), self.error.data)
+        error = ConnectionLost(str(self.error) if self.error else f"{self.name}: closed")
+        error.__cause__ = self.error
+        return error
+
+
+class Listener:
+    """A listening TCP socket with one accepting thread.
+
+    Args:
+        accepted: Called on the accepting thread with (socket, address) of each peer.
+        host: Address to listen on.
+        port: TCP port; 0 picks a free one.
+        name: Of the thread.
+
+    Raises:
+        OSError: The port is taken, or the address is not ours.
+    """
+
+    def __init__(
+        self,
+        accepted: Callable[[socket.socket, tuple[str, int]], object],
+        host: str = "127.0.0.1",
+        port: int = 0,
+        name: str = "tinyatv-listener",
+    ) -> None:
+        self._accepted = accepted
+        self._name = name
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self._sock = socket.create_server((host, port), backlog=64)
+        self.host, self.port = self._sock.getsockname()[:2]
+
+    def start(self) -> None:
+        """Start to accept."""
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop to listen and join the thread. Safe to call twice and from any thread."""
+        self._closed = True
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            self._knock()  # only Linux wakes accept() by a shutdown
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(5)
+        self._sock.close()
+
+    def _knock(self) -> None:
+        try:
+            socket.create_connection((self.host, self.port), 1).close()
+        except OSError:
+            pass  # nobody accepts any more
+
+    def _run(self) -> None:
+        while not self._closed:
+            try:
+                sock, address = self._sock.accept()
+            except OSError as exc:
+                if not self._closed:
+                    log.warning("%s: cannot accept: %s", self._name, reason(exc))
+                    if not _ready(self._sock, False, 0.1):  # out of descriptors: let some go first
+                        continue
+                continue
+            if self._closed:
+                sock.close()
+                return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._accepted(sock, address)
+
+
+def _ready(sock: socket.socket, write: bool, timeout: float | None) -> bool:
+    """Wait until the socket can be read (or written); False if the time ran out."""
+    if not hasattr(select, "poll"):  # Windows
+        reads, writes = ([], [sock]) if write else ([sock], [])
+        return any(select.select(reads, writes, [], timeout))
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT if write else select.POLLIN)
+    return bool(poll.poll(None if timeout is None else timeout * 1000))

@@ -1,0 +1,588 @@
+"""Plain data: what is playing, what a device is, and their enumerations.
+
+Hand-written classes instead of ``dataclasses``: that module alone would cost a third of the time
+that one key press from the shell may take.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from typing import TYPE_CHECKING, Any, Callable
+
+from .errors import AppleTVError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping
+
+PROTOCOLS = ("mrp", "dmap", "airplay", "raop", "companion")
+"""Names of the protocols, in the order in which they name a device (its main identifier)."""
+
+
+class MediaType(enum.Enum):
+    """What kind of thing is playing."""
+
+    Unknown = 0
+    Video = 1
+    Music = 2
+    TV = 3
+
+
+class DeviceState(enum.Enum):
+    """What the player is doing."""
+
+    Idle = 0
+    Loading = 1
+    Paused = 2
+    Playing = 3
+    Stopped = 4
+    Seeking = 5
+
+
+class RepeatState(enum.Enum):
+    """What repeats at its end."""
+
+    Off = 0
+    Track = 1
+    All = 2
+
+
+class ShuffleState(enum.Enum):
+    """What is shuffled."""
+
+    Off = 0
+    Albums = 1
+    Songs = 2
+
+
+class PowerState(enum.Enum):
+    """Whether the device is awake."""
+
+    Unknown = 0
+    Off = 1
+    On = 2
+
+
+class KeyboardFocus(enum.Enum):
+    """Whether a text field wants letters."""
+
+    Unknown = 0
+    Unfocused = 1
+    Focused = 2
+
+
+class FeatureState(enum.Enum):
+    """Whether a command or a field can be used now.
+
+    ``Unknown`` means that the device does not say: try it.
+    """
+
+    Unknown = 0
+    Unsupported = 1
+    Unavailable = 2
+    Available = 3
+
+
+class OperatingSystem(enum.Enum):
+    """Family of system software."""
+
+    Unknown = 0
+    Legacy = 1
+    TvOS = 2
+    AirPortOS = 3
+    MacOS = 4
+
+
+class PairingRequirement(enum.Enum):
+    """Whether a service must be paired before use."""
+
+    Unsupported = 1
+    Disabled = 2
+    NotNeeded = 3
+    Optional = 4
+    Mandatory = 5
+
+
+class _Data:
+    """Equality and repr over ``__slots__``; a leading underscore keeps a slot out of both."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def _fields(self) -> Iterable[tuple[str, Any]]:
+        return ((n, getattr(self, n)) for n in self.__slots__ if not n.startswith("_"))
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return list(self._fields()) == list(other._fields())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        shown = (f"{n}={v}" if isinstance(v, enum.Enum) else f"{n}={v!r}"
+                 for n, v in self._fields() if v is not None and v != () and v != {})  # fmt: skip
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class App(_Data):
+    """An app on the device.
+
+    Attributes:
+        name: What the device calls it, or None.
+        identifier: Bundle identifier, for example ``com.apple.TVMusic``.
+    """
+
+    __slots__ = ("identifier", "name")
+
+    def __init__(self, name: str | None, identifier: str) -> None:
+        self.name = name
+        self.identifier = identifier
+
+
+class DeviceInfo(_Data):
+    """Make and software of a device; what no service told is None.
+
+    Attributes:
+        model: Constant name of the model, for example ``"Gen4K"``; ``"Unknown"`` if not known.
+        model_name: The model for people: ``"Apple TV 4K"``, the raw model, or ``"Unknown"``.
+        raw_model: What the device says: ``"AppleTV6,2"``.
+        operating_system: Family of system software.
+        version: System version, ``"14.7"``.
+        build: Build number, ``"18M60"``.
+        mac: Hardware address, upper case with colons.
+        output_device_id: Identifier as an audio output.
+    """
+
+    __slots__ = (
+        "build", "mac", "model", "model_name", "operating_system", "output_device_id",
+        "raw_model", "version",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        model: str = "Unknown",
+        model_name: str = "Unknown",
+        raw_model: str | None = None,
+        operating_system: OperatingSystem = OperatingSystem.Unknown,
+        version: str | None = None,
+        build: str | None = None,
+        mac: str | None = None,
+        output_device_id: str | None = None,
+    ) -> None:
+        self.model = model
+        self.model_name = model_name
+        self.raw_model = raw_model
+        self.operating_system = operating_system
+        self.version = version
+        self.build = build
+        self.mac = mac
+        self.output_device_id = output_device_id
+
+    def __str__(self) -> str:
+        text = f"{self.model_name}, {_OS_TEXT[self.operating_system]}"
+        if self.version:
+            text += f" {self.version}"
+        if self.build:
+            text += f" build {self.build}"
+        return text
+
+
+_OS_TEXT = {
+    OperatingSystem.Unknown: "Unknown OS",
+    OperatingSystem.Legacy: "ATV SW",
+    OperatingSystem.TvOS: "tvOS",
+    OperatingSystem.AirPortOS: "AirPortOS",
+    OperatingSystem.MacOS: "macOS",
+}
+
+
+class Service(_Data):
+    """One protocol that a device offers.
+
+    Attributes:
+        protocol: ``"dmap"``, ``"mrp"``, ``"airplay"``, ``"companion"`` or ``"raop"``.
+        port: TCP port; 0 if it is not known.
+        identifier: The device's identifier in this protocol, or None.
+        credentials: Result of pairing, or None. Never shown by ``repr``.
+        password: Device password, or None. Never shown by ``repr``.
+        pairing: Whether pairing is needed.
+        requires_password: True if the device asks for its password.
+        enabled: False for a service that only names the device (MRP from tvOS 15 on).
+        properties: TXT record, keys in lower case; a key without a value has None.
+    """
+
+    __slots__ = (
+        "_credentials", "_password", "enabled", "identifier", "pairing", "port", "properties",
+        "protocol", "requires_password",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        protocol: str,
+        port: int = 0,
+        *,
+        identifier: str | None = None,
+        credentials: str | None = None,
+        password: str | None = None,
+        pairing: PairingRequirement = PairingRequirement.Unsupported,
+        requires_password: bool = False,
+        enabled: bool = True,
+        properties: Mapping[str, str | None] | None = None,
+    ) -> None:
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+        if not 0 <= port <= 65535:
+            raise ValueError(f"port must be 0 to 65535, not {port}")
+        self.protocol = protocol
+        self.port = port
+        self.identifier = identifier
+        self._credentials = credentials
+        self._password = password
+        self.pairing = pairing
+        self.requires_password = requires_password
+        self.enabled = enabled
+        self.properties = dict(properties or {})
+
+    @property
+    def credentials(self) -> str | None:
+        return self._credentials
+
+    @credentials.setter
+    def credentials(self, text: str | None) -> None:
+        self._credentials = text
+
+    @property
+    def password(self) -> str | None:
+        return self._password
+
+    @password.setter
+    def password(self, text: str | None) -> None:
+        self._password = text
+
+
+class Device(_Data):
+    """A device on the network: found by :func:`tinyatv.scan`, or described by hand.
+
+    ::
+
+        Device("Den", "192.0.2.10", [Service("dmap", 3689, credentials="0x0123456789ABCDEF")])
+
+    Attributes:
+        name: What its owner calls it.
+        address: IPv4 address or host name.
+        services: What it offers, in order of discovery.
+        info: Make and software.
+        deep_sleep: True if a sleep proxy answered for it.
+        query: ``host`` or ``host:port`` that answered a directed query; None for multicast.
+        properties: Raw TXT records by service type.
+    """
+
+    __slots__ = ("address", "deep_sleep", "info", "name", "properties", "query", "services")
+
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        services: Iterable[Service] = (),
+        *,
+        info: DeviceInfo | None = None,
+        deep_sleep: bool = False,
+        query: str | None = None,
+        properties: Mapping[str, Mapping[str, str | None]] | None = None,
+    ) -> None:
+        self.name = name
+        self.address = address
+        self.services = list(services)
+        self.info = info if info is not None else DeviceInfo()
+        self.deep_sleep = deep_sleep
+        self.query = query
+        self.properties = {kind: dict(txt) for kind, txt in (properties or {}).items()}
+
+    @property
+    def identifiers(self) -> list[str]:
+        """Identifiers of all services, without repetition, in order of discovery."""
+        return list(dict.fromkeys(s.identifier for s in self.services if s.identifier))
+
+    @property
+    def identifier(self) -> str | None:
+        """The main identifier: of the first of MRP, DMAP, AirPlay, RAOP, Companion that has one."""
+        for protocol in PROTOCOLS:
+            service = self.service(protocol)
+            if service is not None and service.identifier:
+                return service.identifier
+        return None
+
+    def service(self, protocol: str) -> Service | None:
+        """The service of a protocol, or None if the device does not offer it."""
+        return next((s for s in self.services if s.protocol == protocol), None)
+
+    def is_called(self, text: str) -> bool:
+        """True if `text` is the name, the address or one of the identifiers; case is ignored."""
+        wanted = text.casefold()
+        known = [self.name, self.address, *self.identifiers]
+        return any(wanted == one.casefold() for one in known)
+
+
+class Artwork(_Data):
+    """An image. Shows itself when it is the last value of a notebook cell.
+
+    Attributes:
+        data: The bytes as the device sent them.
+        mimetype: ``"image/png"``, ``"image/jpeg"``, or ``"application/octet-stream"``.
+        width: Pixels, or None if the format is not known.
+        height: Pixels, or None.
+    """
+
+    __slots__ = ("data", "height", "mimetype", "width")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.mimetype, self.width, self.height = _sniff(data)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the image to a file.
+
+        Raises:
+            OSError: The file cannot be written; what was there before is kept.
+        """
+        from ._files import replace_file
+
+        replace_file(path, self.data)
+
+    @property
+    def extension(self) -> str:
+        """File name ending that fits the data: ``".png"``, ``".jpg"`` or ``".bin"``."""
+        return {"image/png": ".png", "image/jpeg": ".jpg"}.get(self.mimetype, ".bin")
+
+    def __repr__(self) -> str:
+        return f"Artwork({self.mimetype}, {self.width}x{self.height}, {len(self.data)} bytes)"
+
+    def _repr_png_(self) -> bytes | None:
+        return self.data if self.mimetype == "image/png" else None
+
+    def _repr_jpeg_(self) -> bytes | None:
+        return self.data if self.mimetype == "image/jpeg" else None
+
+
+def _sniff(data: bytes) -> tuple[str, int | None, int | None]:
+    """Return (MIME type, width, height) from the first bytes of an image."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        if len(data) < 24:
+            return "image/png", None, None
+        return "image/png", int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    if data[:3] == b"\xff\xd8\xff":
+        return "image/jpeg", *_jpeg_size(data)
+    return "application/octet-stream", None, None
+
+
+def _jpeg_size(data: bytes) -> tuple[int | None, int | None]:
+    """Walk the segments to the start-of-frame marker (ITU T.81, B.2.2)."""
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker in range(0xC0, 0xD0) and marker not in (0xC4, 0xC8, 0xCC):
+            height = int.from_bytes(data[at + 5 : at + 7], "big")
+            return int.from_bytes(data[at + 7 : at + 9], "big"), height
+        at += 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
+    return None, None
+
+
+class Playing(_Data):
+    """What is playing.
+
+    Two of these are equal if they describe the same thing; a position that only moves with the
+    clock makes no difference.
+
+    Attributes:
+        media_type: Kind of media.
+        device_state: What the player does.
+        title: Title; this and all texts are None if the device does not tell.
+        artist: Artist.
+        album: Album.
+        genre: Genre.
+        total_time: Length in seconds; 0 if it is not known.
+        shuffle: Shuffle state, None if it is not known.
+        repeat: Repeat state, None if it is not known.
+        series_name: Series of a TV episode.
+        season_number: Season.
+        episode_number: Episode.
+        content_identifier: The app's own name for the content.
+        itunes_store_identifier: Number in the iTunes Store.
+        app: The app that plays.
+        hash: Stable for the same title, artist, album and length.
+    """
+
+    __slots__ = (
+        "_artwork", "_at", "_position", "_rate", "album", "app", "artist", "content_identifier",
+        "device_state", "episode_number", "genre", "hash", "itunes_store_identifier",
+        "media_type", "repeat", "season_number", "series_name", "shuffle", "title", "total_time",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        media_type: MediaType = MediaType.Unknown,
+        device_state: DeviceState = DeviceState.Idle,
+        title: str | None = None,
+        artist: str | None = None,
+        album: str | None = None,
+        genre: str | None = None,
+        total_time: int = 0,
+        position: float | None = None,
+        rate: float | None = None,
+        shuffle: ShuffleState | None = None,
+        repeat: RepeatState | None = None,
+        series_name: str | None = None,
+        season_number: int | None = None,
+        episode_number: int | None = None,
+        content_identifier: str | None = None,
+        itunes_store_identifier: int | None = None,
+        app: App | None = None,
+        hash: str | None = None,
+        artwork: Callable[[], Artwork | None] | None = None,
+    ) -> None:
+        """Describe what plays now.
+
+        Args:
+            position: Seconds from the start at this moment; None if it is not known.
+            rate: Speed of the position, 1.0 for normal; None takes it from `device_state`.
+            artwork: Called by the notebook card to get the image.
+        """
+        self.media_type = media_type
+        self.device_state = device_state
+        self.title = title
+        self.artist = artist
+        self.album = album
+        self.genre = genre
+        self.total_time = total_time
+        self.shuffle = shuffle
+        self.repeat = repeat
+        self.series_name = series_name
+        self.season_number = season_number
+        self.episode_number = episode_number
+        self.content_identifier = content_identifier
+        self.itunes_store_identifier = itunes_store_identifier
+        self.app = app
+        self.hash = hash if hash is not None else content_hash(title, artist, album, total_time)
+        self._position = position
+        self._rate = float(device_state is DeviceState.Playing) if rate is None else rate
+        self._at = time.monotonic()
+        self._artwork = artwork
+
+    @property
+    def position(self) -> int | None:
+        """Seconds from the start, at this moment; None if it is not known."""
+        exact = self._exact()
+        if exact is None or not self.total_time:
+            return None if exact is None else int(exact)
+        # Devices tell the remaining time and remotes round that, so round what they round.
+        return self.total_time - round(self.total_time - exact)
+
+    def _exact(self) -> float | None:
+        if self._position is None:
+            return None
+        now = self._position + self._rate * (time.monotonic() - self._at)
+        return max(0.0, min(now, float(self.total_time)) if self.total_time else now)
+
+    def jumped(self, earlier: Playing) -> bool:
+        """True if the position is not where `earlier` would be by now: somebody seeked."""
+        here, there = self._exact(), earlier._exact()
+        if here is None or there is None:
+            return here is not there
+        return abs(here - there) > _JUMP
+
+    def __repr__(self) -> str:
+        text = super().__repr__()
+        if self.position is None:
+            return text
+        return f"{text[:-1]}, position={self.position})"
+
+    def __str__(self) -> str:
+        """Several lines with aligned labels; fields without a value are left out."""
+        rows = [
+            ("Media type", self.media_type.name),
+            ("Device state", self.device_state.name),
+            ("Title", self.title),
+            ("Artist", self.artist),
+            ("Album", self.album),
+            ("Genre", self.genre),
+            ("Series Name", self.series_name),
+            ("Season", self.season_number),
+            ("Episode", self.episode_number),
+            ("Identifier", self.content_identifier),
+            ("Position", self._progress()),
+            ("Total time", f"{self.total_time}s" if self._only_total() else None),
+            ("iTunes Store Identifier", self.itunes_store_identifier),
+            ("App", None if self.app is None else self.app.name or self.app.identifier),
+            ("Repeat", None if self.repeat is None else self.repeat.name),
+            ("Shuffle", None if self.shuffle is None else self.shuffle.name),
+        ]
+        rows = [(label, value) for label, value in rows if value is not None]
+        width = max(len(label) for label, _ in rows)
+        return "\n".join(f"{label:>{width}}: {value}" for label, value in rows)
+
+    def _only_total(self) -> bool:
+        return self.position is None and self.total_time > 0
+
+    def _progress(self) -> str | None:
+        if self.position is None:
+            return None
+        if not self.total_time:
+            return f"{self.position}s"
+        return f"{self.position}/{self.total_time}s ({self.position / self.total_time:.1%})"
+
+    def _repr_html_(self) -> str:
+        """Card for notebooks: artwork, title, artist, album, position bar."""
+        import base64
+        from html import escape
+
+        art = None
+        if self._artwork is not None:
+            try:
+                art = self._artwork()
+            except AppleTVError:
+                pass  # a card without its picture is still a card
+        image = ""
+        if art is not None and art.data:
+            source = f"data:{art.mimetype};base64,{base64.b64encode(art.data).decode()}"
+            image = f'<img src="{source}" alt="" style="height:96px;border-radius:6px">'
+        lines = [f"<b>{escape(self.title or self.device_state.name)}</b>"]
+        lines += [escape(text) for text in (self.artist, self.album) if text]
+        state = self.device_state.name
+        if self.position is not None and self.total_time:
+            done = min(100, 100 * self.position // self.total_time)
+            lines.append(
+                '<div style="background:#8884;border-radius:2px;width:240px">'
+                f'<div style="background:#36c;height:4px;border-radius:2px;width:{done}%"></div>'
+                "</div>"
+            )
+            state += f" {_clock(self.position)} / {_clock(self.total_time)}"
+        lines.append(f"<small>{escape(state)}</small>")
+        return (
+            '<div style="display:flex;gap:12px;align-items:center">'
+            f"{image}<div>{'<br>'.join(lines)}</div></div>"
+        )
+
+
+_JUMP = 0.9
+"""Seconds that a position may be off before it counts as a seek: less than the smallest seek that
+a remote can ask for (1 s), more than a slow network adds."""
+
+
+def _clock(seconds: int) -> str:
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def content_hash(title: str | None, artist: str | None, album: str | None, total_time: int) -> str:
+    """64 hex digits that stay the same for the same content.
+
+    The text that goes in is the one that other libraries use, a missing value being the word
+    ``None``, so that stored hashes stay valid.
+    """
+    import hashlib
+
+    return hashlib.sha256(f"{title}{artist}{album}{total_time}".encode()).hexdigest()
