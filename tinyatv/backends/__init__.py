@@ -1,0 +1,1 @@
+"""The client side of every protocol, one module each."""

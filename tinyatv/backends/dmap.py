@@ -1,0 +1,564 @@
+"""The client side of DMAP: plain HTTP with binary bodies, and a long poll for changes.
+
+Commands and the long poll use a connection each, since a poll stays unanswered for hours.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Callable
+
+from ..deadline import Deadline
+from ..errors import (
+    AppleTVError,
+    CommandFailed,
+    CommandTimeout,
+    ConnectionFailed,
+    ConnectionLost,
+    CredentialsError,
+    NotSupported,
+    ProtocolError,
+)
+from ..events import PlayingChanged, UpdateFailed
+from ..model import (
+    Artwork,
+    DeviceState,
+    FeatureState,
+    MediaType,
+    Playing,
+    RepeatState,
+    ShuffleState,
+)
+from ..wire import dmap
+from .http import Transport
+
+if TYPE_CHECKING:
+    from ..events import Event
+    from ..model import Service
+
+log = logging.getLogger(__name__)
+
+HEADERS = {  # order counts; devices from tvOS 12.1 on answer no other User-Agent
+    "Accept": "*/*",
+    "Accept-Encoding": "gzip",
+    "Client-DAAP-Version": "3.13",
+    "Client-ATV-Sharing-Version": "1.2",
+    "Client-iTunes-Sharing-Version": "3.15",
+    "User-Agent": "Remote/1021",
+    "Viewer-Only-Client": "1",
+}
+BODY_TYPE = "application/x-www-form-urlencoded"  # for binary bodies and empty ones, too
+LOGIN_TIMEOUT = 25.0  # a sleeping Apple TV 3 takes 15 to 20 s to wake up and answer
+POLL_TIMEOUT = 45.0  # then the same revision is asked for again, so nothing is lost
+PAUSES = (1.0, 30.0)  # first and longest pause after a failed update
+
+GUID = re.compile(r"0x[0-9A-Fa-f]{16}")
+HSGID = re.compile(r"[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
+
+STATES = {
+    0: DeviceState.Idle,
+    1: DeviceState.Loading,
+    2: DeviceState.Stopped,
+    3: DeviceState.Paused,
+    4: DeviceState.Playing,
+    5: DeviceState.Seeking,
+    6: DeviceState.Seeking,
+}
+MEDIA_KINDS = {
+    1: MediaType.Unknown,
+    2: MediaType.Music,
+    3: MediaType.Video,
+    4: MediaType.Music,  # podcast
+    5: MediaType.Music,  # audiobook
+    7: MediaType.Video,  # music video
+    8: MediaType.TV,
+    10: MediaType.Music,  # coached audio
+    11: MediaType.Video,
+    12: MediaType.Video,
+    13: MediaType.Video,
+    14: MediaType.Music,  # ringtone
+    17: MediaType.Music,  # voice memo
+    18: MediaType.Video,  # iTunes U
+    21: MediaType.Music,  # alert tone
+    32: MediaType.Video,
+    36: MediaType.Music,
+    64: MediaType.TV,
+}
+UNKNOWN_TIME = 0xFFFFFFFF  # ms; sent while buffering
+
+# fmt: off
+SWIPES = {  # button: (time, x, y) of each touch; t2 is missing in all remotes that go sideways
+    "up": [(0, 20, 275), (1, 20, 270), (2, 20, 265), (3, 20, 260), (4, 20, 255), (5, 20, 250),
+           (6, 20, 250)],
+    "down": [(0, 20, 250), (1, 20, 255), (2, 20, 260), (3, 20, 265), (4, 20, 270), (5, 20, 275),
+             (6, 20, 275)],
+    "left": [(0, 75, 100), (1, 70, 100), (3, 65, 100), (4, 60, 100), (5, 55, 100), (6, 50, 100),
+             (7, 50, 100)],
+    "right": [(0, 50, 100), (1, 55, 100), (3, 60, 100), (4, 65, 100), (5, 70, 100), (6, 75, 100),
+              (7, 75, 100)],
+}
+# fmt: on
+
+FIELD_TAGS = {  # field of Playing: tag that carries it
+    "title": "cann",
+    "artist": "cana",
+    "album": "canl",
+    "genre": "cang",
+    "total_time": "cast",
+    "position": "cant",
+    "shuffle": "cash",
+    "repeat": "carp",
+}
+
+
+def login_query(credentials: str | None) -> str:
+    """The query of a login request.
+
+    Raises:
+        CredentialsError: Neither a pairing GUID nor a Home Sharing id.
+    """
+    if credentials and GUID.fullmatch(credentials):
+        return f"pairing-guid={credentials}&hasFP=1"
+    if credentials and HSGID.fullmatch(credentials):
+        return f"hsgid={credentials}&hasFP=1"
+    if not credentials:
+        raise CredentialsError("no DMAP credentials: pair first")
+    raise CredentialsError("malformed DMAP credentials: neither 0x and 16 hex digits nor a UUID")
+
+
+class DmapBackend:
+    """One device over DMAP.
+
+    Args:
+        host: Address.
+        service: Port and credentials.
+        name: Of the polling thread.
+        timeout: Seconds that a command may take.
+        post: Takes events.
+        lost: Called once with the error when the device is gone.
+    """
+
+    protocol = "dmap"
+
+    def __init__(
+        self,
+        host: str,
+        service: Service,
+        *,
+        name: str,
+        timeout: float,
+        post: Callable[[Event], None],
+        lost: Callable[[AppleTVError], None],
+    ) -> None:
+        self._login_query = login_query(service.credentials)
+        self._where = f"{host} port {service.port} (dmap)"
+        self._name = name
+        self._timeout = timeout
+        self._post = post
+        self._lost = lost
+        self._http = Transport(host, service.port, HEADERS, BODY_TYPE, self.protocol)
+        self._session = 0
+        self._status: dict[str, Any] = {}
+        self._touching = threading.Lock()
+        self._poller: _Poller | None = None
+        self._ended = False
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Log in. Blocks up to 25 s, since a sleeping device wakes up first.
+
+        Raises:
+            ConnectionFailed: The device cannot be reached.
+            CredentialsError: The credentials are not accepted.
+        """
+        try:
+            self._login(self._http)
+        except ConnectionLost as exc:  # it broke before anything was up
+            self.close()
+            raise ConnectionFailed(str(exc)) from exc
+        except BaseException:
+            self.close()
+            raise
+        log.info("connected to %s", self._where)
+
+    def close(self) -> None:
+        """Close all connections, also those that wait for an answer, and join the poller."""
+        self.unlisten()
+        self._http.close()
+
+    def listen(self) -> None:
+        """Start to poll for changes."""
+        self._poller = _Poller(self, self._name)
+        self._poller.start()
+
+    def unlisten(self) -> None:
+        """Stop to poll."""
+        poller, self._poller = self._poller, None
+        if poller is not None:
+            poller.stop()
+
+    def _gone(self, cause: AppleTVError) -> ConnectionLost:
+        """The device is gone: say so once, and return the error to raise."""
+        error = ConnectionLost(f"connection to {self._where} lost: {cause}")
+        error.__cause__ = cause
+        ended, self._ended = self._ended, True
+        if not ended:
+            self._lost(error)
+        return error
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def _login(self, http: Transport) -> None:
+        path = f"/login?{self._login_query}"
+        for _ in range(2):  # a waking device refuses the first one
+            code, body = http.send("GET", path, "login", Deadline(LOGIN_TIMEOUT))
+            if 200 <= code < 300:
+                break
+        if not 200 <= code < 300:
+            raise CredentialsError(
+                f"{self._where} refuses the credentials (status {code}): pair again"
+            )
+        session = dmap.first(_decode(body), "mlog", "mlid")
+        if not isinstance(session, int) or session == 0:
+            raise ProtocolError("login: answer without a session", body)
+        self._session = session
+
+    def _exchange(
+        self,
+        http: Transport,
+        method: str,
+        path: str,
+        command: str,
+        deadline: Deadline,
+        body: bytes | None = None,
+    ) -> bytes:
+        """Send a request within the session; log in again once if the device forgot it.
+
+        Raises:
+            CommandFailed: The device refused.
+            CommandTimeout: No answer in time.
+            ConnectionLost: It broke; whether the device acted is unknown.
+            ProtocolError: The answer makes no sense.
+        """
+        try:
+            code, answer = http.send(method, path % self._session, command, deadline, body)
+            if not 200 <= code < 300 and code != 500:  # 500: known, but not possible now
+                log.debug("%s: status %d, logging in again", command, code)
+                self._login(http)
+                code, answer = http.send(method, path % self._session, command, deadline, body)
+        except ConnectionFailed as exc:  # it was there when we logged in
+            raise self._gone(exc) from exc
+        if not 200 <= code < 300:
+            raise CommandFailed(f"{command}: refused with status {code} (dmap)", command, code)
+        return answer
+
+    def _post_command(
+        self, path: str, command: str, body: bytes = b"", deadline: Deadline | None = None
+    ) -> None:
+        """Send a command and check its answer."""
+        deadline = deadline or Deadline(self._timeout)
+        answer = self._exchange(self._http, "POST", path, command, deadline, body)
+        if answer:
+            _check_status(answer, command)
+
+    def _control(self, word: str, command: str) -> None:
+        self._post_command(f"/ctrl-int/1/{word}?session-id=%d&prompt-id=0", command)
+
+    def _set_property(self, text: str, command: str) -> None:
+        self._post_command(f"/ctrl-int/1/setproperty?{text}&session-id=%d", command)
+
+    def _fetch_status(self, http: Transport, revision: int, timeout: float) -> dict[str, Any]:
+        """Fetch the play status; the first value of each tag counts."""
+        path = f"/ctrl-int/1/playstatusupdate?session-id=%d&revision-number={revision}"
+        body = self._exchange(http, "GET", path, "playing", Deadline(timeout))
+        status = dmap.first(_decode(body), "cmst")
+        if not isinstance(status, list):
+            raise ProtocolError("playing: answer without a play status", body)
+        _check_status(body, "playing")
+        fields = dict(reversed(status))
+        if not isinstance(fields.get("cmsr"), int):
+            raise ProtocolError("playing: answer without a revision", body)
+        self._status = fields
+        return fields
+
+    # -- commands --------------------------------------------------------------------------------
+
+    def play(self) -> None:
+        self._control("play", "play")
+
+    def pause(self) -> None:
+        self._control("pause", "pause")
+
+    def play_pause(self) -> None:
+        self._control("playpause", "play_pause")
+
+    def stop(self) -> None:
+        self._control("stop", "stop")
+
+    def next(self) -> None:
+        self._control("nextitem", "next")
+
+    def previous(self) -> None:
+        self._control("previtem", "previous")
+
+    def volume_up(self) -> None:
+        self._control("volumeup", "volume_up")
+
+    def volume_down(self) -> None:
+        self._control("volumedown", "volume_down")
+
+    def volume(self) -> float:
+        path = "/ctrl-int/1/getproperty?properties=dmcp.volume&session-id=%d"
+        try:
+            body = self._exchange(self._http, "GET", path, "volume", Deadline(self._timeout))
+        except CommandFailed as exc:
+            raise NotSupported("volume: this device only knows volume_up and volume_down") from exc
+        level = dmap.first(_decode(body), "cmgt", "cmvo")
+        if not isinstance(level, int):
+            raise NotSupported("volume: this device only knows volume_up and volume_down")
+        return float(level)
+
+    def set_volume(self, level: float) -> None:
+        self.volume()  # Apple TVs accept the property and ignore it: say so instead
+        self._set_property(f"dmcp.volume={level:.6f}", "set_volume")
+
+    def set_position(self, seconds: float) -> None:
+        self._set_property(f"dacp.playingtime={int(seconds * 1000)}", "set_position")
+
+    def set_shuffle(self, shuffle: ShuffleState) -> None:
+        state = 0 if shuffle is ShuffleState.Off else 1
+        self._set_property(f"dacp.shufflestate={state}", "set_shuffle")
+
+    def set_repeat(self, repeat: RepeatState) -> None:
+        self._set_property(f"dacp.repeatstate={repeat.value}", "set_repeat")
+
+    def skip_forward(self, seconds: float) -> None:
+        self._skip(seconds or 10.0, "skip_forward")
+
+    def skip_backward(self, seconds: float) -> None:
+        self._skip(-(seconds or 10.0), "skip_backward")
+
+    def _skip(self, seconds: float, command: str) -> None:
+        playing = self.playing()
+        if playing.position is None:
+            raise CommandFailed(f"{command}: the device does not tell its position (dmap)", command)
+        wanted = min(playing.position + seconds, playing.total_time)
+        self._set_property(f"dacp.playingtime={int(max(0.0, wanted) * 1000)}", command)
+
+    def select(self, hold: float, presses: int) -> None:
+        self._prompt("contextmenu" if hold else "select", "select", presses)
+
+    def menu(self, hold: float, presses: int) -> None:
+        self._prompt("topmenu" if hold else "menu", "menu", presses)
+
+    def top_menu(self) -> None:
+        self._prompt("topmenu", "top_menu", 1)
+
+    def up(self, hold: float, presses: int) -> None:
+        self._swipe("up", hold, presses)
+
+    def down(self, hold: float, presses: int) -> None:
+        self._swipe("down", hold, presses)
+
+    def left(self, hold: float, presses: int) -> None:
+        self._swipe("left", hold, presses)
+
+    def right(self, hold: float, presses: int) -> None:
+        self._swipe("right", hold, presses)
+
+    _PROMPT = "/ctrl-int/1/controlpromptentry?session-id=%d&prompt-id=0"
+
+    def _prompt(self, word: str, command: str, presses: int) -> None:
+        body = dmap.encode([("cmbe", word), ("cmcc", b"\0")])
+        for _ in range(presses):
+            self._post_command(self._PROMPT, command, body)
+
+    def _swipe(self, button: str, hold: float, presses: int) -> None:
+        """Arrow keys are swipes of seven touches; two threads must not mix theirs."""
+        deadline = Deadline(self._timeout + presses * hold)
+        if not self._touching.acquire(timeout=deadline.left() or 0):
+            raise CommandTimeout(f"{button}: another button is still down (dmap)")
+        try:
+            for _ in range(presses):
+                last = len(SWIPES[button]) - 1
+                for number, (at, x, y) in enumerate(SWIPES[button]):
+                    phase = "Down" if number == 0 else "Up" if number == last else "Move"
+                    if phase == "Up" and hold:
+                        time.sleep(hold)
+                    touch = f"touch{phase}&time={at}&point={x},{y}"
+                    body = dmap.encode([("cmcc", b"0"), ("cmbe", touch)])
+                    self._post_command(self._PROMPT, button, body, deadline)
+        finally:
+            self._touching.release()
+
+    # -- what is playing -------------------------------------------------------------------------
+
+    def playing(self) -> Playing:
+        return self._playing_of(self._fetch_status(self._http, 0, self._timeout))
+
+    def _playing_of(self, status: dict[str, Any]) -> Playing:
+        return to_playing(status, artwork=lambda: self.artwork(256, None))
+
+    def artwork(self, width: int | None, height: int | None) -> Artwork | None:
+        path = f"/ctrl-int/1/nowplayingartwork?mw={width or 0}&mh={height or 0}&session-id=%d"
+        deadline = Deadline(max(self._timeout, LOGIN_TIMEOUT))
+        try:
+            data = self._exchange(self._http, "GET", path, "artwork", deadline)
+        except CommandFailed as exc:
+            if exc.code in (404, 500):  # like 204 and an empty body: there is none
+                return None
+            raise
+        return Artwork(data) if data else None
+
+    def features(self) -> dict[str, FeatureState]:
+        """What the last play status says; commands that it says nothing about are Unknown."""
+        if not self._status:
+            try:
+                self._fetch_status(self._http, 0, self._timeout)
+            except CommandFailed:
+                pass  # nothing is playing: then nothing is available
+        present = {field for field, tag in FIELD_TAGS.items() if tag in self._status}
+        states = {
+            name: FeatureState.Available if name in present else FeatureState.Unavailable
+            for name in FIELD_TAGS
+        }
+        buttons = ("up", "down", "left", "right", "select", "menu", "top_menu")
+        states.update((name, FeatureState.Available) for name in buttons)
+        steps = FeatureState.Available if self._status.get("cavc") else FeatureState.Unavailable
+        states.update(volume_up=steps, volume_down=steps)
+        return states
+
+
+class _Poller:
+    """Fetches the play status whenever it changes, until it is stopped or the device is gone."""
+
+    def __init__(self, backend: DmapBackend, name: str) -> None:
+        self._backend = backend
+        self._http = backend._http.sibling()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._http.close()
+        if self._thread is not threading.current_thread():
+            self._thread.join(5)
+
+    def _run(self) -> None:
+        backend = self._backend
+        revision, pause = 0, PAUSES[0]
+        broken = False  # the connection broke, and nothing has come since
+        last: Playing | None = None
+        while not self._stop.is_set():
+            timeout = POLL_TIMEOUT if revision else backend._timeout
+            error: AppleTVError
+            try:
+                status = backend._fetch_status(self._http, revision, timeout)
+                playing = backend._playing_of(status)
+            except CommandTimeout as exc:
+                if revision:
+                    continue
+                error = exc
+            except ConnectionLost as exc:
+                if self._stop.is_set() or backend._ended:
+                    return
+                if broken:
+                    backend._gone(exc)
+                    return
+                # A device may drop an idle connection. If it is gone, the next try is refused.
+                broken, revision = True, 0
+                continue
+            except AppleTVError as exc:
+                error = exc
+            else:
+                revision, pause, broken = status["cmsr"], PAUSES[0], False
+                if last is None or playing != last or playing.jumped(last):
+                    backend._post(PlayingChanged(playing))
+                last = playing
+                continue
+            if self._stop.is_set():
+                return
+            log.debug("%s: %s; next try in %g s", self._thread.name, error, pause)
+            backend._post(UpdateFailed(error, backend.protocol))
+            revision = 0
+            self._stop.wait(pause)
+            pause = min(pause * 2, PAUSES[1])
+
+
+def to_playing(
+    status: dict[str, Any], artwork: Callable[[], Artwork | None] | None = None
+) -> Playing:
+    """Turn the fields of a play status into what the user sees."""
+    caps = _int(status, "caps")
+    total, left = _int(status, "cast"), _int(status, "cant")
+    total_time = 0 if total >= UNKNOWN_TIME else round(total / 1000)
+    position = None
+    # A remaining time under half a second is the end or, far more often, unknown.
+    if total_time and left < UNKNOWN_TIME and round(left / 1000):
+        position = max(0.0, total_time - left / 1000)
+    repeat = _int(status, "carp")
+    return Playing(
+        media_type=_media_type(status, caps),
+        device_state=STATES.get(caps, DeviceState.Idle),
+        title=_text(status, "cann"),
+        artist=_text(status, "cana"),
+        album=_text(status, "canl"),
+        genre=_text(status, "cang"),
+        total_time=total_time,
+        position=position,
+        shuffle=ShuffleState.Songs if _int(status, "cash") else ShuffleState.Off,
+        repeat=RepeatState(repeat) if repeat <= 2 else RepeatState.Off,
+        artwork=artwork,
+    )
+
+
+def _media_type(status: dict[str, Any], caps: int) -> MediaType:
+    if caps == 0:
+        return MediaType.Unknown
+    if "cmmk" in status:
+        return MEDIA_KINDS.get(_int(status, "cmmk"), MediaType.Unknown)
+    if status.get("cana") or status.get("canl"):
+        return MediaType.Music
+    return MediaType.Video
+
+
+def _int(status: dict[str, Any], code: str) -> int:
+    value = status.get(code, 0)
+    return value if isinstance(value, int) else 0
+
+
+def _text(status: dict[str, Any], code: str) -> str | None:
+    value = status.get(code)
+    return value if isinstance(value, str) else None
+
+
+def _decode(body: bytes) -> list[tuple[str, Any]]:
+    try:
+        return dmap.decode(body)
+    except dmap.TrailingBytes as exc:
+        log.debug("ignored: %s", exc)
+        return exc.kept
+    except ValueError as exc:
+        raise ProtocolError(f"dmap: {exc}", body[:256]) from exc
+
+
+def _check_status(body: bytes, command: str) -> None:
+    """iTunes-like servers report errors inside a 200 answer."""
+    try:
+        items = _decode(body)
+    except ProtocolError:
+        return  # commands are answered by whatever the device likes
+    for _, fields in items:
+        if not isinstance(fields, list):
+            continue
+        code = dmap.first(fields, "mstt")
+        if isinstance(code, int) and code >= 400:
+            text = dmap.first(fields, "msts") or f"status {code}"
+            raise CommandFailed(f"{command}: {text} (dmap)", command, code)

@@ -1,0 +1,144 @@
+"""Pairing over DMAP: publish a remote, wait until the TV asks with the code."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from typing import Callable
+from urllib.parse import parse_qsl, urlsplit
+
+from ..errors import ConnectionFailed, PairingError
+from ..link import Link, Listener, reason
+from ..pairing import dmap as pairing
+from ..wire.http import HttpWire, Request, Response
+
+log = logging.getLogger(__name__)
+
+REQUEST_LIMIT = 4096  # bytes of a body; the real ones have none
+
+
+def pair(
+    device: str,
+    *,
+    pin: str | int | None = None,
+    show_pin: Callable[[str], object] | None = None,
+    name: str = "tinyatv",
+    timeout: float = 60.0,
+    address: str | None = None,
+    port: int = 0,
+    guid: str | None = None,
+    instance: str | None = None,
+    announce: bool = True,
+) -> str:
+    """Wait for the device to ask for the pairing; returns the credentials.
+
+    Args:
+        device: Its address.
+        pin: Up to four digits; None makes one up.
+        show_pin: Called with the PIN once the TV can be told; None prints it.
+        name: Shown on the TV.
+        timeout: Seconds to wait.
+        address: Address to announce; None takes that of the interface which reaches the device.
+            In a container, give the address of its host.
+        port: TCP port to listen on; 0 picks a free one.
+        guid: Identity: 16 hex digits, with or without 0x; None makes one up.
+        instance: Instance name to publish; None makes it of the address.
+        announce: False for a TV that is told by other means where we are.
+
+    Raises:
+        PairingError: Nobody typed the PIN in time, or it was wrong three times.
+        ConnectionFailed: There is no way to the device.
+        OSError: The port is taken.
+    """
+    pin = pairing.new_pin() if pin is None else pairing.check_pin(pin)
+    guid = pairing.new_guid() if guid is None else pairing.check_guid(guid)
+    own = address or _own_address(device)
+    server = _Server(pairing.Remote(guid, pin, name))
+    try:
+        listener = Listener(server.accepted, own, port, "tinyatv-dmap-pairing")
+    except OSError:
+        if address is None:
+            raise
+        listener = Listener(server.accepted, "0.0.0.0", port, "tinyatv-dmap-pairing")
+    publication = None
+    try:
+        listener.start()
+        if announce:
+            from ..discovery import publish
+
+            publication = publish(
+                pairing.SERVICE_TYPE,
+                instance or pairing.instance_name(own),
+                listener.port,
+                own,
+                pairing.properties(name, guid),
+            )
+        (show_pin or _print_pin)(pin)
+        server.done.wait(timeout)
+    finally:
+        listener.close()
+        if publication is not None:
+            publication.close()
+        server.close()
+    if server.remote.paired:
+        return pairing.credentials(guid)
+    if server.remote.wrong:
+        tries = f"{server.remote.wrong} wrong PIN" + ("s" if server.remote.wrong > 1 else "")
+        raise PairingError(f"not paired: {tries} typed on the TV (it was {pin} here)")
+    raise PairingError(f"not paired: no PIN was typed on the TV within {timeout:g} s")
+
+
+def _print_pin(pin: str) -> None:
+    print(f"On the TV, open Settings > General > Remotes, pick this remote and type {pin}")
+
+
+def _own_address(device: str) -> str:
+    """The address of the interface that reaches the device."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((device, 3689))  # sends nothing; the kernel picks the interface
+        except OSError as exc:
+            raise ConnectionFailed(f"no way to {device}: {reason(exc)}") from exc
+        own: str = sock.getsockname()[0]
+        return own
+
+
+class _Server:
+    """Answers the device."""
+
+    def __init__(self, remote: pairing.Remote) -> None:
+        self.remote = remote
+        self.done = threading.Event()
+        self._links: list[Link] = []
+        self._lock = threading.Lock()
+
+    def accepted(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        wire = HttpWire(limit=REQUEST_LIMIT)
+        name = f"tinyatv-dmap-pairing-{address[0]}:{address[1]}"
+        link = Link(sock, wire, lambda message: self._received(link, message), name=name)
+        with self._lock:
+            self._links.append(link)
+        link.start()
+
+    def _received(self, link: Link, message: Request | Response) -> None:
+        if not isinstance(message, Request):
+            link.close()
+            return
+        parts = urlsplit(message.path)
+        with self._lock:
+            code, body = self.remote.answer(parts.path, dict(parse_qsl(parts.query)))
+        log.debug("%s %s: %d", message.method, parts.path, code)
+        try:
+            headers = [("Content-Type", "application/x-dmap-tagged")] if body else []
+            link.send(Response(code, headers=headers, body=body))
+        except ConnectionError:
+            pass  # the device did not wait for the answer
+        if self.remote.paired or self.remote.wrong >= pairing.TRIES:
+            self.done.set()
+
+    def close(self) -> None:
+        with self._lock:
+            links = self._links.copy()
+        for link in links:
+            link.close()

@@ -1,0 +1,151 @@
+"""What the program prints: text for people, or one JSON object a line, from the same result."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..model import Device, Playing
+
+EXIT_CODES = (
+    # error, exit code, word in JSON
+    ("DeviceNotFound", 3, "device_not_found"),
+    ("ConnectionFailed", 4, "connection_failed"),
+    ("ConnectionLost", 4, "connection_lost"),
+    ("NotSupported", 5, "unsupported_command"),
+    ("CredentialsError", 6, "credentials"),
+    ("PairingError", 6, "pairing"),
+    ("CommandTimeout", 7, "timeout"),
+    ("AppleTVError", 1, "command_failed"),
+    ("ValueError", 2, "usage"),
+    ("OSError", 1, "os_error"),
+)
+
+
+def exit_code(error: BaseException) -> tuple[int, str]:
+    """The exit code of an error, and its word in JSON."""
+    names = [kind.__name__ for kind in type(error).__mro__]
+    for name, code, word in EXIT_CODES:
+        if name in names:
+            return code, word
+    return 1, "unexpected"
+
+
+class Output:
+    """Where results go.
+
+    Args:
+        json: True for one JSON object a line.
+    """
+
+    def __init__(self, json: bool) -> None:
+        self.json = json
+
+    def result(self, text: str | None = None, **keys: Any) -> None:
+        """Print a result: `text` for people (None prints nothing), or `keys` as JSON."""
+        if self.json:
+            self._line({"result": "success", "datetime": _now(), **keys})
+        elif text is not None:
+            print(text, flush=True)
+
+    def failure(self, error: BaseException, **keys: Any) -> int:
+        """Print an error, and return the exit code for it."""
+        code, word = exit_code(error)
+        message = one_line(error)
+        if self.json:
+            import traceback
+
+            trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+            envelope = {"result": "failure", "datetime": _now(), "error": word}
+            self._line({**envelope, "exception": message, "stacktrace": trace, **keys})
+        else:
+            print(f"tinyatv: {message}", file=sys.stderr, flush=True)
+        return code
+
+    def _line(self, keys: dict[str, Any]) -> None:
+        print(json.dumps(keys), flush=True)
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error without line breaks."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat()
+
+
+def playing_keys(playing: Playing) -> dict[str, Any]:
+    """What is playing, with the keys, their order and the lower-case values that scripts expect."""
+    return {
+        "hash": playing.hash,
+        "media_type": playing.media_type.name.lower(),
+        "device_state": playing.device_state.name.lower(),
+        "title": playing.title,
+        "artist": playing.artist,
+        "album": playing.album,
+        "genre": playing.genre,
+        "total_time": playing.total_time,
+        "position": playing.position,
+        "shuffle": None if playing.shuffle is None else playing.shuffle.name.lower(),
+        "repeat": None if playing.repeat is None else playing.repeat.name.lower(),
+        "series_name": playing.series_name,
+        "season_number": playing.season_number,
+        "episode_number": playing.episode_number,
+        "content_identifier": playing.content_identifier,
+        "itunes_store_identifier": playing.itunes_store_identifier,
+        "app": None if playing.app is None else playing.app.name,
+        "app_id": None if playing.app is None else playing.app.identifier,
+    }
+
+
+def device_keys(device: Device) -> dict[str, Any]:
+    """A device with the keys that scripts expect; more of them at the end."""
+    info = device.info
+    return {
+        "name": device.name,
+        "address": device.address,
+        "identifier": device.identifier,
+        "all_identifiers": device.identifiers,
+        "device_info": {
+            "mac": info.mac,
+            "model": info.model,
+            "model_str": info.model_name,
+            "operating_system": info.operating_system.name,
+            "version": info.version,
+        },
+        "services": [
+            {"protocol": s.protocol, "port": s.port, "pairing": s.pairing.name.lower(),
+             "paired": bool(s.credentials), "enabled": s.enabled}
+            for s in device.services
+        ],
+        "deep_sleep": device.deep_sleep,
+    }  # fmt: skip
+
+
+def device_text(device: Device) -> str:
+    """A block of lines about a device."""
+    lines = [
+        f"       Name: {device.name}",
+        f"   Model/SW: {device.info}",
+        f"    Address: {device.address}",
+        f"        MAC: {device.info.mac}",
+        f" Deep Sleep: {device.deep_sleep}",
+        "Identifiers:",
+        *(f" - {identifier}" for identifier in device.identifiers),
+        "Services:",
+    ]
+    for service in device.services:
+        state = "stored" if service.credentials else "none"
+        lines.append(
+            f" - Protocol: {service.protocol}, Port: {service.port}, Credentials: {state}, "
+            f"Requires Password: {service.requires_password}, Pairing: {service.pairing.name}"
+            + ("" if service.enabled else " (disabled)")
+        )
+    return "\n".join(lines)

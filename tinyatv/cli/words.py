@@ -1,0 +1,370 @@
+"""The remote's words: ``tinyatv menu down=3 select=hold play``.
+
+Each word is checked, arguments included, before anything touches the network.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, Callable
+
+from .output import playing_keys
+
+if TYPE_CHECKING:
+    from ..device import AppleTV
+    from ..model import Artwork
+    from .output import Output
+
+Run = Callable[["AppleTV", "Output"], None]
+
+HOLD = 1.0  # s; what "hold" means without a number
+
+PRESSES = {  # word with an action: what it does
+    "up": "move up",
+    "down": "move down",
+    "left": "move left",
+    "right": "move right",
+    "select": "choose what is marked",
+    "menu": "go back",
+}
+PLAIN = {  # word without arguments: what it does
+    "top_menu": "go to the main menu",
+    "play": "start or resume playback",
+    "pause": "pause",
+    "play_pause": "pause or resume",
+    "stop": "stop playback",
+    "next": "next item",
+    "previous": "previous item",
+    "volume_up": "volume one step up",
+    "volume_down": "volume one step down",
+}
+FIELDS = {  # field of what is playing: what it is
+    "media_type": "kind of media",
+    "device_state": "what the player does",
+    "title": "title",
+    "artist": "artist",
+    "album": "album",
+    "genre": "genre",
+    "total_time": "length in seconds",
+    "position": "position in seconds",
+    "shuffle": "shuffle state",
+    "repeat": "repeat state",
+    "hash": "identifier of the content",
+    "series_name": "series",
+    "season_number": "season",
+    "episode_number": "episode",
+    "content_identifier": "the app's own identifier",
+    "itunes_store_identifier": "number in the iTunes Store",
+    "app": "app that plays",
+}
+INFO = {  # word about the device: attribute of DeviceInfo
+    "operating_system": "operating_system",
+    "version": "version",
+    "build_number": "build",
+    "model": "model",
+    "model_str": "model_name",
+    "raw_model": "raw_model",
+    "mac": "mac",
+    "output_device_id": "output_device_id",
+}
+ELSEWHERE = {  # word that people know: protocols that will serve it
+    "home": "mrp, companion",
+    "home_hold": "mrp, companion",
+    "suspend": "mrp, companion",
+    "wakeup": "mrp, companion",
+    "channel_up": "companion",
+    "channel_down": "companion",
+    "screensaver": "companion",
+    "guide": "companion",
+    "control_center": "companion",
+    "power_state": "companion, mrp",
+    "turn_on": "companion, mrp",
+    "turn_off": "companion, mrp",
+    "output_devices": "mrp",
+    "add_output_devices": "mrp",
+    "remove_output_devices": "mrp",
+    "set_output_devices": "mrp",
+    "play_url": "airplay",
+    "stream_file": "raop",
+    "app_list": "companion",
+    "launch_app": "companion",
+    "account_list": "companion",
+    "switch_account": "companion",
+    "text_focus_state": "companion",
+    "text_get": "companion",
+    "text_clear": "companion",
+    "text_append": "companion",
+    "text_set": "companion",
+    "swipe": "companion",
+    "action": "companion",
+    "click": "companion",
+}
+ACTIONS = "ACTION is hold, hold:SECONDS, double, or a number of presses (3, or x2)"
+HELP = {
+    **{w: f"{t}; =ACTION" for w, t in PRESSES.items()},
+    **PLAIN,
+    "skip_forward": "jump ahead; =SECONDS",
+    "skip_backward": "jump back; =SECONDS",
+    "set_position": "jump to a position; =SECONDS",
+    "set_shuffle": "=off, albums or songs (0, 1, 2)",
+    "set_repeat": "=off, track or all (0, 1, 2)",
+    "volume": "show the volume in percent",
+    "set_volume": "set the volume; =PERCENT",
+    "playing": "show what is playing",
+    **{w: f"show the {t}" for w, t in FIELDS.items()},
+    "artwork": "save the image; =FILE or =WIDTH,HEIGHT[,FILE]; -1 is any size",
+    "artwork_save": "the same as artwork",
+    "artwork_id": "identifier of the image",
+    "info": "show make, software and connection of the device",
+    "device_info": "the same as info",
+    **dict.fromkeys(INFO, "show this part of info"),
+    "device_id": "identifier of the device",
+    "features": "show what can be used now; =all adds what cannot",
+    "delay": "wait; =MILLISECONDS",
+}
+
+
+def parse(word: str) -> tuple[str, Run]:
+    """Turn ``name=argument,argument`` into its name and something to run.
+
+    Raises:
+        ValueError: No such word, or wrong arguments.
+    """
+    name, equals, rest = word.partition("=")
+    args = _split(rest) if equals else []
+    if name in PRESSES:
+        return name, _press(name, args)
+    if name in PLAIN:
+        _count(name, args, 0, 0)
+        return name, lambda atv, out: _done(getattr(atv, name)(), out, name)
+    if name in ("skip_forward", "skip_backward"):
+        _count(name, args, 0, 1)
+        seconds = _number(name, args[0], 0) if args else 0.0
+        return name, lambda atv, out: _done(getattr(atv, name)(seconds), out, name)
+    if name in ("set_position", "set_volume"):
+        _count(name, args, 1, 1)
+        value = _number(name, args[0], 0, 100 if name == "set_volume" else float("inf"))
+        return name, lambda atv, out: _done(getattr(atv, name)(value), out, name)
+    if name in ("set_shuffle", "set_repeat"):
+        _count(name, args, 1, 1)
+        state = _state(name, args[0])
+        return name, lambda atv, out: _done(getattr(atv, name)(state), out, name)
+    if name == "delay":
+        _count(name, args, 1, 1)
+        pause = _number(name, args[0], 0) / 1000
+        return name, lambda atv, out: _done(time.sleep(pause), out, name)
+    if name in ("artwork", "artwork_save"):
+        return name, _artwork(name, args)
+    if name == "features":
+        if args not in ([], ["all"]):
+            raise ValueError("features takes nothing or =all")
+        return name, lambda atv, out: _features(atv, out, bool(args))
+    simple = _SIMPLE.get(name)
+    if simple is not None:
+        _count(name, args, 0, 0)
+        return name, simple
+    if name in FIELDS:
+        _count(name, args, 0, 0)
+        return name, lambda atv, out: _field(atv, out, name)
+    if name in INFO:
+        _count(name, args, 0, 0)
+        return name, lambda atv, out: _value(getattr(atv.device.info, INFO[name]), out, name)
+    if name in ELSEWHERE:
+        return name, lambda atv, out: _elsewhere(atv, name)
+    raise ValueError(f"unknown command {name!r}{_guess(name)}; `tinyatv commands` lists them")
+
+
+def _guess(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, [*HELP, *ELSEWHERE, *SUBCOMMANDS], 1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+SUBCOMMANDS = {  # word that is a program of its own: what it does
+    "scan": "look for devices",
+    "pair": "pair with a device",
+    "wizard": "find, pair and try a device, step by step",
+    "devices": "list stored devices; alias, default, forget, import",
+    "watch": "show changes until Ctrl-C",
+    "push_updates": "the same as watch",
+    "virtual": "run a virtual Apple TV",
+    "demo": "try everything against a virtual Apple TV",
+    "commands": "list all commands",
+    "help": "explain a command",
+}
+
+
+def _split(text: str) -> list[str]:
+    """Split at commas; double quotes keep what is inside together."""
+    args, start, quoted = [], 0, False
+    for at, char in enumerate(text):
+        if char == '"':
+            quoted = not quoted
+        elif char == "," and not quoted:
+            args.append(text[start:at])
+            start = at + 1
+    args.append(text[start:])
+    return [a[1:-1] if len(a) > 1 and a[0] == a[-1] == '"' else a for a in args]
+
+
+def _count(name: str, args: list[str], low: int, high: int) -> None:
+    if not low <= len(args) <= high:
+        wanted = "no argument" if high == 0 else "one argument" if low == high else "at most one"
+        raise ValueError(f"{name} takes {wanted}, not {','.join(args) or 'none'}")
+
+
+def _number(name: str, text: str, low: float, high: float = float("inf")) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{name}: {text!r} is not a number") from None
+    if not low <= value <= high or value == float("inf"):
+        limit = f"{low:g} or more" if high == float("inf") else f"{low:g} to {high:g}"
+        raise ValueError(f"{name}: {text} is not {limit}")
+    return value
+
+
+def _state(name: str, text: str) -> Any:
+    from ..model import RepeatState, ShuffleState
+
+    states: Any = ShuffleState if name == "set_shuffle" else RepeatState
+    for state in states:
+        if text.lower() in (state.name.lower(), str(state.value)):
+            return state
+    known = ", ".join(f"{state.value} or {state.name.lower()}" for state in states)
+    raise ValueError(f"{name}: {text!r} is none of {known}")
+
+
+def _press(name: str, args: list[str]) -> Run:
+    """0, 1 and 2 are single, double and hold, as in other remotes; 3 and more are presses."""
+    _count(name, args, 0, 1)
+    text = args[0].lower() if args else "single"
+    hold, presses = 0.0, 1
+    if text in ("double", "1"):
+        presses = 2
+    elif text in ("hold", "2"):
+        hold = HOLD
+    elif text.startswith("hold:"):
+        hold = _number(name, text[len("hold:") :], 0)
+    elif text not in ("single", "0"):
+        digits = text.strip("x")
+        if not digits.isdecimal() or not 1 <= int(digits) <= 100:
+            raise ValueError(f"{name}: {args[0]!r} is no action; {ACTIONS}, up to 100")
+        presses = int(digits)
+    return lambda atv, out: _done(getattr(atv, name)(hold=hold, presses=presses), out, name)
+
+
+def _done(_: None, out: Output, name: str) -> None:
+    out.result(command=name)
+
+
+def _value(value: Any, out: Output, name: str) -> None:
+    shown = value.name if hasattr(value, "value") and hasattr(value, "name") else value
+    text = str(value) if value is not None else None
+    out.result(text, **{name: shown})
+
+
+def _field(atv: AppleTV, out: Output, name: str) -> None:
+    playing = atv.playing()
+    if out.json:
+        out.result(**{name: playing_keys(playing)[name]})
+    else:
+        _value(getattr(playing, name), out, name)
+
+
+def _playing(atv: AppleTV, out: Output) -> None:
+    playing = atv.playing()
+    out.result(str(playing), **playing_keys(playing))
+
+
+def _volume(atv: AppleTV, out: Output) -> None:
+    _value(atv.volume(), out, "volume")
+
+
+def _artwork_id(atv: AppleTV, out: Output) -> None:
+    _value(atv.playing().hash, out, "artwork_id")
+
+
+def _device_id(atv: AppleTV, out: Output) -> None:
+    _value(atv.device.identifier, out, "device_id")
+
+
+def _info(atv: AppleTV, out: Output) -> None:
+    from .output import device_keys
+
+    device = atv.device
+    text = "\n".join(
+        [
+            f"{device.name}: {device.info}",
+            f"{device.address}, connected by {', '.join(atv.protocols)}",
+        ]
+    )
+    out.result(text, **device_keys(device), connected=list(atv.protocols))
+
+
+_SIMPLE: dict[str, Run] = {
+    "playing": _playing,
+    "volume": _volume,
+    "artwork_id": _artwork_id,
+    "device_id": _device_id,
+    "info": _info,
+    "device_info": _info,
+}
+
+
+def _artwork(name: str, args: list[str]) -> Run:
+    if len(args) == 1 and not _is_size(args[0]):
+        args = ["-1", "-1", args[0]]
+    if len(args) not in (0, 2, 3) or not all(_is_size(a) for a in args[:2]):
+        raise ValueError(f"{name} takes =FILE, =WIDTH,HEIGHT or =WIDTH,HEIGHT,FILE")
+    width, height = ([int(a) if int(a) > 0 else None for a in args[:2]] or [None, None])[:2]
+    path = args[2] if len(args) == 3 else "artwork"
+
+    def run(atv: AppleTV, out: Output) -> None:
+        from ..errors import CommandFailed
+
+        art = atv.artwork(width, height)
+        if art is None:
+            raise CommandFailed("there is no artwork", name)
+        saved = _save(art, path)
+        text = f"{saved} ({art.mimetype}, {art.width}x{art.height})"
+        keys = {"mimetype": art.mimetype, "width": art.width, "height": art.height}
+        out.result(text, artwork=saved, **keys)
+
+    return run
+
+
+def _is_size(text: str) -> bool:
+    return text == "-1" or (text.isdecimal() and int(text) <= 65535)
+
+
+def _save(art: Artwork, path: str) -> str:
+    if not os.path.splitext(path)[1]:
+        path += art.extension
+    art.save(path)
+    return path
+
+
+def _features(atv: AppleTV, out: Output, everything: bool) -> None:
+    states = atv.features()
+    named = {feature_name(name): state.name for name, state in states.items()}
+    if not out.json and not everything:
+        named = {name: state for name, state in named.items() if state != "Unsupported"}
+    lines = ["Feature list:", "-" * 13, *(f"{name}: {state}" for name, state in named.items())]
+    lines += ["", "Unknown: the device does not say, try it. Unavailable: not now."]
+    out.result("\n".join(lines), features=named)
+
+
+def feature_name(name: str) -> str:
+    """``play_pause`` as the field writes it: ``PlayPause``."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def _elsewhere(atv: AppleTV, name: str) -> None:
+    from ..errors import NotSupported
+
+    raise NotSupported(
+        f"{name} needs {ELSEWHERE[name]}; {atv.name} is connected by {', '.join(atv.protocols)}"
+    )

@@ -1,0 +1,350 @@
+"""The store: devices that were paired, where they were last, and what pairing gave.
+
+    ~/.config/tinyatv/devices.json, or $XDG_CONFIG_HOME/tinyatv/devices.json, or $TINYATV_STORE
+
+    {"version": 1, "client": {"id": "..."}, "default": "<identifier>",
+     "devices": [{"name": "Den", "alias": "tv", "address": "192.0.2.10", "identifiers": ["..."],
+                  "services": {"dmap": {"port": 3689, "identifier": "...", "credentials": "..."}}}]}
+
+Only the owner can read it, it is replaced as a whole, and processes take turns. The store of the
+field's other library, ``~/.pyatv.conf``, is read as well, so nobody pairs again, and never written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from ._files import replace_file
+from .errors import CredentialsError, DeviceNotFound
+from .model import PROTOCOLS, Device, DeviceInfo, PairingRequirement, Service
+
+VERSION = 1
+FOREIGN = "~/.pyatv.conf"
+
+
+def default_path() -> str:
+    """Where the store is unless somebody says otherwise."""
+    given = os.environ.get("TINYATV_STORE")
+    if given:
+        return os.path.expanduser(given)
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return os.path.join(os.path.expanduser(base), "tinyatv", "devices.json")
+
+
+class Known:
+    """A device in the store.
+
+    Attributes:
+        device: As it was last seen, with credentials.
+        alias: A short name given by the user, or None.
+        default: True if it is the one to use when none is named.
+    """
+
+    __slots__ = ("alias", "default", "device")
+
+    def __init__(self, device: Device, alias: str | None, default: bool) -> None:
+        self.device = device
+        self.alias = alias
+        self.default = default
+
+
+class Store:
+    """Devices that are remembered.
+
+    Reading never fails because a file is missing; a damaged one is reported and left alone.
+
+    Args:
+        path: File; None takes :func:`default_path`.
+        memory: Keep everything in memory and touch no file.
+        foreign: Another library's store to read credentials from; None reads none.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        memory: bool = False,
+        foreign: str | None = FOREIGN,
+    ) -> None:
+        self.path = None if memory else os.fspath(path) if path is not None else default_path()
+        self._memory: dict[str, Any] = {}
+        self._foreign = None if memory else foreign
+
+    def __repr__(self) -> str:
+        return f"Store({self.path or 'in memory'})"
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def devices(self) -> list[Known]:
+        """All devices, in the order in which they were added.
+
+        Raises:
+            CredentialsError: The file is damaged.
+        """
+        data = self._read()
+        default = data.get("default")
+        try:
+            return [
+                Known(_device(entry), entry.get("alias"), default in entry["identifiers"])
+                for entry in data.get("devices", [])
+            ]
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+            problem = f"{type(exc).__name__}: {exc}"
+            raise CredentialsError(
+                f"{self.path} is damaged ({problem}): mend it or move it away"
+            ) from exc
+
+    def find(self, text: str) -> Device | None:
+        """The device of that alias, name, address or identifier (case is ignored), or None.
+
+        Raises:
+            DeviceNotFound: Several devices have that name.
+            CredentialsError: The file is damaged.
+        """
+        known = self.devices()
+        aliased = [k.device for k in known if (k.alias or "").casefold() == text.casefold()]
+        found = aliased or [k.device for k in known if k.device.is_called(text)]
+        if len(found) > 1:
+            several = ", ".join(f"{d.identifier} at {d.address}" for d in found)
+            raise DeviceNotFound(f"{text!r} is the name of several devices: {several}")
+        return found[0] if found else None
+
+    def default(self) -> Device | None:
+        """The default device, or the only one there is, or None."""
+        known = self.devices()
+        chosen = [k.device for k in known if k.default] or [k.device for k in known]
+        return chosen[0] if len(chosen) == 1 else None
+
+    def fill(self, device: Device) -> Device:
+        """Give `device` the credentials and passwords that are stored for it; returns it.
+
+        What was paired wins over what the device announces (a Home Sharing id).
+        """
+        sources = _foreign_devices(self._foreign) if self._foreign else []
+        for known in [*sources, *(known.device for known in self.devices())]:
+            if not set(known.identifiers) & set(device.identifiers):
+                continue
+            for service in known.services:
+                mine = device.service(service.protocol)
+                if mine is not None:
+                    mine.credentials = service.credentials or mine.credentials
+                    mine.password = service.password or mine.password
+        return device
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def save(self, device: Device) -> None:
+        """Add a device, or update what is known of it. Credentials it lacks are kept.
+
+        Raises:
+            OSError: The file cannot be written; it is as it was.
+            CredentialsError: The file is damaged.
+            ValueError: The device has no identifier.
+        """
+        if not device.identifiers:
+            raise ValueError(f"{device.name}: a device without an identifier cannot be stored")
+        with self._change() as data:
+            entry = _entry(data, device)
+            if entry is None:
+                entry = {}
+                data["devices"].append(entry)
+            entry.update(name=device.name, address=device.address)
+            entry["identifiers"] = list(
+                dict.fromkeys([*device.identifiers, *entry.get("identifiers", [])])
+            )
+            for key, value in (("query", device.query), ("model", device.info.raw_model)):
+                if value is not None:
+                    entry[key] = value
+            services = entry.setdefault("services", {})
+            for service in device.services:
+                if not service.enabled:
+                    continue
+                fields = services.setdefault(service.protocol, {})
+                fields["port"] = service.port
+                for key in ("identifier", "credentials", "password"):
+                    if getattr(service, key):
+                        fields[key] = getattr(service, key)
+
+    def forget(self, text: str) -> Device:
+        """Remove a device with its credentials; returns it.
+
+        Raises:
+            DeviceNotFound: It is not there.
+        """
+        device = self._known(text)
+        with self._change() as data:
+            entry = _entry(data, device)
+            if entry is not None:
+                data["devices"].remove(entry)
+            if data.get("default") in device.identifiers:
+                del data["default"]
+        return device
+
+    def set_alias(self, text: str, alias: str | None) -> Device:
+        """Give a device a short name, or with None take it away; returns the device.
+
+        Raises:
+            DeviceNotFound: It is not there.
+            ValueError: Another device has that alias.
+        """
+        device = self._known(text)
+        with self._change() as data:
+            mine = _entry(data, device)
+            for entry in data["devices"]:
+                taken = (entry.get("alias") or "").casefold() == (alias or "").casefold()
+                if alias and taken and entry is not mine:
+                    raise ValueError(f"{entry.get('name')} has the alias {alias!r} already")
+            if mine is not None:
+                mine["alias"] = alias
+        return device
+
+    def set_default(self, text: str) -> Device:
+        """Make a device the one that is used when none is named; returns it.
+
+        Raises:
+            DeviceNotFound: It is not there.
+        """
+        device = self._known(text)
+        with self._change() as data:
+            data["default"] = device.identifier
+        return device
+
+    def client_id(self) -> str:
+        """The identity of this installation: 16 hex digits, made up once and kept."""
+        data = self._read()
+        if "id" not in data.get("client", {}):
+            import secrets
+
+            with self._change() as data:
+                data.setdefault("client", {}).setdefault("id", secrets.token_hex(8).upper())
+        return str(data["client"]["id"])
+
+    def import_foreign(self, path: str | None = None) -> list[str]:
+        """Copy the credentials of another library's store into this one.
+
+        Args:
+            path: Its file; None takes ``~/.pyatv.conf``.
+
+        Returns:
+            Main identifiers of the devices that were copied.
+
+        Raises:
+            CredentialsError: The file is missing or damaged.
+        """
+        path = os.path.expanduser(path or self._foreign or FOREIGN)
+        if not os.path.exists(path):
+            raise CredentialsError(f"{path} does not exist")
+        copied = []
+        for device in _foreign_devices(path):
+            if device.identifier is not None:
+                known = self.find(device.identifier)
+                device.name = known.name if known else device.identifier
+                device.address = known.address if known else ""
+                for service in device.services:
+                    old = known.service(service.protocol) if known else None
+                    service.port = old.port if old else 0
+                self.save(device)
+                copied.append(device.identifier)
+        return copied
+
+    def _known(self, text: str) -> Device:
+        device = self.find(text)
+        if device is None:
+            names = ", ".join(known.alias or known.device.name for known in self.devices())
+            raise DeviceNotFound(f"{text!r} is not stored; stored: {names or 'nothing'}")
+        return device
+
+    # -- the file --------------------------------------------------------------------------------
+
+    def _read(self) -> dict[str, Any]:
+        return self._memory if self.path is None else _load(self.path)
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[dict[str, Any]]:
+        """Read, change and replace the file while no other process can."""
+        if self.path is None:
+            self._memory.setdefault("devices", [])
+            yield self._memory
+            return
+        os.makedirs(os.path.dirname(os.path.abspath(self.path)), mode=0o700, exist_ok=True)
+        with _locked(self.path + ".lock"):
+            data = self._read()
+            data["version"] = VERSION
+            data.setdefault("devices", [])
+            yield data
+            text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+            replace_file(self.path, text.encode(), 0o600)
+
+
+def _load(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            data = json.load(file)
+    except FileNotFoundError:
+        return {}
+    except ValueError as exc:
+        raise CredentialsError(f"{path} is damaged ({exc}): mend it or move it away") from exc
+    if not isinstance(data, dict) or not isinstance(data.get("devices", []), list):
+        raise CredentialsError(f"{path} is damaged (no list of devices): mend it or move it away")
+    return data
+
+
+def _foreign_devices(path: str) -> list[Device]:
+    """Devices in the other library's store: identifiers and credentials, nothing else."""
+    devices = []
+    for entry in _load(os.path.expanduser(path)).get("devices", []):
+        services = []
+        protocols = entry.get("protocols") if isinstance(entry, dict) else None
+        for protocol, fields in (protocols if isinstance(protocols, dict) else {}).items():
+            if protocol in PROTOCOLS and isinstance(fields, dict):
+                services.append(_service(protocol, fields))
+        devices.append(Device("", "", services))
+    return devices
+
+
+def _entry(data: dict[str, Any], device: Device) -> dict[str, Any] | None:
+    for entry in data["devices"]:
+        if set(entry.get("identifiers", ())) & set(device.identifiers):
+            found: dict[str, Any] = entry
+            return found
+    return None
+
+
+def _device(entry: dict[str, Any]) -> Device:
+    services = [_service(protocol, fields) for protocol, fields in entry["services"].items()]
+    info = DeviceInfo(raw_model=entry.get("model"))
+    return Device(
+        entry.get("name", ""), entry.get("address", ""), services, info=info,
+        query=entry.get("query"),
+    )  # fmt: skip
+
+
+def _service(protocol: str, fields: dict[str, Any]) -> Service:
+    return Service(
+        protocol,
+        fields.get("port") or 0,
+        identifier=fields.get("identifier"),
+        credentials=fields.get("credentials"),
+        password=fields.get("password"),
+        pairing=PairingRequirement.Optional,
+    )
+
+
+@contextlib.contextmanager
+def _locked(path: str) -> Iterator[None]:
+    """Hold a lock that ends with the process. Without fcntl (Windows), go without."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,771 @@
+"""What the user holds: an Apple TV, every command documented once, and who serves it."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Callable
+
+from .errors import (
+    AppleTVError,
+    ConnectionFailed,
+    ConnectionLost,
+    CredentialsError,
+    DeviceNotFound,
+    NotSupported,
+)
+from .events import Disconnected, Events, Reconnected
+from .model import PROTOCOLS, FeatureState, RepeatState, ShuffleState
+
+if TYPE_CHECKING:
+    from .credentials import Store
+    from .events import Event, Listener
+    from .model import Artwork, Device, Playing
+
+log = logging.getLogger(__name__)
+
+ROUTES: dict[str, tuple[str, ...]] = {
+    # command: protocols that serve it, best first
+    "up": ("dmap",),
+    "down": ("dmap",),
+    "left": ("dmap",),
+    "right": ("dmap",),
+    "select": ("dmap",),
+    "menu": ("dmap",),
+    "top_menu": ("dmap",),
+    "play": ("dmap",),
+    "pause": ("dmap",),
+    "play_pause": ("dmap",),
+    "stop": ("dmap",),
+    "next": ("dmap",),
+    "previous": ("dmap",),
+    "skip_forward": ("dmap",),
+    "skip_backward": ("dmap",),
+    "set_position": ("dmap",),
+    "set_shuffle": ("dmap",),
+    "set_repeat": ("dmap",),
+    "volume_up": ("dmap",),
+    "volume_down": ("dmap",),
+    "volume": ("dmap",),  # iTunes and its like; an Apple TV has steps alone
+    "set_volume": ("dmap",),
+    "playing": ("dmap",),
+    "artwork": ("dmap",),
+}
+
+FIELDS: dict[str, tuple[str, ...]] = {
+    # field of Playing: protocols that fill it
+    "title": ("dmap",),
+    "artist": ("dmap",),
+    "album": ("dmap",),
+    "genre": ("dmap",),
+    "total_time": ("dmap",),
+    "position": ("dmap",),
+    "shuffle": ("dmap",),
+    "repeat": ("dmap",),
+}
+
+BACKENDS = {"dmap": "DmapBackend"}  # protocol: class in the module of that name
+
+PAUSES = (1.0, 60.0)  # s; first and longest pause between two tries to reconnect
+
+
+class AppleTV:
+    """A connected Apple TV. Made by :func:`connect`; use it in a ``with`` block, or close it.
+
+    Every command blocks until the device has answered, at most ``timeout`` seconds, and raises an
+    :class:`~tinyatv.errors.AppleTVError` if it did not do what was asked:
+
+    * ``CommandFailed``: the device refused.
+    * ``CommandTimeout``: it did not answer; whether it acted is unknown.
+    * ``ConnectionLost``: the connection is gone, or was closed.
+    * ``NotSupported``: no connected protocol can do it.
+
+    Methods may be called from any thread, and bound methods work as callbacks.
+
+    Attributes:
+        device: What was connected to.
+        timeout: Seconds that a command may take.
+    """
+
+    def __init__(
+        self, device: Device, *, protocols: Iterable[str] | None = None, timeout: float = 5.0,
+        reconnect: bool = False, rediscover: Callable[[Device], Device] | None = None,
+    ) -> None:  # fmt: skip
+        if timeout <= 0:
+            raise ValueError(f"timeout must be positive, not {timeout}")
+        self.device = device
+        self.timeout = timeout
+        self._wanted = None if protocols is None else tuple(protocols)
+        self._reconnect = reconnect
+        self._rediscover = rediscover
+        self._backends: dict[str, Any] = {}
+        self._error: AppleTVError | None = None
+        self._events = Events(f"tinyatv-events-{device.address}")
+        self._listening = False
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._reconnecting: threading.Thread | None = None
+
+    def __repr__(self) -> str:
+        up = ", ".join(self.protocols) or "not connected"
+        return f"AppleTV({self.name!r}, {self.address}, {up})"
+
+    def __enter__(self) -> AppleTV:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- what we know ----------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """What its owner calls it."""
+        return self.device.name
+
+    @property
+    def address(self) -> str:
+        """Its address."""
+        return self.device.address
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Names of the protocols that are connected now; empty after a loss or ``close()``."""
+        return tuple(self._backends)
+
+    def features(self) -> dict[str, FeatureState]:
+        """What can be used now: every command of ``ROUTES`` and every field of ``FIELDS``.
+
+        May ask the device. ``Unknown`` means that the device does not say: try it.
+        """
+        self._check_open()
+        told: dict[str, dict[str, FeatureState]] = {
+            protocol: backend.features() for protocol, backend in self._backends.items()
+        }
+        states = {}
+        for name, protocols in {**ROUTES, **FIELDS}.items():
+            serving = [p for p in protocols if p in told]
+            states[name] = FeatureState.Unsupported
+            if serving:
+                states[name] = told[serving[0]].get(name, FeatureState.Unknown)
+        return states
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def open(self) -> AppleTV:
+        """Open all protocols that have credentials; :func:`connect` has done it already.
+
+        Raises:
+            ConnectionFailed: None of them could be reached.
+            CredentialsError: No credentials, or they are not accepted any more.
+        """
+        backends: dict[str, Any] = {}
+        errors: list[AppleTVError] = []
+        opening = [_Opening(backend) for backend in self._new_backends()]
+        for one in opening[1:]:
+            one.start()
+        opening[0].run()
+        for one in opening:
+            one.join()
+            if one.error is None:
+                backends[one.backend.protocol] = one.backend
+            else:
+                log.info("%s: %s", one.backend.protocol, one.error)
+                errors.append(one.error)
+        with self._lock:
+            usable = bool(backends) and not self._closing.is_set()
+            if usable:
+                self._backends, self._error = backends, None
+            listening = usable and self._listening
+        if not usable:
+            for backend in backends.values():
+                backend.close()
+            raise errors[0] if errors else ConnectionLost("closed while connecting")
+        if listening:
+            for backend in backends.values():
+                backend.listen()
+        return self
+
+    def close(self) -> None:
+        """Close all connections and end all threads. Safe to call more than once, from anywhere.
+
+        Listeners get a last :class:`~tinyatv.events.Disconnected`. Blocks up to 5 s.
+        """
+        with self._lock:
+            first = not self._closing.is_set()
+            self._closing.set()
+            backends, self._backends = self._backends, {}
+            reconnecting = self._reconnecting
+        for backend in backends.values():
+            backend.close()
+        if reconnecting is not None and reconnecting is not threading.current_thread():
+            reconnecting.join(5)
+        if first and (backends or reconnecting is not None):
+            self._events.post(Disconnected(None))
+        self._events.close()
+
+    def _new_backends(self) -> list[Any]:
+        from importlib import import_module
+
+        backends, missing = [], []
+        for service in self.device.services:
+            if self._wanted is not None and service.protocol not in self._wanted:
+                continue
+            if service.protocol not in BACKENDS or not service.enabled or not service.port:
+                continue
+            if not service.credentials:
+                missing.append(service.protocol)
+                continue
+            module = import_module(f".backends.{service.protocol}", __package__)
+            make = getattr(module, BACKENDS[service.protocol])
+            backends.append(
+                make(
+                    self.device.address, service, timeout=self.timeout, post=self._events.post,
+                    name=f"tinyatv-{service.protocol}-poll-{self.device.address}",
+                    lost=lambda error, p=service.protocol: self._lost(p, error),
+                )
+            )  # fmt: skip
+        if missing and not backends:
+            raise CredentialsError(f"{self.name} is not paired ({', '.join(missing)}): pair first")
+        if not backends:
+            offered = ", ".join(s.protocol for s in self.device.services) or "nothing"
+            wanted = f", asked for {', '.join(self._wanted)}" if self._wanted is not None else ""
+            raise NotSupported(f"{self.name} offers nothing to connect to: {offered}{wanted}")
+        return backends
+
+    def _lost(self, protocol: str, error: AppleTVError) -> None:
+        """A backend lost its device; called on any thread, once for each backend."""
+        with self._lock:
+            if self._closing.is_set() or protocol not in self._backends:
+                return
+            backends = self._backends.copy()
+            backend = backends.pop(protocol)
+            self._backends = backends
+            self._error = self._error or error
+            thread = None
+            if self._reconnect and self._reconnecting is None:
+                name = f"tinyatv-reconnect-{self.address}"
+                thread = threading.Thread(target=self._come_back, name=name, daemon=True)
+                self._reconnecting = thread
+                thread.start()
+        log.info("%s: %s", protocol, error)
+        self._events.post(Disconnected(error, protocol))
+        backend.close()
+
+    def _come_back(self) -> None:
+        pause = PAUSES[0]
+        while not self._closing.wait(pause):
+            try:
+                left, self._backends = self._backends, {}
+                for backend in left.values():
+                    backend.close()
+                try:
+                    self.open()
+                except ConnectionFailed:
+                    if self._rediscover is None or self._closing.is_set():
+                        raise
+                    self.device = self._rediscover(self.device)  # the port may have moved
+                    self.open()
+            except (AppleTVError, OSError) as exc:
+                log.debug("cannot reconnect to %s: %s", self.name, exc)
+                pause = min(pause * 2, PAUSES[1])
+                continue
+            with self._lock:
+                self._reconnecting = None
+            self._events.post(Reconnected(self.protocols))
+            return
+
+    def _check_open(self) -> None:
+        if self._backends:
+            return
+        if self._closing.is_set():
+            raise ConnectionLost(f"{self.name}: closed")
+        raise ConnectionLost(f"{self.name}: {self._error or 'not connected'}") from self._error
+
+    def _via(self, command: str) -> Any:
+        """The backend that serves a command."""
+        for protocol in ROUTES[command]:
+            if protocol in self._backends:
+                return self._backends[protocol]
+        self._check_open()
+        serving = ", ".join(ROUTES[command]) or "no protocol yet"
+        raise NotSupported(f"{command} needs {serving}; connected: {', '.join(self.protocols)}")
+
+    # -- events ----------------------------------------------------------------------------------
+
+    def add_listener(self, listener: Listener) -> None:
+        """Call `listener` with every event, one at a time, on a thread of its own.
+
+        It may call anything, ``close()`` included. What is playing comes as the first event.
+
+        Args:
+            listener: Any callable with one argument, the event.
+
+        Raises:
+            ConnectionLost: The connection is closed.
+        """
+        if self._closing.is_set():
+            raise ConnectionLost(f"{self.name}: closed")
+        if self._events.add(listener) == 1:
+            self._listen(True)
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Stop to call `listener`.
+
+        Raises:
+            ValueError: It is not there.
+        """
+        if self._events.remove(listener) == 0:
+            self._listen(False)
+
+    def _listen(self, on: bool) -> None:
+        with self._lock:
+            changed, self._listening = self._listening is not on, on
+            backends = list(self._backends.values())
+        for backend in backends if changed else ():
+            if on:
+                backend.listen()
+            else:
+                backend.unlisten()
+
+    def events(self, timeout: float | None = None) -> Iterator[Event]:
+        """Iterate over events; listening starts with this call.
+
+        Ends after ``close()``, after a loss that nobody repairs, and when nothing happens for
+        `timeout` seconds.
+
+        Args:
+            timeout: Seconds to wait for each event; None waits for ever.
+        """
+        received: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.add_listener(received.put)
+        return self._take(received, timeout)
+
+    def _take(self, received: queue.SimpleQueue[Event], timeout: float | None) -> Iterator[Event]:
+        try:
+            while True:
+                try:
+                    event = received.get(timeout=timeout)
+                except queue.Empty:
+                    return
+                yield event
+                if isinstance(event, Disconnected) and not self._backends:
+                    if event.error is None or not self._reconnect:
+                        return
+        finally:
+            self.remove_listener(received.put)
+
+    # -- navigation ------------------------------------------------------------------------------
+
+    def up(self, *, hold: float = 0.0, presses: int = 1) -> None:
+        """Move up.
+
+        Args:
+            hold: Seconds to keep the button down; 0 is a tap.
+            presses: How often to press; 2 is a double press.
+        """
+        self._via("up").up(*_press(hold, presses))
+
+    def down(self, *, hold: float = 0.0, presses: int = 1) -> None:
+        """Move down; see :meth:`up`."""
+        self._via("down").down(*_press(hold, presses))
+
+    def left(self, *, hold: float = 0.0, presses: int = 1) -> None:
+        """Move left; see :meth:`up`."""
+        self._via("left").left(*_press(hold, presses))
+
+    def right(self, *, hold: float = 0.0, presses: int = 1) -> None:
+        """Move right; see :meth:`up`."""
+        self._via("right").right(*_press(hold, presses))
+
+    def select(self, *, hold: float = 0.0, presses: int = 1) -> None:
+        """Choose what is marked; held down, open its menu.
+
+        Args:
+            hold: Seconds to keep the button down. Over DMAP any time above 0 means "held".
+            presses: How often to press.
+        """
+        self._via("select").select(*_press(hold, presses))
+
+    def menu(self, *, hold: float = 0.0, presses: int = 1) -> None:
+        """Go back; held down, go to the main menu. Arguments as in :meth:`select`."""
+        self._via("menu").menu(*_press(hold, presses))
+
+    def top_menu(self) -> None:
+        """Go to the main menu."""
+        self._via("top_menu").top_menu()
+
+    # -- playback --------------------------------------------------------------------------------
+
+    def play(self) -> None:
+        """Start or resume playback."""
+        self._via("play").play()
+
+    def pause(self) -> None:
+        """Pause playback."""
+        self._via("pause").pause()
+
+    def play_pause(self) -> None:
+        """Pause if it plays, resume if it does not."""
+        self._via("play_pause").play_pause()
+
+    def stop(self) -> None:
+        """Stop playback."""
+        self._via("stop").stop()
+
+    def next(self) -> None:
+        """Go to the next item."""
+        self._via("next").next()
+
+    def previous(self) -> None:
+        """Go to the previous item."""
+        self._via("previous").previous()
+
+    def skip_forward(self, seconds: float = 0.0) -> None:
+        """Jump ahead, at most to the end.
+
+        Args:
+            seconds: How far; 0 takes the usual step (10 s over DMAP).
+
+        Raises:
+            CommandFailed: The position is not known, as in live streams.
+        """
+        self._via("skip_forward").skip_forward(_at_least(0, seconds, "seconds"))
+
+    def skip_backward(self, seconds: float = 0.0) -> None:
+        """Jump back, at most to the start; see :meth:`skip_forward`."""
+        self._via("skip_backward").skip_backward(_at_least(0, seconds, "seconds"))
+
+    def set_position(self, seconds: float) -> None:
+        """Jump to a position.
+
+        Args:
+            seconds: From the start.
+        """
+        self._via("set_position").set_position(_at_least(0, seconds, "seconds"))
+
+    def set_shuffle(self, shuffle: ShuffleState) -> None:
+        """Set shuffling. DMAP has no albums: there it means songs."""
+        self._via("set_shuffle").set_shuffle(ShuffleState(shuffle))
+
+    def set_repeat(self, repeat: RepeatState) -> None:
+        """Set repeating."""
+        self._via("set_repeat").set_repeat(RepeatState(repeat))
+
+    # -- volume ----------------------------------------------------------------------------------
+
+    def volume_up(self) -> None:
+        """Raise the volume by one step."""
+        self._via("volume_up").volume_up()
+
+    def volume_down(self) -> None:
+        """Lower the volume by one step."""
+        self._via("volume_down").volume_down()
+
+    def volume(self) -> float:
+        """Ask for the volume: percent, 0 to 100.
+
+        Raises:
+            NotSupported: The output only knows steps.
+        """
+        level: float = self._via("volume").volume()
+        return level
+
+    def set_volume(self, level: float) -> None:
+        """Set the volume.
+
+        Args:
+            level: Percent, 0 to 100.
+
+        Raises:
+            NotSupported: The output only knows steps, or is fixed.
+        """
+        if not 0 <= level <= 100:
+            raise ValueError(f"volume is 0 to 100, not {level}")
+        self._via("set_volume").set_volume(level)
+
+    # -- what is playing -------------------------------------------------------------------------
+
+    def playing(self) -> Playing:
+        """Ask what is playing. "Nothing" is an answer too: ``device_state`` is ``Idle``."""
+        playing: Playing = self._via("playing").playing()
+        return playing
+
+    def artwork(self, width: int | None = 512, height: int | None = None) -> Artwork | None:
+        """Fetch the image of what is playing. Blocks up to 25 s.
+
+        Args:
+            width: Largest width in pixels; None for any. The device never scales up.
+            height: Largest height in pixels; None for any.
+
+        Returns:
+            The image, or None if there is none.
+        """
+        for side in (width, height):
+            if side is not None and not 1 <= side <= 65535:
+                raise ValueError(f"a size is 1 to 65535 pixels, not {side}")
+        artwork: Artwork | None = self._via("artwork").artwork(width, height)
+        return artwork
+
+
+class _Opening(threading.Thread):
+    """Opens one backend, so that several open at once."""
+
+    def __init__(self, backend: Any) -> None:
+        super().__init__(name=f"tinyatv-open-{backend.protocol}", daemon=True)
+        self.backend = backend
+        self.error: AppleTVError | None = None
+
+    def run(self) -> None:
+        try:
+            self.backend.connect()
+        except AppleTVError as exc:
+            self.error = exc
+
+    def join(self, timeout: float | None = None) -> None:
+        if self.ident is not None:
+            super().join(timeout)
+
+
+def _press(hold: float, presses: int) -> tuple[float, int]:
+    if presses < 1:
+        raise ValueError(f"presses must be 1 or more, not {presses}")
+    return _at_least(0, hold, "hold"), presses
+
+
+def _at_least(low: float, value: float, name: str) -> float:
+    if not low <= value < float("inf"):
+        raise ValueError(f"{name} must be {low} or more, not {value}")
+    return value
+
+
+def connect(
+    target: str | Device | None = None,
+    *,
+    protocols: Iterable[str] | None = None,
+    timeout: float = 5.0,
+    scan_timeout: float = 3.0,
+    reconnect: bool = False,
+    store: Store | None = None,
+) -> AppleTV:
+    """Connect to an Apple TV.
+
+    A device in the store is connected to without a scan. If it is not where it was, a scan follows.
+
+    Args:
+        target: Name, alias, identifier, address, host name, ``host:port`` for a directed query, or
+            a :class:`~tinyatv.model.Device`. None takes the default device of the store, or the
+            only device that a scan finds.
+        protocols: Names of the protocols to use; None uses all that are paired.
+        timeout: Seconds that a command may take. Waking a sleeping device up while connecting may
+            take 25 s.
+        scan_timeout: Seconds that a scan may take.
+        reconnect: After a loss, try again after 1, 2, 4 ... 60 s, for ever. Until then commands
+            raise ``ConnectionLost``. The object and its listeners stay valid.
+        store: Where credentials are; None takes the user's.
+
+    Raises:
+        DeviceNotFound: No such device; says what was found.
+        ConnectionFailed: It cannot be reached.
+        CredentialsError: It is not paired, or does not accept the credentials any more.
+        NotSupported: It offers no protocol that can be connected to.
+    """
+    store = _store(store)
+    device, remembered = find(target, store, scan_timeout)
+    return connect_to(
+        device, store, remembered=remembered, protocols=protocols, timeout=timeout,
+        scan_timeout=scan_timeout, reconnect=reconnect,
+    )  # fmt: skip
+
+
+def connect_to(
+    device: Device,
+    store: Store,
+    *,
+    remembered: bool,
+    protocols: Iterable[str] | None = None,
+    timeout: float = 5.0,
+    scan_timeout: float = 3.0,
+    reconnect: bool = False,
+) -> AppleTV:
+    """Connect to a device that is found already; see :func:`connect`.
+
+    Args:
+        remembered: True if its address is an old one: if nobody answers there, scan.
+    """
+    wanted = None if protocols is None else tuple(protocols)
+    for protocol in wanted or ():
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+
+    def rediscover(device: Device) -> Device:
+        return _rediscover(device, scan_timeout, store)
+
+    atv = AppleTV(
+        device, protocols=wanted, timeout=timeout, reconnect=reconnect, rediscover=rediscover
+    )
+    try:
+        return atv.open()
+    except ConnectionFailed:
+        if not remembered:
+            raise
+        log.info("%s is not at %s any more, scanning", device.name, device.address)
+        try:
+            atv.device = rediscover(device)
+        except DeviceNotFound:
+            pass  # the first error says more
+        else:
+            return atv.open()
+        raise
+
+
+def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Device, bool]:
+    """Find a device in the store, or else on the network.
+
+    Returns:
+        The device with its credentials, and whether it came out of the store.
+
+    Raises:
+        DeviceNotFound: No such device, or several.
+    """
+    if target is not None and not isinstance(target, str):
+        return store.fill(target), False
+    device = store.default() if target is None else store.find(target)
+    if device is not None and device.address and any(s.port for s in device.services):
+        return device, True
+    from .discovery import scan
+
+    if device is not None:  # imported: credentials, but no address
+        target = device.identifier
+    if target is None:
+        found = scan(timeout)
+        if len(found) == 1:
+            return store.fill(found[0]), False
+        raise DeviceNotFound(f"name a device; found: {_names(found)}")
+    found = scan(timeout, hosts=[target]) if _is_host(target) else scan(timeout, wanted=target)
+    matching = [one for one in found if _is_host(target) or one.is_called(target)]
+    if len(matching) > 1:
+        several = ", ".join(f"{one.identifier} at {one.address}" for one in matching)
+        raise DeviceNotFound(f"{target!r} is the name of several devices: {several}")
+    if not matching:
+        raise DeviceNotFound(f"no device called {target!r}; found: {_names(found)}")
+    return store.fill(matching[0]), False
+
+
+def _rediscover(device: Device, timeout: float, store: Store) -> Device:
+    """Find a device again that is not where it was, and remember where it is now.
+
+    Raises:
+        DeviceNotFound: It does not answer.
+    """
+    from .discovery import scan
+
+    if not device.identifiers:
+        raise DeviceNotFound(f"{device.name} was described by hand and has no identifier")
+    hosts = [device.query] if device.query else None
+    for found in scan(timeout, hosts=hosts, wanted=device.identifiers):
+        if set(found.identifiers) & set(device.identifiers):
+            for service in found.services:
+                old = device.service(service.protocol)
+                if old is not None:
+                    service.credentials = old.credentials or service.credentials
+                    service.password = old.password or service.password
+            remember(found, store)
+            return found
+    raise DeviceNotFound(f"{device.name} does not answer")
+
+
+def remember(device: Device, store: Store) -> None:
+    """Update address and ports of a device that is stored already."""
+    try:
+        if any(store.find(identifier) for identifier in device.identifiers):
+            store.save(device)
+    except (AppleTVError, OSError) as exc:
+        log.warning("cannot update the store: %s", exc)
+
+
+def pair(
+    target: str | Device | None = None,
+    *,
+    protocols: Iterable[str] | None = None,
+    pin: str | int | None = None,
+    show_pin: Callable[[str], object] | None = None,
+    name: str = "tinyatv",
+    timeout: float = 60.0,
+    scan_timeout: float = 3.0,
+    store: Store | None = None,
+    **options: Any,
+) -> Device:
+    """Pair with a device and store the result.
+
+    Over DMAP (Apple TV 1-3, tvOS up to 12) this end chooses the PIN, and the user picks the remote
+    on the TV, in *Settings > General > Remotes*, and types the PIN there.
+
+    Args:
+        target: As for :func:`connect`.
+        protocols: Names of the protocols to pair; None pairs all that can be.
+        pin: The PIN to type on the TV, up to four digits; None makes one up.
+        show_pin: Called with the PIN when the TV is ready for it; None prints it.
+        name: Shown on the TV.
+        timeout: Seconds to wait for the user.
+        scan_timeout: Seconds that a scan may take.
+        store: Where the result goes; None takes the user's.
+        **options: For odd networks; see :func:`tinyatv.backends.dmap_pairing.pair`.
+
+    Returns:
+        The device, with its credentials.
+
+    Raises:
+        DeviceNotFound: No such device.
+        PairingError: Nobody typed the PIN in time, or it was wrong three times.
+        NotSupported: The device offers nothing that can be paired.
+        OSError: The store cannot be written. The credentials are in the error's ``device``.
+    """
+    from .backends import dmap_pairing
+
+    store = _store(store)
+    device, _ = find(target, store, scan_timeout)
+    wanted = PROTOCOLS if protocols is None else tuple(protocols)
+    services = [s for s in device.services if s.protocol in wanted and s.protocol in BACKENDS]
+    if not services:
+        offered = ", ".join(s.protocol for s in device.services) or "nothing"
+        raise NotSupported(f"{device.name} offers nothing that can be paired: {offered}")
+    for service in services:
+        service.credentials = dmap_pairing.pair(
+            device.address, pin=pin, show_pin=show_pin, name=name, timeout=timeout, **options
+        )
+    try:
+        store.save(device)
+    except OSError as exc:
+        exc.device = device  # type: ignore[attr-defined]
+        raise
+    return device
+
+
+def _store(store: Store | None) -> Store:
+    if store is not None:
+        return store
+    from .credentials import Store
+
+    return Store()
+
+
+def _is_host(text: str) -> bool:
+    """True for ``192.0.2.10``, ``appletv.local``, ``localhost`` and ``host:port``."""
+    host, _, port = text.partition(":")
+    if port and not port.isdecimal():
+        return False
+    dotted = "." in host and all(c.isalnum() or c in "-._" for c in host)
+    return dotted or (bool(port) and host != "") or host == "localhost"
+
+
+def _names(devices: list[Device]) -> str:
+    return ", ".join(f"{one.name} ({one.address})" for one in devices) or "nothing"

@@ -1,0 +1,7 @@
+"""A virtual Apple TV: the device side of every protocol, for trying things out and for tests."""
+
+from .appletv import PROFILES, VirtualAppleTV
+from .server import Fault
+from .state import Item, State
+
+__all__ = ["PROFILES", "Fault", "Item", "State", "VirtualAppleTV"]

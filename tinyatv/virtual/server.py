@@ -1,0 +1,263 @@
+"""The device's HTTP side: accepts peers, answers requests, misbehaves on demand."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import socket
+import threading
+from typing import Callable
+from urllib.parse import parse_qsl, urlsplit
+
+from ..errors import AppleTVError
+from ..link import Link, Listener
+from ..wire.http import HttpWire, Request, Response
+
+log = logging.getLogger(__name__)
+
+
+class Fault:
+    """One way to misbehave, for the next requests of one kind.
+
+    Attributes:
+        command: Which requests: a word of the log such as ``"play"``, or ``"*"`` for all.
+        times: How many of them; None means every one until it is removed.
+        status: Answer with this status instead of doing what was asked.
+        body: Body of that answer.
+        delay: Seconds to wait before anything else.
+        drop: Close the connection instead of answering.
+        garbage: Send these bytes instead of an answer.
+        truncate: Announce the whole body, send half of it, close the connection.
+        chunked: Answer in chunks instead of with a length.
+        silent: Never answer.
+    """
+
+    def __init__(
+        self,
+        command: str,
+        *,
+        times: int | None = 1,
+        status: int | None = None,
+        body: bytes = b"",
+        delay: float = 0.0,
+        drop: bool = False,
+        garbage: bytes | None = None,
+        truncate: bool = False,
+        chunked: bool = False,
+        silent: bool = False,
+    ) -> None:
+        self.command = command
+        self.times = times
+        self.status = status
+        self.body = body
+        self.delay = delay
+        self.drop = drop
+        self.garbage = garbage
+        self.truncate = truncate
+        self.chunked = chunked
+        self.silent = silent
+
+
+class Faults:
+    """The faults that wait for their requests."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+        self._lock = threading.Lock()
+
+    def add(self, fault: Fault) -> None:
+        """Make the device misbehave."""
+        with self._lock:
+            self._faults.append(fault)
+
+    def clear(self) -> None:
+        """Behave again."""
+        with self._lock:
+            self._faults.clear()
+
+    def take(self, command: str) -> Fault | None:
+        """The fault for a request, used up once; None to behave."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.command in (command, "*"):
+                    if fault.times is not None:
+                        fault.times -= 1
+                        if fault.times <= 0:
+                            self._faults.remove(fault)
+                    return fault
+        return None
+
+
+class Query:
+    """A request, taken apart.
+
+    Attributes:
+        method: ``GET`` or ``POST``.
+        path: Without the query.
+        args: The query's parameters; the first of a name wins.
+        body: Payload.
+        request: The message itself.
+    """
+
+    def __init__(self, request: Request) -> None:
+        parts = urlsplit(request.path)
+        self.method = request.method
+        self.path = parts.path
+        self.args = dict(reversed(parse_qsl(parts.query, keep_blank_values=True)))
+        self.body = request.body
+        self.request = request
+
+
+class Peer:
+    """Somebody who is connected.
+
+    Attributes:
+        link: The connection.
+        address: Where from.
+        waiting: True while a request is open that is answered later.
+    """
+
+    def __init__(self, sock: socket.socket, address: tuple[str, int], server: HttpServer) -> None:
+        self.address = address
+        self.waiting = False
+        self.link = Link(
+            sock,
+            _ServerWire(limit=1024 * 1024),
+            lambda message: server.received(self, message),
+            lost=lambda error: server.left(self),
+            name=f"{server.name}-{address[0]}:{address[1]}",
+        )
+
+
+class HttpServer:
+    """Serves HTTP on one port, each peer on a thread of its own.
+
+    Args:
+        answer: Called with (peer, query); returns the response, or None if it is sent later
+            through ``peer.link``.
+        name_of: Called with a query; returns the word by which faults and logs know it.
+        faults: Faults to inject.
+        host: Address to listen on.
+        port: TCP port; 0 picks a free one.
+        name: Prefix of the threads' names.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Peer, Query], Response | None],
+        name_of: Callable[[Query], str],
+        faults: Faults,
+        host: str,
+        port: int,
+        name: str,
+    ) -> None:
+        self.name = name
+        self.requests: list[tuple[str, str]] = []
+        self._answer = answer
+        self._name_of = name_of
+        self._faults = faults
+        self._lock = threading.Lock()
+        self._peers: list[Peer] = []
+        self._stopping = threading.Event()
+        self._listener = Listener(self._accepted, host, port, f"{name}-accept")
+        self.port = self._listener.port
+
+    @property
+    def peers(self) -> list[Peer]:
+        """Who is connected now."""
+        with self._lock:
+            return self._peers.copy()
+
+    def start(self) -> None:
+        """Start to accept."""
+        self._listener.start()
+
+    def stop(self) -> None:
+        """Stop to listen, drop everybody, join all threads."""
+        self._stopping.set()
+        self._listener.close()
+        self.drop_peers()
+
+    def drop_peers(self) -> None:
+        """Close all connections, as a reboot would."""
+        for peer in self.peers:
+            peer.link.close()
+
+    def _accepted(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        peer = Peer(sock, address, self)
+        with self._lock:
+            self._peers.append(peer)
+        peer.link.start()
+
+    def left(self, peer: Peer) -> None:
+        """A connection ended."""
+        with self._lock:
+            if peer in self._peers:
+                self._peers.remove(peer)
+
+    def received(self, peer: Peer, message: Request | Response) -> None:
+        """A message arrived."""
+        if not isinstance(message, Request):
+            peer.link.close()
+            return
+        query = Query(message)
+        self.requests.append((message.method, message.path))
+        command = self._name_of(query)
+        fault = self._faults.take(command)
+        try:
+            if fault is not None:
+                if fault.delay:
+                    self._stopping.wait(fault.delay)
+                if self._misbehave(peer, fault):
+                    return
+            response = self._answer(peer, query)
+            if response is not None:
+                if fault is not None:
+                    _spoil(response, fault)
+                peer.link.send(response)
+            closing = (message.header("Connection") or "").lower() == "close"
+            if closing or (fault is not None and fault.truncate):
+                peer.link.close()
+        except AppleTVError as exc:
+            log.debug("%s: %s", self.name, exc)  # the peer went away in the middle
+
+    def _misbehave(self, peer: Peer, fault: Fault) -> bool:
+        if fault.status is not None:
+            peer.link.send(Response(fault.status, body=fault.body))
+        elif fault.garbage is not None:
+            peer.link.send(Raw(fault.garbage))
+            peer.link.close()
+        elif fault.drop:
+            peer.link.close()
+        elif not fault.silent:
+            return False
+        return True
+
+
+def _spoil(response: Response, fault: Fault) -> None:
+    if fault.chunked:
+        response.headers.append(("Transfer-Encoding", "chunked"))
+    if fault.truncate:
+        response.headers.append(("Content-Length", str(len(response.body))))
+        response.body = response.body[: len(response.body) // 2]
+
+
+class Raw(Response):
+    """Bytes that only pretend to be a response."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(200)
+        self.data = data
+
+
+class _ServerWire(HttpWire):
+    def encode(self, message: Request | Response) -> bytes:
+        return message.data if isinstance(message, Raw) else super().encode(message)
+
+
+def compress(response: Response) -> Response:
+    """Compress a body the way Apple TVs do, even a tiny one."""
+    if response.body:
+        response.headers.append(("Content-Encoding", "gzip"))
+        response.body = gzip.compress(response.body, 1)
+    return response
