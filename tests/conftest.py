@@ -1,0 +1,73 @@
+"""Fixtures: a virtual Apple TV, a connection to it, and the promise that no thread survives."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import threading
+import time
+
+import pytest
+
+import tinyatv
+from tinyatv.virtual import VirtualAppleTV
+
+VECTORS = pathlib.Path(__file__).parent / "vectors"
+
+
+def cases(sheet: str, group: str) -> list[dict]:
+    """The cases of one group of vectors."""
+    data = json.loads((VECTORS / f"{sheet}.json").read_text("utf-8"))
+    return next(g["cases"] for g in data["groups"] if g["name"] == group)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="full fuzz counts and soak runs")
+
+
+@pytest.fixture
+def share(request):
+    """A function that cuts a count down to a twentieth unless --long is given."""
+    whole = request.config.getoption("--long")
+    return lambda full: full if whole else max(1, full // 20)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_survives():
+    """Every thread that a test started is gone when it ends."""
+    before = set(threading.enumerate())
+    yield
+    until = time.monotonic() + 5
+    for thread in set(threading.enumerate()) - before:
+        if thread.name.startswith(("tinyatv", "virtual", "zeroconf")):
+            thread.join(max(0.0, until - time.monotonic()))
+    left = [
+        thread.name
+        for thread in set(threading.enumerate()) - before
+        if thread.name.startswith(("tinyatv", "virtual", "zeroconf"))
+    ]
+    assert not left, f"threads left: {left}"
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path, monkeypatch):
+    """No test touches the user's store, or finds the other library's."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("TINYATV_STORE", str(tmp_path / "store" / "devices.json"))
+    return tmp_path / "store" / "devices.json"
+
+
+@pytest.fixture
+def device():
+    """A virtual Apple TV on loopback that nobody announces."""
+    with VirtualAppleTV() as tv:
+        yield tv
+
+
+@pytest.fixture
+def atv(device):
+    """A connection to it."""
+    with tinyatv.connect(device.device) as atv:
+        yield atv

@@ -1,0 +1,250 @@
+"""The command line: flags, then words that run in order over one connection."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from .output import Output, exit_code
+from .words import ACTIONS, ELSEWHERE, HELP, SUBCOMMANDS, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXAMPLES = """\
+examples:
+  tinyatv scan                                   what is on the network
+  tinyatv wizard                                 find, pair and try a device
+  tinyatv -n Den play_pause                      press a key
+  tinyatv menu down=3 select=hold play           several keys over one connection
+  tinyatv set_position=90 playing                jump, then show what plays
+  tinyatv artwork=cover.png                      save the image
+  tinyatv watch --json                           changes, one JSON object a line
+  tinyatv devices alias Den tv                   a short name
+  tinyatv virtual                                an Apple TV to try it with
+  tinyatv demo                                   everything, on this machine alone
+
+`tinyatv commands` lists all words, `tinyatv help WORD` explains one.
+
+exit codes: 0 done, 1 the device refused or the command failed, 2 wrong usage, 3 device not found,
+  4 connection failed or lost, 5 not supported, 6 pairing or credentials, 7 time-out,
+  130 interrupted
+"""
+PROTOCOLS = ("dmap", "mrp", "airplay", "companion", "raop")
+
+
+class Arguments(argparse.Namespace):
+    """The flags that every command knows."""
+
+    id: str | None
+    name: str | None
+    scan_hosts: str | None
+    scan_timeout: float
+    scan_protocols: str | None
+    protocol: str | None
+    manual: bool
+    address: str | None
+    port: int
+    service_properties: str | None
+    storage: str
+    storage_filename: str | None
+    timeout: float
+    reconnect: bool
+    json: bool
+    verbose: bool
+    debug: bool
+    words: list[str]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose usage errors can be JSON, too."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise ValueError(f"{message}; see tinyatv --help")
+
+
+def common_flags(**kwargs: object) -> Parser:
+    """A parser of the flags that every command knows."""
+    parser = Parser(add_help=False, allow_abbrev=False)
+    add = parser.add_argument
+    group = parser.add_argument_group("which device")
+    add_to = group.add_argument
+    add_to("-i", "--id", metavar="ID[,ID]", help="by identifier; alternatives after commas")
+    add_to("-n", "--name", help="by name or alias")
+    add_to("-s", "--scan-hosts", metavar="HOST[,HOST]", help="ask these hosts only")
+    add_to(
+        "-t", "--scan-timeout", type=_seconds, default=3.0, metavar="S", help="scan this long (3)"
+    )
+    add_to("--scan-protocols", metavar="P[,P]", help="look for these protocols only")
+    add_to("--protocol", choices=PROTOCOLS, help="use, or pair, this protocol only")
+    add_to("-m", "--manual", action="store_true", help="no scan; --address etc. say all")
+    add_to("--address", help="address for --manual")
+    add_to("--port", type=_port, default=0, help="port for --manual")
+    add_to("--service-properties", metavar="Xk=vXk=v", help="TXT values for --manual; X separates")
+    for protocol in PROTOCOLS:
+        add_to(f"--{protocol}-credentials", metavar="TEXT", help=argparse.SUPPRESS)
+    for protocol in ("airplay", "raop"):
+        add_to(f"--{protocol}-password", metavar="TEXT", help=argparse.SUPPRESS)
+    add_to("--storage", choices=("file", "none"), default="file", help="none: remember nothing")
+    add_to("--storage-filename", metavar="FILE", help="the store to use")
+    add("--timeout", type=_seconds, default=5.0, metavar="S", help="seconds a command may take (5)")
+    add("--reconnect", action="store_true", help="come back after a lost connection (watch)")
+    add("--json", action="store_true", help="one JSON object a line")
+    add("-v", "--verbose", action="store_true", help="log to standard error")
+    add("--debug", action="store_true", help="log more, and show tracebacks")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 to 3600 seconds")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port")
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program.
+
+    Args:
+        argv: Arguments without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    out = Output("--json" in args or "--output=json" in args)
+    debug = "--debug" in args
+    try:
+        code = _run(args, out)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader has what it wanted. Nobody is left to tell, so not even the flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as exc:  # argparse's --help and --version
+        return exc.code if isinstance(exc.code, int) else 2
+    except Exception as exc:
+        if debug and not out.json:
+            raise
+        code, word = exit_code(exc)
+        out.failure(exc)
+        if word == "unexpected" and not out.json:
+            print("tinyatv: this is a bug; --debug shows where", file=sys.stderr)
+        return code
+
+
+def _run(args: list[str], out: Output) -> int:
+    common = common_flags()
+    at = _first_word(args, common)
+    word = args[at] if at is not None else None
+    if word in SUBCOMMANDS and at is not None:
+        return _subcommand(word, args[:at] + args[at + 1 :], common, out)
+    parser = Parser(
+        prog="tinyatv",
+        parents=[common],
+        usage="tinyatv [flags] WORD[=ARGUMENTS] [WORD ...]",
+        description="Controls Apple TVs of every generation.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"tinyatv {__version__}")
+    parser.add_argument(
+        "words", nargs="*", metavar="WORD", help=f"{', '.join(SUBCOMMANDS)}, or keys"
+    )
+    flags = parser.parse_intermixed_args(args, namespace=Arguments())
+    if not flags.words:
+        parser.print_help()
+        return 2
+    steps = [parse(word) for word in flags.words]  # before any network use
+    logs(flags)
+    from .target import open_target
+
+    with open_target(flags, out) as atv:
+        for _, step in steps:
+            step(atv, out)
+    return 0
+
+
+def _subcommand(word: str, args: list[str], common: Parser, out: Output) -> int:
+    if word in ("help", "commands"):
+        words = [arg for arg in args if not arg.startswith("-")]
+        return _help(words[0] if word == "help" and words else None, out)
+    from importlib import import_module
+
+    home = {"pair": "pair", "wizard": "pair", "push_updates": "watch"}.get(word, word)
+    module = import_module(f".{home}", __name__)
+    parser = Parser(
+        prog=f"tinyatv {word}",
+        parents=[common],
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_flags(parser, word)
+    flags = parser.parse_args(args, namespace=Arguments())
+    logs(flags)
+    code: int = module.run(flags, out, word)
+    return code
+
+
+def _first_word(args: list[str], parser: Parser) -> int | None:
+    """Where the first argument is that is neither a flag nor the value of one."""
+    takes_value = {
+        flag: action.nargs is None
+        for action in parser._actions
+        for flag in action.option_strings
+    }  # fmt: skip
+    skip = False
+    for at, arg in enumerate(args):
+        if skip:
+            skip = False
+        elif not arg.startswith("-") or arg == "-":
+            return at
+        else:
+            skip = takes_value.get(arg, False)
+    return None
+
+
+def _help(word: str | None, out: Output) -> int:
+    everything = {**SUBCOMMANDS, **HELP, **{w: f"needs {p}" for w, p in ELSEWHERE.items()}}
+    if word is None:
+        width = max(map(len, everything))
+        lines = [f"{name:<{width}}  {text}" for name, text in everything.items()]
+        out.result("\n".join([*lines, "", ACTIONS]), commands=everything)
+        return 0
+    if word not in everything:
+        parse(word)  # says what is wrong with it
+    text = f"{word}: {everything[word]}"
+    if "=ACTION" in text:
+        text += f"\n{ACTIONS}"
+    if word in SUBCOMMANDS:
+        text += f"\n`tinyatv {word} --help` shows its flags"
+    out.result(text, command=word, help=everything[word])
+    return 0
+
+
+def logs(flags: Arguments) -> None:
+    """Send the log to standard error as far as the flags ask for it."""
+    if flags.debug or flags.verbose:
+        import logging
+
+        logging.basicConfig(
+            level=logging.DEBUG if flags.debug else logging.INFO,
+            format="%(asctime)s %(levelname)s [%(name)s]: %(message)s",
+            stream=sys.stderr,
+        )
+        logging.getLogger("urllib3").setLevel(logging.INFO)  # its debug log shows whole URLs

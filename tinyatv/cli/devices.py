@@ -1,0 +1,65 @@
+"""Devices that are stored: list them, or give one an alias, make it the default, forget it.
+
+tinyatv devices
+tinyatv devices alias "Living Room" tv       a short name; without one, take it away
+tinyatv devices default tv                   the one to use when none is named
+tinyatv devices forget tv                    with its credentials
+tinyatv devices import [FILE]                credentials from ~/.pyatv.conf
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .target import the_store
+
+if TYPE_CHECKING:
+    from . import Arguments, Parser
+    from .output import Output
+
+
+def add_flags(parser: Parser, word: str) -> None:
+    """What to do, and with which device."""
+    parser.add_argument("words", nargs="*", metavar="alias|default|forget|import", help="see above")
+
+
+def run(flags: Arguments, out: Output, word: str) -> int:
+    """Do it."""
+    store = the_store(flags)
+    action, *args = flags.words or ["list"]
+    if action == "list" and not args:
+        rows, keys = [], []
+        for known in store.devices():
+            device = known.device
+            paired = [s.protocol for s in device.services if s.credentials]
+            marks = " (default)" if known.default else ""
+            alias = f" = {known.alias}" if known.alias else ""
+            rows.append(
+                f"{device.name}{alias}{marks}: {device.address or 'address unknown'}, "
+                f"{device.identifier}, paired: {', '.join(paired) or 'nothing'}"
+            )
+            keys.append(
+                {"name": device.name, "alias": known.alias, "default": known.default,
+                 "address": device.address, "identifier": device.identifier,
+                 "all_identifiers": device.identifiers, "paired": paired}
+            )  # fmt: skip
+        out.result(
+            "\n".join(rows) or "No device is stored. `tinyatv wizard` adds one.", devices=keys
+        )
+    elif action == "alias" and len(args) in (1, 2):
+        alias = args[1] if len(args) == 2 else None
+        device = store.set_alias(args[0], alias)
+        out.result(f"{device.name} is now {alias!r}" if alias else f"{device.name} has no alias",
+                   device=device.identifier, alias=alias)  # fmt: skip
+    elif action == "default" and len(args) == 1:
+        device = store.set_default(args[0])
+        out.result(f"{device.name} is the default", default=device.identifier)
+    elif action == "forget" and len(args) == 1:
+        device = store.forget(args[0])
+        out.result(f"{device.name} is forgotten", forgotten=device.identifier)
+    elif action == "import" and len(args) <= 1:
+        copied = store.import_foreign(args[0] if args else None)
+        out.result(f"imported {len(copied)}: {', '.join(copied) or 'nothing'}", imported=copied)
+    else:
+        raise ValueError("devices [alias DEVICE [ALIAS] | default DEVICE | forget DEVICE | import]")
+    return 0

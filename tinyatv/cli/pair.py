@@ -1,0 +1,137 @@
+"""Pair with a device, and store what comes of it.
+
+An Apple TV up to the third generation lists this program in Settings > General > Remotes; choose
+it there and type the PIN that is shown here.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from ..device import pair
+from ..model import Device
+from .output import one_line
+from .target import choose, open_target, scan, the_store
+
+if TYPE_CHECKING:
+    from . import Arguments, Parser
+    from .output import Output
+
+
+def add_flags(parser: Parser, word: str) -> None:
+    """How to introduce ourselves."""
+    add = parser.add_argument
+    add("-p", "--pin", help="PIN to type on the TV, up to four digits (random)")
+    add("--remote-name", default="tinyatv", metavar="NAME", help="name shown on the TV")
+    add("--pairing-guid", metavar="0xHEX", help="fixed identity: 16 hex digits")
+    add("--pairing-timeout", type=float, default=120.0, metavar="S", help="seconds to wait (120)")
+    add("--pairing-port", type=int, default=0, metavar="N", help="TCP port to listen on (any)")
+    add("--pairing-address", metavar="IP", help="address to announce, for containers")
+    add("--pairing-instance", metavar="NAME", help="instance name to publish")
+    add("--no-announce", action="store_true", help="publish nothing; the TV knows where we are")
+
+
+def run(flags: Arguments, out: Output, word: str) -> int:
+    """Pair, or go through the wizard."""
+    if word == "wizard":
+        return _wizard(flags, out)
+    device, _ = choose(flags, the_store(flags), out)
+    return _pair(flags, out, device)
+
+
+def _pair(flags: Arguments, out: Output, device: Device) -> int:
+    try:
+        paired = pair(
+            device,
+            protocols=None if flags.protocol is None else [flags.protocol],
+            pin=None if flags.pin in (None, "none") else flags.pin,
+            show_pin=lambda pin: _show_pin(pin, flags, out),
+            name=flags.remote_name,
+            timeout=flags.pairing_timeout,
+            store=the_store(flags),
+            port=flags.pairing_port,
+            guid=flags.pairing_guid,
+            address=flags.pairing_address,
+            instance=flags.pairing_instance,
+            announce=not flags.no_announce,
+        )
+    except OSError as exc:
+        lost = getattr(exc, "device", None)
+        if lost is None:
+            raise
+        # The pairing itself succeeded: do not make the user do it again.
+        kept = {s.protocol: s.credentials for s in lost.services if s.credentials}
+        shown = ", ".join(f"--{p}-credentials {c}" for p, c in kept.items())
+        if not out.json:
+            print(f"Paired, but not stored. Keep these: {shown}", flush=True)
+        return out.failure(exc, credentials=kept)
+    protocols = [s.protocol for s in paired.services if s.credentials]
+    text = f"Paired with {paired.name} ({', '.join(protocols)})"
+    out.result(text, paired=protocols, device=paired.identifier, name=paired.name)
+    return 0
+
+
+def _show_pin(pin: str, flags: Arguments, out: Output) -> None:
+    text = f"On the TV, open Settings > General > Remotes, choose {flags.remote_name!r}, type {pin}"
+    if out.json:
+        out.result(pin=pin, remote=flags.remote_name)
+    else:
+        print(text, flush=True)
+
+
+def _wizard(flags: Arguments, out: Output) -> int:
+    if out.json:
+        raise ValueError("the wizard talks to a person; use pair with --json")
+    found = scan(flags, out, [])
+    if not found:
+        from ..errors import DeviceNotFound
+
+        raise DeviceNotFound("no device answered; is it on, and in the same network?")
+    print("Found the following devices:")
+    width = max(len(one.name) for one in found)
+    for number, one in enumerate(found, 1):
+        print(f"{number:>3}  {one.name:<{width}}  {one.info.model_name:<20}  {one.address}")
+    device = _ask_device(found)
+    if device is None:
+        return 0
+    store = the_store(flags)
+    store.fill(device)
+    service = device.service("dmap")
+    if service is None:
+        offered = ", ".join(s.protocol for s in device.services)
+        print(f"{device.name} offers {offered}; this version pairs DMAP (Apple TV 1 to 3) only")
+        return 5
+    if service.credentials and service.pairing.name == "Optional":
+        print(f"{device.name} needs no pairing: Home Sharing is on")
+        store.save(device)
+    elif service.credentials:
+        print(f"{device.name} is paired already")
+        store.save(device)
+    else:
+        code = _pair(flags, out, device)
+        if code:
+            return code
+    flags.id, flags.name = device.identifier, None
+    try:
+        with open_target(flags, out) as atv:
+            print(f"Connected to {atv.name}. It is playing:\n{atv.playing()}")
+    except Exception as exc:
+        print(f"Cannot connect: {one_line(exc)}", file=sys.stderr)
+        raise
+    print("All set. Try: tinyatv play_pause")
+    return 0
+
+
+def _ask_device(found: list[Device]) -> Device | None:
+    while True:
+        try:
+            answer = input(f"Which one (1 to {len(found)}, q to leave)? ").strip()
+        except EOFError:
+            print()
+            return None
+        if answer.lower() == "q":
+            return None
+        if answer.isdecimal() and 1 <= int(answer) <= len(found):
+            return found[int(answer) - 1]
+        print(f"{answer!r} is not a number from 1 to {len(found)}")

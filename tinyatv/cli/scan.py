@@ -1,0 +1,30 @@
+"""Look for devices on the network, or on hosts given with -s."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .output import device_keys, device_text
+from .target import scan, the_store
+
+if TYPE_CHECKING:
+    from . import Arguments, Parser
+    from .output import Output
+
+
+def add_flags(parser: Parser, word: str) -> None:
+    """Nothing beside the common ones."""
+
+
+def run(flags: Arguments, out: Output, word: str) -> int:
+    """Scan and print."""
+    store = the_store(flags)
+    wanted = [*(flags.id.split(",") if flags.id else []), *([flags.name] if flags.name else [])]
+    found = [store.fill(one) for one in scan(flags, out, wanted)]
+    if wanted:
+        found = [one for one in found if any(map(one.is_called, wanted))]
+    blocks = ["Scan Results", "=" * 40, "\n\n".join(map(device_text, found))]
+    if not found:
+        blocks[-1] = "No device answered. `tinyatv virtual` runs one to try."
+    out.result("\n".join(blocks), devices=[device_keys(one) for one in found])
+    return 0

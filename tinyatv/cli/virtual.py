@@ -1,0 +1,90 @@
+"""Run a virtual Apple TV until Ctrl-C or SIGTERM.
+
+It prints what it is asked to do. To pair with it, run `tinyatv pair` elsewhere and type here the
+PIN that is shown there: that is what one does on a real Apple TV of the third generation.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from ..errors import AppleTVError
+from ..virtual import PROFILES, VirtualAppleTV
+from .output import one_line
+
+if TYPE_CHECKING:
+    from . import Arguments, Parser
+    from .output import Output
+
+
+def add_flags(parser: Parser, word: str) -> None:
+    """What it is and where it listens; -n and --port are the common ones."""
+    add = parser.add_argument
+    add("--profile", choices=tuple(PROFILES), default="atv3", help="which generation (atv3)")
+    add("--host", default="127.0.0.1", help="own address to listen on (127.0.0.1: this machine)")
+    add("--no-announce", action="store_true", help="do not announce it by multicast DNS")
+    add("--mdns-port", type=int, metavar="N", help="UDP port for directed queries; 0 is any")
+    add("--identifier", metavar="HEX", help="fixed identifier: 16 hex digits")
+    add("--home-sharing", nargs="?", const=True, metavar="ID", help="needs no pairing")
+    add("--accept", action="append", metavar="GUID", help="pairing GUID that is accepted")
+    add("--pin", help="type this PIN for every remote that wants to be paired")
+
+
+def run(flags: Arguments, out: Output, word: str) -> int:
+    """Run it."""
+    tv = VirtualAppleTV(
+        flags.name,
+        profile=flags.profile,
+        host=flags.host,
+        ports={"dmap": flags.port},
+        announce=not flags.no_announce,
+        mdns_port=flags.mdns_port,
+        identifier=flags.identifier,
+        home_sharing=flags.home_sharing or False,
+        credentials=tuple(flags.accept or ()) or (() if flags.pin else None),
+    )
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with tv:
+        where = ", ".join(f"{name} {port}" for name, port in tv.ports.items())
+        text = f"{tv.name} ({tv.profile}) at {tv.host}: {where}. Ctrl-C ends it."
+        out.result(
+            text, name=tv.name, profile=tv.profile, address=tv.host, ports=tv.ports,
+            identifier=tv.identifier, credentials=tv.credentials,
+        )  # fmt: skip
+        if flags.pin:
+            thread = threading.Thread(
+                target=tv.accept_pin, args=(flags.pin, stop), name="tinyatv-pin", daemon=True
+            )
+            thread.start()
+        if sys.stdin is not None:
+            typing = threading.Thread(
+                target=_read_pins, args=(tv, out), name="tinyatv-stdin", daemon=True
+            )
+            typing.start()
+        shown = 0
+        while not stop.wait(0.1):
+            for entry in tv.log[shown:]:
+                shown += 1
+                out.result(entry, command=entry)
+    return 0
+
+
+def _read_pins(tv: VirtualAppleTV, out: Output) -> None:
+    """What a person would do on the TV: pick the remote, type its PIN."""
+    try:
+        for line in sys.stdin:
+            if not line.strip():
+                continue
+            try:
+                tv.enter_pin(line.strip())
+            except (AppleTVError, ValueError) as exc:
+                print(f"tinyatv: {one_line(exc)}", file=sys.stderr, flush=True)
+            else:
+                out.result("paired", paired=True)
+    except (OSError, ValueError):
+        pass  # no standard input
