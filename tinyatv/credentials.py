@@ -20,7 +20,14 @@ from typing import Any
 
 from ._files import replace_file
 from .errors import CredentialsError, DeviceNotFound
-from .model import PROTOCOLS, Device, DeviceInfo, PairingRequirement, Service
+from .model import (
+    PROTOCOLS,
+    Device,
+    DeviceInfo,
+    OperatingSystem,
+    PairingRequirement,
+    Service,
+)
 
 VERSION = 1
 FOREIGN = "~/.pyatv.conf"
@@ -156,9 +163,9 @@ class Store:
             entry["identifiers"] = list(
                 dict.fromkeys([*device.identifiers, *entry.get("identifiers", [])])
             )
-            for key, value in (("query", device.query), ("model", device.info.raw_model)):
-                if value is not None:
-                    entry[key] = value
+            if device.query is not None:
+                entry["query"] = device.query
+            entry.setdefault("info", {}).update(_told(device.info))
             services = entry.setdefault("services", {})
             for service in device.services:
                 if not service.enabled:
@@ -316,11 +323,20 @@ def _entry(data: dict[str, Any], device: Device) -> dict[str, Any] | None:
 
 def _device(entry: dict[str, Any]) -> Device:
     services = [_service(protocol, fields) for protocol, fields in entry["services"].items()]
-    info = DeviceInfo(raw_model=entry.get("model"))
+    told = dict(entry.get("info", {}))
+    system = OperatingSystem[told.pop("operating_system", "Unknown")]
+    info = DeviceInfo(operating_system=system, **told)
     return Device(
         entry.get("name", ""), entry.get("address", ""), services, info=info,
         query=entry.get("query"),
     )  # fmt: skip
+
+
+def _told(info: DeviceInfo) -> dict[str, str]:
+    """What is known of a device, ready for JSON."""
+    told = {key: value for key, value in info.fields() if value not in (None, "Unknown")}
+    system = told.pop("operating_system")
+    return told if system is OperatingSystem.Unknown else {**told, "operating_system": system.name}
 
 
 def _service(protocol: str, fields: dict[str, Any]) -> Service:

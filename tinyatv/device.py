@@ -56,7 +56,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
 }
 
 FIELDS: dict[str, tuple[str, ...]] = {
-    # field of Playing: protocols that fill it
+    # what is told of what plays: protocols that tell it
     "title": ("dmap",),
     "artist": ("dmap",),
     "album": ("dmap",),
@@ -65,6 +65,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "position": ("dmap",),
     "shuffle": ("dmap",),
     "repeat": ("dmap",),
+    "push_updates": ("dmap",),
 }
 
 BACKENDS = {"dmap": "DmapBackend"}  # protocol: class in the module of that name
@@ -357,11 +358,14 @@ class AppleTV:
                 except queue.Empty:
                     return
                 yield event
-                if isinstance(event, Disconnected) and not self._backends:
-                    if event.error is None or not self._reconnect:
-                        return
+                if isinstance(event, Disconnected) and self._is_final(event):
+                    return
         finally:
             self.remove_listener(received.put)
+
+    def _is_final(self, event: Disconnected) -> bool:
+        repaired = self._reconnect and event.error is not None
+        return not self._backends and not repaired
 
     # -- navigation ------------------------------------------------------------------------------
 

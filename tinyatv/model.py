@@ -109,19 +109,20 @@ class _Data:
 
     __slots__: tuple[str, ...] = ()
 
-    def _fields(self) -> Iterable[tuple[str, Any]]:
+    def fields(self) -> Iterable[tuple[str, Any]]:
+        """(name, value) of everything public, in alphabetical order."""
         return ((n, getattr(self, n)) for n in self.__slots__ if not n.startswith("_"))
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return list(self._fields()) == list(other._fields())
+        return list(self.fields()) == list(other.fields())
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         shown = (f"{n}={v}" if isinstance(v, enum.Enum) else f"{n}={v!r}"
-                 for n, v in self._fields() if v is not None and v != () and v != {})  # fmt: skip
+                 for n, v in self.fields() if v is not None and v != () and v != {})  # fmt: skip
         return f"{type(self).__name__}({', '.join(shown)})"
 
 

@@ -139,23 +139,28 @@ _FACTS = {  # kind: (TXT key, what it tells); the first that tells something win
     COMPANION: (("rpmd", "model"),),
     DEVICE_INFO: (("model", "board"),),
 }
+_IDENTIFIERS = {
+    MRP: "uniqueidentifier",
+    AIRPLAY: "deviceid",
+    COMPANION: "rpmrtid",
+    MUSIC: "machine id",
+}
 _SYSTEMS = {MRP: _TVOS, TOUCH_ABLE: _LEGACY, HOME_SHARING: _LEGACY, MUSIC: _LEGACY}
 
-_VERSIONS = {
-    build: version
-    for version, build in (
-        pair.split("=")
-        for pair in """
-    13.0=17J586 13.2=17K82 13.3=17K449 13.3.1=17K795 13.4=17L256 13.4.5=17L562 13.4.6=17L570
-    13.4.8=17M61 14.0=18J386 14.0.1=18J400 14.0.2=18J411 14.2=18K57 14.3=18K561 14.4=18K802
-    14.5=18L204 14.6=18L569 14.7=18M60 15.0=19J346 15.1=19J572 15.1.1=19J581 15.2=19K53 15.3=19K547
-    15.4=19L440 15.4.1=19L452 15.5=19L570 15.5.1=19L580 15.6=19M65 16.0=20J373 16.1=20K71
-    16.1.1=20K80 16.2=20K362 16.3=20K650 16.3.1=20K661 16.3.2=20K672 16.3.3=20K680 16.4=20L497
-    16.4.1=20L498 16.5=20L563 16.6=20M73 17.0=21J354 17.1=21K69 17.2=21K365 17.3=21K646 17.4=21L227
-    17.5=21L569 17.5.1=21L580 17.6=21M71 17.6.1=21M80 18.0=22J357 18.1=22J580
-    """.split()
-    )
+# fmt: off
+_VERSIONS = {  # build: tvOS version
+    "17J586": "13.0", "17K82": "13.2", "17K449": "13.3", "17K795": "13.3.1", "17L256": "13.4",
+    "17L562": "13.4.5", "17L570": "13.4.6", "17M61": "13.4.8", "18J386": "14.0", "18J400": "14.0.1",
+    "18J411": "14.0.2", "18K57": "14.2", "18K561": "14.3", "18K802": "14.4", "18L204": "14.5",
+    "18L569": "14.6", "18M60": "14.7", "19J346": "15.0", "19J572": "15.1", "19J581": "15.1.1",
+    "19K53": "15.2", "19K547": "15.3", "19L440": "15.4", "19L452": "15.4.1", "19L570": "15.5",
+    "19L580": "15.5.1", "19M65": "15.6", "20J373": "16.0", "20K71": "16.1", "20K80": "16.1.1",
+    "20K362": "16.2", "20K650": "16.3", "20K661": "16.3.1", "20K672": "16.3.2", "20K680": "16.3.3",
+    "20L497": "16.4", "20L498": "16.4.1", "20L563": "16.5", "20M73": "16.6", "21J354": "17.0",
+    "21K69": "17.1", "21K365": "17.2", "21K646": "17.3", "21L227": "17.4", "21L569": "17.5",
+    "21L580": "17.5.1", "21M71": "17.6", "21M80": "17.6.1", "22J357": "18.0", "22J580": "18.1",
 }
+# fmt: on
 
 
 def parse_txt(data: bytes) -> dict[str, str | None]:
@@ -256,8 +261,7 @@ def service_identifier(record: Record) -> str | None:
         return owner if at else record.txt.get("pk")
     if record.kind in (TOUCH_ABLE, HOME_SHARING):
         return record.instance.partition("_")[0]  # "_2" marks a collision of names
-    key = {MRP: "uniqueidentifier", AIRPLAY: "deviceid", COMPANION: "rpmrtid", MUSIC: "machine id"}
-    return record.txt.get(key.get(record.kind, ""))
+    return record.txt.get(_IDENTIFIERS.get(record.kind, ""))
 
 
 def build_device(

@@ -426,8 +426,8 @@ class DmapBackend:
             name: FeatureState.Available if name in present else FeatureState.Unavailable
             for name in FIELD_TAGS
         }
-        buttons = ("up", "down", "left", "right", "select", "menu", "top_menu")
-        states.update((name, FeatureState.Available) for name in buttons)
+        always = ("up", "down", "left", "right", "select", "menu", "top_menu", "playing")
+        states.update((name, FeatureState.Available) for name in (*always, "push_updates"))
         steps = FeatureState.Available if self._status.get("cavc") else FeatureState.Unavailable
         states.update(volume_up=steps, volume_down=steps)
         return states

@@ -163,9 +163,30 @@ class _Socket(socket.socket):
 
 
 class _Connection(HTTPConnection):
-    """A connection that tells its pool of its socket."""
+    """A connection that tells its pool of its socket, and sends head and body in one piece.
+
+    Two pieces would be two packets, and wake the device twice.
+    """
 
     sockets: set[_Socket]  # of the pool
+    _held: list[bytes] | None = None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        self._held = []
+        try:
+            super().request(*args, **kwargs)
+            data = b"".join(self._held)
+        finally:
+            self._held = None
+        self.sock.sendall(data)
+
+    def send(self, data: bytes) -> None:
+        if self._held is None:
+            super().send(data)
+        else:
+            self._held.append(data)
 
     def _new_conn(self) -> _Socket:
         plain = super()._new_conn()

@@ -47,10 +47,10 @@ def run(flags: Arguments, out: Output, word: str) -> int:
             "\n".join(rows) or "No device is stored. `tinyatv wizard` adds one.", devices=keys
         )
     elif action == "alias" and len(args) in (1, 2):
-        alias = args[1] if len(args) == 2 else None
-        device = store.set_alias(args[0], alias)
-        out.result(f"{device.name} is now {alias!r}" if alias else f"{device.name} has no alias",
-                   device=device.identifier, alias=alias)  # fmt: skip
+        new = args[1] if len(args) == 2 else None
+        device = store.set_alias(args[0], new)
+        text = f"{device.name} is now {new!r}" if new else f"{device.name} has no alias"
+        out.result(text, device=device.identifier, alias=new)
     elif action == "default" and len(args) == 1:
         device = store.set_default(args[0])
         out.result(f"{device.name} is the default", default=device.identifier)

@@ -153,7 +153,7 @@ def parse(word: str) -> tuple[str, Run]:
     if name == "delay":
         _count(name, args, 1, 1)
         pause = _number(name, args[0], 0) / 1000
-        return name, lambda atv, out: _done(time.sleep(pause), out, name)
+        return name, lambda atv, out: _delay(pause, out)
     if name in ("artwork", "artwork_save"):
         return name, _artwork(name, args)
     if name == "features":
@@ -254,6 +254,11 @@ def _press(name: str, args: list[str]) -> Run:
             raise ValueError(f"{name}: {args[0]!r} is no action; {ACTIONS}, up to 100")
         presses = int(digits)
     return lambda atv, out: _done(getattr(atv, name)(hold=hold, presses=presses), out, name)
+
+
+def _delay(seconds: float, out: Output) -> None:
+    time.sleep(seconds)
+    out.result(command="delay")
 
 
 def _done(_: None, out: Output, name: str) -> None:

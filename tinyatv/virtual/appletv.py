@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..errors import DeviceNotFound, PairingError
 from ..model import Device
@@ -181,7 +181,8 @@ class VirtualAppleTV:
         from ..records import build_device
 
         query = f"{self.host}:{self.ports['mdns']}" if self._responder is not None else None
-        device = build_device(self.host, self.records(), query=query)
+        found = [r._replace(txt={k.lower(): v for k, v in r.txt.items()}) for r in self.records()]
+        device = build_device(self.host, found, query=query)
         assert device is not None, "our own records name the device"
         for service in device.services:
             service.credentials = self.credentials.get(service.protocol, service.credentials)
@@ -217,6 +218,17 @@ class VirtualAppleTV:
     def requests(self) -> list[tuple[str, str]]:
         """(method, path) of all requests on the DMAP port, in order."""
         return self.dmap.server.requests
+
+    def wait_for(self, condition: Callable[[], Any], timeout: float = 5.0) -> bool:
+        """Block until `condition()` is true; it is looked at after every request and change.
+
+        Args:
+            timeout: Seconds.
+
+        Returns:
+            False if it did not become true in time.
+        """
+        return self.state.wait_for(lambda _: condition(), timeout)
 
     def fail(self, command: str = "*", **how: Any) -> None:
         """Misbehave once when `command` comes; see :class:`tinyatv.virtual.server.Fault`."""

@@ -73,7 +73,9 @@ class VirtualDmap:
         self._sessions: set[int] = set()
         self._touch: tuple[int, int, float] | None = None
         self._waiting = threading.Lock()
-        self.server = HttpServer(self._answer, self._word, faults, host, port, name)
+        self.server = HttpServer(
+            self._answer, self._word, faults, state.wake, host, port, name
+        )  # fmt: skip
         state.watch(self._release)
         self._commands: dict[str, Callable[[], object]] = {
             "play": state.play,

@@ -137,6 +137,7 @@ class HttpServer:
             through ``peer.link``.
         name_of: Called with a query; returns the word by which faults and logs know it.
         faults: Faults to inject.
+        seen: Called whenever a request came or was taken up, for those who wait for one.
         host: Address to listen on.
         port: TCP port; 0 picks a free one.
         name: Prefix of the threads' names.
@@ -147,6 +148,7 @@ class HttpServer:
         answer: Callable[[Peer, Query], Response | None],
         name_of: Callable[[Query], str],
         faults: Faults,
+        seen: Callable[[], object],
         host: str,
         port: int,
         name: str,
@@ -156,6 +158,7 @@ class HttpServer:
         self._answer = answer
         self._name_of = name_of
         self._faults = faults
+        self._seen = seen
         self._lock = threading.Lock()
         self._peers: list[Peer] = []
         self._stopping = threading.Event()
@@ -202,6 +205,7 @@ class HttpServer:
             return
         query = Query(message)
         self.requests.append((message.method, message.path))
+        self._seen()
         command = self._name_of(query)
         fault = self._faults.take(command)
         try:
@@ -211,6 +215,7 @@ class HttpServer:
                 if self._misbehave(peer, fault):
                     return
             response = self._answer(peer, query)
+            self._seen()
             if response is not None:
                 if fault is not None:
                     _spoil(response, fault)

@@ -138,6 +138,11 @@ class State:
         with self._changed:
             return self._changed.wait_for(lambda: bool(condition(self)), timeout)
 
+    def wake(self) -> None:
+        """Let everybody in :meth:`wait_for` look again."""
+        with self._changed:
+            self._changed.notify_all()
+
     def note(self, entry: str) -> None:
         """Append to the log and wake everybody in :meth:`wait_for`."""
         with self._changed:

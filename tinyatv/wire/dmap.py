@@ -84,7 +84,7 @@ def decode(
         raw, length = unpack_from(">4sI", data, at)
         at = start + length
         if at > end:
-            raise _overlong(raw, start, length, end, len(data))
+            raise _overlong(raw, start, length, end - start, bool(outer))
         code, kind = known(raw) or (_text_of(raw), "raw")
         if kind == "string":
             try:
@@ -117,9 +117,9 @@ def _leftover(data: bytes, at: int, end: int, kept: "list[tuple[str, Any]] | Non
     return ValueError(f"truncated: {end - at} bytes at offset {at}, a header has {HEADER}")
 
 
-def _overlong(raw: bytes, start: int, length: int, end: int, size: int) -> ValueError:
-    what = f"{_text_of(raw)!r} at offset {start - HEADER} says {length} bytes, {end - start} left"
-    if end < size:
+def _overlong(raw: bytes, start: int, length: int, left: int, inside: bool) -> ValueError:
+    what = f"{_text_of(raw)!r} at offset {start - HEADER} says {length} bytes, {left} left"
+    if inside:
         return ValueError(f"overrun: {what} in its container")
     return ValueError(f"truncated: {what}")
 

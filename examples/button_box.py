@@ -1,0 +1,19 @@
+"""A Raspberry Pi with three buttons: python button_box.py "Living Room".
+
+Wire each button between its pin and ground. Needs gpiozero, which Raspberry Pi OS has.
+"""
+
+import sys
+from signal import pause
+
+from gpiozero import Button
+
+import tinyatv
+
+play, louder, quieter = Button(17), Button(27), Button(22)
+with tinyatv.connect(sys.argv[1], reconnect=True) as atv:
+    play.when_pressed = atv.play_pause
+    louder.when_pressed = atv.volume_up
+    quieter.when_pressed = atv.volume_down
+    print("ready", flush=True)
+    pause()

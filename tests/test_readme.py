@@ -1,0 +1,115 @@
+"""The README is true: its programs run, its commands do, its table is the one in the code."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import tinyatv
+from tinyatv.device import BACKENDS, FIELDS, ROUTES
+from tinyatv.virtual import VirtualAppleTV
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.M | re.S)
+PROGRAMS = [text for kind, text in BLOCKS if kind == "python" and "gpiozero" not in text]
+COMMANDS = [
+    line.split("#")[0].strip()
+    for kind, text in BLOCKS
+    if kind == "sh"
+    for line in text.splitlines()
+    if line.startswith("tinyatv ")
+]
+ENDLESS = ("wizard", "pair", "watch", "virtual")
+
+
+@pytest.fixture
+def living_room(own_store, monkeypatch, tmp_path):
+    """A device called Living Room, stored and to be found by a scan."""
+    with VirtualAppleTV("Living Room", mdns_port=0) as tv:
+        tinyatv.Store().save(tv.device)
+        monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
+        monkeypatch.chdir(tmp_path)
+        yield tv
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
+def test_program(program, living_room, tmp_path):
+    program = program.replace("192.0.2.10", "127.0.0.1").replace("3689", "1")  # loopback alone
+    path = tmp_path / "program.py"
+    path.write_text(program, "utf-8")
+    run = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if not c.split()[1].startswith(ENDLESS)])
+def test_command(command, living_room):
+    if " tv " in f"{command} " and "alias" not in command:
+        tinyatv.Store().set_alias("Living Room", "tv")
+    args = shlex.split(command)[1:]
+    run = subprocess.run(
+        [sys.executable, "-m", "tinyatv", *args], capture_output=True, text=True, timeout=60
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.split()[1].startswith(ENDLESS)])
+def test_endless_command(command, living_room):
+    args = shlex.split(command)[1:]
+    if args[0] == "virtual":
+        args += ["--no-announce"]  # loopback alone, and no name for others to find
+    run = subprocess.Popen(
+        [sys.executable, "-u", "-m", "tinyatv", *args],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert run.stdout is not None
+    first = run.stdout.readline()  # it has begun
+    assert first.strip()
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=30)
+    assert run.returncode in (0, 130)
+    assert "Traceback" not in err
+
+
+def test_every_endless_command_is_there():
+    assert {c.split()[1] for c in COMMANDS} >= set(ENDLESS)
+
+
+def test_button_box_is_the_example():
+    box = next(text for kind, text in BLOCKS if "gpiozero" in text)
+    example = (ROOT / "examples" / "button_box.py").read_text("utf-8")
+    assert box.strip() == example.split('"""\n', 1)[1].strip()
+
+
+def matrix() -> str:
+    """The support matrix, out of the table that the code routes by."""
+    protocols = list(BACKENDS)
+    lines = ["| | " + " | ".join(protocols) + " |", "|---|" + "---|" * len(protocols)]
+    for table in (ROUTES, FIELDS):
+        for name, served in table.items():
+            lines.append(
+                f"| {name} | " + " | ".join("yes" if p in served else "" for p in protocols) + " |"
+            )
+    return "\n".join(lines)
+
+
+def test_support_matrix():
+    shown = re.search(r"<!-- generated[^\n]*-->\n\n(.*?)\n<!-- end -->", README, re.S)
+    assert shown is not None
+    if os.environ.get("TINYATV_WRITE_README"):
+        (ROOT / "README.md").write_text(README.replace(shown[1], matrix()), "utf-8")
+    assert shown[1] == matrix()
+
+
+def test_errors_table():
+    for name in re.findall(r"^\| `(\w+)` \|", README, re.M):
+        assert issubclass(getattr(tinyatv, name), tinyatv.AppleTVError)
+    for name, builtin in re.findall(r"^\| `(\w+)` \| `(\w+)` \|", README, re.M):
+        assert issubclass(getattr(tinyatv, name), getattr(__import__("builtins"), builtin))

@@ -1,0 +1,384 @@
+"""One search on the local network: multicast DNS (RFC 6762) from the asking side.
+
+    ask   PTR          which instances of these service types are there?     every second
+    ask   SRV, TXT, A  whatever an answer left out                           at once, then likewise
+    hear  datagrams -> Answers -> Record(kind, instance, port, address, txt)
+
+Sockets, packets and the multicast group are those of the ``zeroconf`` package. It is imported by
+the first search only, and its threads end with the search.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, Callable, Union
+
+from .deadline import Deadline
+from .records import DEVICE_INFO, SLEEP_PROXY, Record, device_name, parse_sleep_proxy, parse_txt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from zeroconf import DNSRecord, Zeroconf
+
+log = logging.getLogger(__name__)
+
+PORT = 5353
+
+_A, _PTR, _TXT, _SRV = 1, 12, 16, 33  # RFC 1035, RFC 2782
+_IN, _QU = 0x0001, 0x8000  # QU: please answer by unicast; RFC 6762, 5.4
+
+_ROUND = 1.0  # seconds from question to question: Wi-Fi loses multicast
+_SECOND_TRY = 0.1  # seconds after which a host is asked again, once, for what it did not answer
+_QUIET = 0.3  # seconds without news after which an answer counts as complete
+_TRIES = 3  # questions about one instance, after which it does not delay the end any more
+# Apple devices drop records, often all addresses, when an answer exceeds one packet.
+_KINDS_PER_PACKET = 3
+_INSTANCES = 500  # so that a flood of names does not make us ask about each of them
+_KNOCKS = (3689, 7000, 49152, 32498)  # a call to one of these wakes a device behind a sleep proxy
+
+Questions = list[tuple[str, int]]
+_Heard = Union["list[DNSRecord]", str, None]  # a datagram; the address of the host; the end
+
+
+class Answers:
+    """Everything that was heard so far. No network, no clock.
+
+    Args:
+        kinds: Service types of interest; all others are ignored.
+    """
+
+    def __init__(self, kinds: Iterable[str]) -> None:
+        self._kinds = {kind.lower(): kind for kind in kinds}
+        # All by full name in lower case, in order of discovery.
+        self._instances: dict[str, tuple[str, str]] = {}  # kind and instance
+        self._services: dict[str, tuple[int, str]] = {}  # port and host name
+        self._texts: dict[str, dict[str, str | None]] = {}
+        self._addresses: dict[str, list[str]] = {}
+        self._proxied: set[str] = set()
+
+    def heard_of(self, kinds: Iterable[str]) -> bool:
+        """True if there is an instance of one of these service types."""
+        kinds = set(kinds)
+        return any(kind in kinds for kind, _ in self._instances.values())
+
+    def take(self, datagram: Iterable[DNSRecord]) -> None:
+        """Note the records of one datagram."""
+        names: list[str] = []
+        served = False
+        record: Any  # its class says what it carries; the type number says its class
+        for record in datagram:
+            name = record.name.lower()
+            gone = not record.ttl  # a goodbye; RFC 6762, 10.1
+            if record.type == _PTR:
+                names += self._pointer(name, record.alias, gone)
+            elif record.type == _SRV:
+                served = served or name.endswith(tuple(self._kinds))
+                _note(self._services, name, (record.port, record.server.lower()), gone)
+            elif record.type == _TXT:
+                try:
+                    _note(self._texts, name, parse_txt(record.text), gone)
+                except ValueError as exc:
+                    log.debug("%s: %s", record.name, exc)
+            elif record.type == _A and len(record.address) == 4:
+                self._address(name, socket.inet_ntoa(record.address), gone)
+        # A sleep proxy answers with names alone for a sleeper, and tells the rest when asked.
+        if served:
+            self._proxied.difference_update(names)
+        else:
+            self._proxied.update(name for name in names if name not in self._services)
+
+    def _pointer(self, name: str, alias: str, gone: bool) -> list[str]:
+        key = alias.lower()
+        instance = alias[: -len(name) - 1]
+        if name == SLEEP_PROXY and log.isEnabledFor(logging.DEBUG):
+            _log_proxy(instance)
+        if name not in self._kinds or not instance or not key.endswith("." + name):
+            return []
+        if gone:
+            self._instances.pop(key, None)
+            return []
+        if len(self._instances) < _INSTANCES:
+            self._instances.setdefault(key, (self._kinds[name], instance))
+        return [key]
+
+    def _address(self, host: str, address: str, gone: bool) -> None:
+        if address.startswith(("169.254.", "0.")):
+            return  # an AirPort announces a link-local address beside the one that works
+        known = self._addresses.setdefault(host, [])
+        if gone and address in known:
+            known.remove(address)
+        elif not gone and address not in known:
+            known.append(address)
+
+    def records(self) -> list[tuple[Record, bool]]:
+        """All complete instances, each with whether a sleep proxy answered for it."""
+        found = []
+        for key, (kind, instance) in self._instances.items():
+            port, host = self._services.get(key, (0, ""))
+            addresses = self._addresses.get(host)
+            if port and addresses:
+                record = Record(kind, instance, port, addresses[0], self._texts.get(key, {}))
+                found.append((record, key in self._proxied))
+        # Of _device-info there is only a TXT record, which comes along with other answers.
+        models = {}
+        for record, proxied in found:
+            for name in (device_name(record), record.instance):
+                txt = self._texts.get(f"{name}.{DEVICE_INFO}".lower())
+                if name and txt is not None:
+                    info = Record(DEVICE_INFO, name, 0, record.address, txt)
+                    models[name, record.address] = (info, proxied)
+        return found + list(models.values())
+
+    def missing(self) -> dict[str, Questions]:
+        """The questions that would complete each incomplete instance."""
+        wanted = {}
+        for key, (kind, instance) in self._instances.items():
+            name = f"{instance}.{kind}"
+            questions = []
+            if key not in self._services:
+                questions.append((name, _SRV))
+            elif not self._addresses.get(self._services[key][1]):
+                questions.append((self._services[key][1], _A))
+            if key not in self._texts:
+                questions.append((name, _TXT))
+            if questions:
+                wanted[key] = questions
+        return wanted
+
+
+def _note(table: dict[str, Any], name: str, value: object, gone: bool) -> None:
+    if gone:
+        table.pop(name, None)
+    else:
+        table[name] = value
+
+
+def _log_proxy(instance: str) -> None:
+    try:
+        metrics, features, name = parse_sleep_proxy(instance)
+    except ValueError as exc:
+        log.debug("%s", exc)
+    else:
+        log.debug("sleep proxy %s, metrics %s, features %d", name, metrics, features)
+
+
+class Search:
+    """A search for services, by multicast or at one host. Runs once, on any one thread.
+
+    Args:
+        kinds: Service types.
+        news: Called on the thread of the search when something was learned. What it returns must
+            not change for a moment before the search ends by itself; nothing (an empty list) goes
+            on searching until time is up.
+        host: Address or name to ask by unicast; None asks everybody.
+        port: UDP port of `host`; None takes 5353, and knocks at the host to wake it up.
+        interfaces: Own addresses to use for multicast; None uses all.
+
+    Attributes:
+        unknown_host: True if the name of the host could not be resolved.
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[str],
+        news: Callable[[Answers], Sequence[object]],
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        interfaces: Sequence[str] | None = None,
+    ) -> None:
+        self.unknown_host = False
+        self._news = news
+        self._host = host
+        self._port = port
+        self._interfaces = interfaces
+        self._groups = [
+            kinds[at : at + _KINDS_PER_PACKET] for at in range(0, len(kinds), _KINDS_PER_PACKET)
+        ]
+        self._answers = Answers(kinds)
+        self._heard: queue.SimpleQueue[_Heard] = queue.SimpleQueue()
+        self._address: str | None = None  # of the host; None for multicast
+        self._senders: list[tuple[Zeroconf, int]] = []  # with the bit that it asks with
+        self._knocking: list[socket.socket] = []
+        self._asked: dict[str, int] = {}  # instances that were asked for: how often
+        self._rest: Sequence[object] = ()
+        self._quiet = Deadline(0)
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the search now. Safe to call at any time and from any thread."""
+        self._stopped = True
+        self._heard.put(None)
+
+    def run(self, deadline: Deadline) -> None:
+        """Search; blocks until it is over."""
+        try:
+            if self._host is None:
+                self._open_multicast()
+            elif not self._find_host(deadline) or not self._open_unicast():
+                return
+            if self._senders:
+                self._converse(deadline)
+        finally:
+            for knock in self._knocking:
+                knock.close()
+            for zc, _ in self._senders:
+                try:
+                    zc.close()
+                except Exception:  # the others must be closed all the same
+                    log.exception("cannot close")
+
+    def _find_host(self, deadline: Deadline) -> bool:
+        """Find out the address of the host; False if there is none, or the search is over."""
+        # Looking up a name cannot be interrupted: leave it behind when nobody waits any more.
+        threading.Thread(
+            target=self._resolve, name=f"tinyatv-resolve-{self._host}", daemon=True
+        ).start()
+        try:
+            address = self._heard.get(timeout=deadline.left())
+        except queue.Empty:
+            address = ""
+        self._address = address if isinstance(address, str) else None
+        self.unknown_host = address == ""
+        return bool(self._address)
+
+    def _resolve(self) -> None:
+        try:
+            found = socket.getaddrinfo(self._host, None, socket.AF_INET, socket.SOCK_DGRAM)
+        except (OSError, UnicodeError) as exc:
+            log.debug("%s: %s", self._host, exc)
+            self._heard.put("")
+        else:
+            self._heard.put(str(found[0][4][0]))
+
+    def _open_unicast(self) -> bool:
+        """Open a port for the talk with the host; False if there is no way to it."""
+        from zeroconf import InterfaceChoice
+
+        address = (self._address, self._port or PORT)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            try:
+                sock.connect(address)  # sends nothing, but asks the routing table
+            except OSError as exc:
+                log.debug("%s: %s", self._host, exc)
+                return False
+        if self._port is None:
+            self._knock()
+        # Port 5353 may be shared with other programs, and the kernel gives each unicast answer to
+        # one of them: hence an own port. Hence, too, an own cache: two hosts may have one name.
+        return self._open(InterfaceChoice.Default, unicast=True)
+
+    def _open_multicast(self) -> None:
+        from zeroconf import InterfaceChoice
+
+        interfaces = InterfaceChoice.All if self._interfaces is None else list(self._interfaces)
+        # Two ways, since each fails somewhere: answers to an own port do not pass most firewalls,
+        # and port 5353 may be held by a program that does not share it.
+        self._open(interfaces, unicast=False)
+        self._open(interfaces, unicast=True)
+
+    def _open(self, interfaces: Any, *, unicast: bool) -> bool:
+        from zeroconf import IPVersion, RecordUpdateListener, Zeroconf
+
+        heard = self._heard
+
+        class Listener(RecordUpdateListener):
+            def async_update_records(self, zc: Any, now: float, records: list[Any]) -> None:
+                # One call for each datagram; besides, the cache tells what has expired.
+                new = [one.new for one in records]
+                heard.put([one for one in new if not one.ttl or not one.is_expired(now)])
+
+            def async_update_records_complete(self) -> None:
+                pass
+
+        try:
+            zc = Zeroconf(interfaces=interfaces, unicast=unicast, ip_version=IPVersion.V4Only)
+        except (OSError, RuntimeError) as exc:  # the port is taken; there is no interface
+            log.debug("no multicast DNS %s: %s", "by unicast" if unicast else "on its port", exc)
+            return False
+        self._senders.append((zc, _QU if unicast else 0))
+        zc.add_listener(Listener(), None)
+        return True
+
+    def _knock(self) -> None:
+        """Start connections; nothing is sent over them, and nobody waits for them."""
+        for port in _KNOCKS:
+            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            self._knocking.append(sock)
+            try:
+                sock.connect((self._address, port))
+            except BlockingIOError:
+                pass  # on its way
+            except OSError as exc:
+                log.debug("%s port %d: %s", self._host, port, exc)
+
+    def _converse(self, deadline: Deadline) -> None:
+        self._ask(self._groups)
+        round_over = Deadline(_ROUND if self._address is None else _SECOND_TRY)
+        while not self._stopped and not deadline.over and not self._settled():
+            waits = [deadline, round_over]
+            if self._rest and not self._quiet.over:
+                waits.append(self._quiet)
+            try:
+                heard = self._heard.get(timeout=min(one.left() or 0.0 for one in waits))
+            except queue.Empty:
+                heard = None
+            if isinstance(heard, list):
+                self._hear(heard)
+            if round_over.over:
+                round_over = Deadline(_ROUND)
+                self._ask(self._unanswered())
+                self._ask_missing(again=True)
+
+    def _unanswered(self) -> list[Sequence[str]]:
+        """The groups of service types to ask for again."""
+        if self._address is None:  # others may answer what one has answered
+            return self._groups
+        return [group for group in self._groups if not self._answers.heard_of(group)]
+
+    def _hear(self, datagram: list[DNSRecord]) -> None:
+        self._answers.take(datagram)
+        self._ask_missing(again=False)
+        rest = self._news(self._answers)
+        if rest != self._rest:
+            self._rest = rest
+            self._quiet = Deadline(_QUIET)
+
+    def _settled(self) -> bool:
+        """True if what was looked for is there, complete, and has not changed for a moment."""
+        if not self._rest or not self._quiet.over:
+            return False
+        return all(self._asked.get(key, 0) >= _TRIES for key in self._answers.missing())
+
+    def _ask(self, groups: Iterable[Sequence[str]]) -> None:
+        for group in groups:
+            # Where there are sleep proxies, the question for them makes every packet answered.
+            self._send([(kind, _PTR) for kind in [*group, SLEEP_PROXY]])
+
+    def _ask_missing(self, *, again: bool) -> None:
+        for key, questions in self._answers.missing().items():
+            tries = self._asked.get(key, 0)
+            if again or not tries:
+                self._asked[key] = tries + 1
+                if tries < _TRIES:
+                    self._quiet = Deadline(_QUIET)
+                self._send(questions)
+
+    def _send(self, questions: Questions) -> None:
+        from zeroconf import DNSOutgoing, DNSQuestion
+
+        for zc, bit in self._senders:
+            packet = DNSOutgoing(0)
+            for name, number in questions:
+                packet.add_question(DNSQuestion(name, number, _IN | bit))
+            try:
+                packet.packets()  # now, since an error on the sending thread would go unnoticed
+            except Exception as exc:
+                log.debug("cannot ask for %r: %s", questions, exc)  # a name that nobody may have
+            else:
+                zc.send(packet, self._address, self._port or PORT)
