@@ -6,7 +6,7 @@ means. ``publish()`` announces services by means of the ``zeroconf`` package.
 
 from __future__ import annotations
 
-import logging
+import os
 import queue
 import re
 import secrets
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Callable, Union
 
 from .deadline import Deadline
 from .errors import AppleTVError, DeviceNotFound
-from .mdns import Answers, Search
+from .link import reason
+from .mdns import PORT, Answers, Search, port_is_shared
 from .model import PROTOCOLS, Device
 from .records import (
     AIRPORT,
@@ -33,12 +34,11 @@ if TYPE_CHECKING:
 
     from zeroconf import Zeroconf
 
-log = logging.getLogger(__name__)
-
 _SCANNED = [kind for kind in SERVICE_TYPES if kind not in (DEVICE_INFO, SLEEP_PROXY)]
 
+_PROBE = 0.5  # seconds to wait for somebody who owns a name
+
 _Event = Union[Device, Search, BaseException]  # found; ended; failed
-_Events = queue.SimpleQueue  # of them
 
 
 def scan(
@@ -59,7 +59,8 @@ def scan(
         timeout: Seconds.
         hosts: Ask these only, by unicast: IPv4 addresses or names, with ``:port`` if it is not
             5353. Without a port, the usual service ports are knocked at too, which wakes a device
-            up. None asks the whole network by multicast.
+            up. None asks the whole network by multicast, or the hosts that the environment variable
+            ``TINYATV_SCAN_HOSTS`` names (with commas between).
         wanted: Name, identifier or address; of several, any will do. It ends the scan but does
             not filter: what else was seen comes behind it.
         protocols: Names of the protocols to look for; None looks for all.
@@ -78,6 +79,8 @@ def scan(
         raise ValueError(f"timeout must be positive, not {timeout}")
     kinds = _kinds_of(_texts(protocols))
     names = _texts(wanted)
+    if hosts is None and interfaces is None and os.environ.get("TINYATV_SCAN_HOSTS"):
+        hosts = os.environ["TINYATV_SCAN_HOSTS"].split(",")
     places = None if hosts is None else {one: _place(one) for one in map(str.strip, _texts(hosts))}
     events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
 
@@ -285,9 +288,10 @@ class Publication:
     """Services that are announced on the local network until :meth:`close`.
 
     Args:
-        address: Own IPv4 address where the services are. It also chooses the network: for 127.x
-            nothing leaves this machine.
-        quick: Announce without asking first whether a name is taken, 0.5 s instead of 1.7 s each.
+        address: IPv4 address of the services. It also chooses the network: for 127.x nothing leaves
+            this machine, and an address that is not ours (in a container, that of its host) is
+            announced on all interfaces.
+        quick: Announce without asking first whether a name is taken, 0.5 s instead of 1 s each.
 
     Raises:
         ValueError: Not an IPv4 address.
@@ -303,6 +307,11 @@ class Publication:
         # One host name for all services, unlike that of anybody else: withdrawing a name that
         # another publication uses would take its address away.
         self._server = f"tinyatv-{secrets.token_hex(4)}.local."
+        self._interfaces: list[str] | None = [address]
+        if address.startswith("127."):
+            self._interfaces = ["127.0.0.1"]
+        elif not _is_ours(address):
+            self._interfaces = None
         self._lock = threading.Lock()
         self._zeroconf: Zeroconf | None = None
 
@@ -342,16 +351,26 @@ class Publication:
         except (zeroconf.BadTypeInNameException, ValueError) as exc:
             raise ValueError(f"cannot announce {instance!r}: {exc}") from exc
         with self._lock:
-            self._open()
+            if self._zeroconf is None:
+                self._open()
             assert self._zeroconf is not None
+            if not self._quick and self._is_taken(kind, instance):
+                raise AppleTVError(f"{instance!r} ({kind}) is announced by somebody else already")
             try:
-                self._zeroconf.register_service(info, cooperating_responders=self._quick)
-            except (zeroconf.NonUniqueNameException, zeroconf.ServiceNameAlreadyRegistered) as exc:
-                raise AppleTVError(f"{instance!r} ({kind}) is announced already") from exc
+                self._zeroconf.register_service(info, cooperating_responders=True)
             except (zeroconf.BadTypeInNameException, zeroconf.NamePartTooLongException) as exc:
                 raise ValueError(f"cannot announce {instance!r}: {exc}") from exc
             except zeroconf.Error as exc:
-                raise AppleTVError(f"cannot announce {instance!r}: {exc!r}") from exc
+                text = str(exc) or type(exc).__name__
+                raise AppleTVError(f"cannot announce {instance!r} ({kind}): {text}") from exc
+
+    def _is_taken(self, kind: str, instance: str) -> bool:
+        # Not left to zeroconf: it asks from port 5353, and where that is shared, the answer may go
+        # to another program.
+        def same(record: Record) -> bool:
+            return record.instance.lower() == instance.lower()
+
+        return any(map(same, browse(kind, _PROBE, interfaces=self._interfaces, found=same)))
 
     def close(self) -> None:
         """Withdraw everything; blocks for about 0.3 s. Safe to call more than once."""
@@ -367,8 +386,8 @@ class Publication:
         self.close()
 
     def _open(self) -> None:
-        if self._zeroconf is not None:
-            return
+        if not port_is_shared():
+            raise AppleTVError(f"cannot announce: another program has UDP port {PORT} for itself")
         failed: list[BaseException] = []
         # On a thread of its own, or it would hook itself into an asyncio loop that runs here.
         thread = threading.Thread(target=self._start, args=(failed,), name="tinyatv-publish")
@@ -378,13 +397,24 @@ class Publication:
         finally:
             thread.join()  # also after Ctrl-C: close() must see what was opened
         if failed:
-            raise AppleTVError(f"cannot announce at {self.address}: {failed[0]}") from failed[0]
+            text = f"cannot announce at {self.address}: {reason(failed[0])}"
+            raise AppleTVError(text) from failed[0]
 
     def _start(self, failed: list[BaseException]) -> None:
-        from zeroconf import IPVersion, Zeroconf
+        from zeroconf import InterfaceChoice, IPVersion, Zeroconf
 
-        interface = "127.0.0.1" if self.address.startswith("127.") else self.address
         try:
-            self._zeroconf = Zeroconf(interfaces=[interface], ip_version=IPVersion.V4Only)
+            self._zeroconf = Zeroconf(
+                interfaces=self._interfaces or InterfaceChoice.All, ip_version=IPVersion.V4Only
+            )
         except (OSError, RuntimeError) as exc:
             failed.append(exc)
+
+
+def _is_ours(address: str) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((address, 0))
+        except OSError:
+            return False
+    return True

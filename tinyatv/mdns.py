@@ -22,7 +22,7 @@ from .records import DEVICE_INFO, SLEEP_PROXY, Record, device_name, parse_sleep_
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from zeroconf import DNSRecord, Zeroconf
+    from zeroconf import Zeroconf
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ _INSTANCES = 500  # so that a flood of names does not make us ask about each of 
 _KNOCKS = (3689, 7000, 49152, 32498)  # a call to one of these wakes a device behind a sleep proxy
 
 Questions = list[tuple[str, int]]
-_Heard = Union["list[DNSRecord]", str, None]  # a datagram; the address of the host; the end
+_Heard = Union["list[Any]", str, None]  # records of a datagram; address of the host; the end
 
 
 class Answers:
@@ -65,11 +65,10 @@ class Answers:
         kinds = set(kinds)
         return any(kind in kinds for kind, _ in self._instances.values())
 
-    def take(self, datagram: Iterable[DNSRecord]) -> None:
-        """Note the records of one datagram."""
+    def take(self, datagram: Iterable[Any]) -> None:
+        """Note the records (``zeroconf.DNSRecord``) of one datagram."""
         names: list[str] = []
         served = False
-        record: Any  # its class says what it carries; the type number says its class
         for record in datagram:
             name = record.name.lower()
             gone = not record.ttl  # a goodbye; RFC 6762, 10.1
@@ -164,6 +163,20 @@ def _log_proxy(instance: str) -> None:
         log.debug("%s", exc)
     else:
         log.debug("sleep proxy %s, metrics %s, features %d", name, metrics, features)
+
+
+def port_is_shared() -> bool:
+    """True if port 5353 is free, or its owners let others in: most do, some do not."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            for option in ("SO_REUSEADDR", "SO_REUSEPORT"):
+                if hasattr(socket, option):
+                    sock.setsockopt(socket.SOL_SOCKET, getattr(socket, option), 1)
+            sock.bind(("", PORT))
+        except OSError as exc:
+            log.debug("UDP port %d: %s", PORT, exc)
+            return False
+    return True
 
 
 class Search:
@@ -278,7 +291,8 @@ class Search:
         interfaces = InterfaceChoice.All if self._interfaces is None else list(self._interfaces)
         # Two ways, since each fails somewhere: answers to an own port do not pass most firewalls,
         # and port 5353 may be held by a program that does not share it.
-        self._open(interfaces, unicast=False)
+        if port_is_shared():
+            self._open(interfaces, unicast=False)
         self._open(interfaces, unicast=True)
 
     def _open(self, interfaces: Any, *, unicast: bool) -> bool:
@@ -341,7 +355,7 @@ class Search:
             return self._groups
         return [group for group in self._groups if not self._answers.heard_of(group)]
 
-    def _hear(self, datagram: list[DNSRecord]) -> None:
+    def _hear(self, datagram: list[Any]) -> None:
         self._answers.take(datagram)
         self._ask_missing(again=False)
         rest = self._news(self._answers)
@@ -370,7 +384,7 @@ class Search:
                 self._send(questions)
 
     def _send(self, questions: Questions) -> None:
-        from zeroconf import DNSOutgoing, DNSQuestion
+        from zeroconf import DNSOutgoing, DNSQuestion  # type: ignore[attr-defined]
 
         for zc, bit in self._senders:
             packet = DNSOutgoing(0)

@@ -283,7 +283,7 @@ def build_device(
         None if no service has an identifier: such a device could not be recognised again. A
         computer or telephone that announces nothing but Companion is one of them.
     """
-    records = list(records)
+    records = [_lowered(record) for record in records]
     services: dict[str, Service] = {}
     properties: dict[str, dict[str, str | None]] = {}
     for record in records:
@@ -327,6 +327,11 @@ def merge_devices(devices: Iterable[Device]) -> list[Device]:
         twin.deep_sleep = twin.deep_sleep or device.deep_sleep
         twin.properties = {**device.properties, **twin.properties}
     return merged
+
+
+def _lowered(record: Record) -> Record:
+    """Those who announce a record spell its keys as devices do: hG, rpMd."""
+    return record._replace(txt={key.lower(): value for key, value in record.txt.items()})
 
 
 def _add_service(services: dict[str, Service], protocol: str, record: Record) -> None:

@@ -182,7 +182,7 @@ class _Connection(HTTPConnection):
             self._held = None
         self.sock.sendall(data)
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: Any) -> None:
         if self._held is None:
             super().send(data)
         else:

@@ -1,0 +1,682 @@
+"""The command line: what it prints, what it answers with, and what it does to the device."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import tinyatv
+from tinyatv.cli import main
+from tinyatv.cli.words import ELSEWHERE, HELP, SUBCOMMANDS
+from tinyatv.virtual import VirtualAppleTV
+
+WAIT = 10.0
+
+# Origin: section 4.5 of the project's sheet on the field's tools, keys in their order.
+PLAYING_KEYS = [
+    "hash", "media_type", "device_state", "title", "artist", "album", "genre", "total_time",
+    "position", "shuffle", "repeat", "series_name", "season_number", "episode_number",
+    "content_identifier", "itunes_store_identifier", "app", "app_id",
+]  # fmt: skip
+INFO_KEYS = ["mac", "model", "model_str", "operating_system", "version"]
+SCAN_KEYS = ["name", "address", "identifier", "all_identifiers", "device_info", "services"]
+
+
+@pytest.fixture
+def tv(own_store, monkeypatch):
+    """A virtual device that is stored, and that a scan finds."""
+    with VirtualAppleTV("Living Room", mdns_port=0) as tv:
+        tinyatv.Store().save(tv.device)
+        monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
+        yield tv
+
+
+def run(capsys, *args: str) -> tuple[int, str, str]:
+    code = main(args)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def run_json(capsys, *args: str) -> tuple[int, list[dict]]:
+    code, out, err = run(capsys, *args, "--json")
+    assert err == ""
+    return code, [json.loads(line) for line in out.splitlines()]
+
+
+# -- words -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "log"),
+    [
+        (["menu", "down=3", "select=hold", "play"], ["menu", *["down"] * 3, "select hold", "play"]),
+        (["up=0", "up=1", "up=single"], ["up"] * 4),
+        (["select=2", "select=double"], ["select hold", "select", "select"]),
+        (["left=x2", "right=4"], ["left"] * 2 + ["right"] * 4),
+        (["up=hold:0.6"], ["up hold"]),
+        (["top_menu", "pause", "play_pause", "stop"], ["top_menu", "pause", "play_pause", "stop"]),
+        (["next", "previous"], ["next", "previous"]),
+        (["volume_up", "delay=1", "volume_down"], ["volume_up", "volume_down"]),
+        (["pause", "set_position=90", "skip_forward=30"],
+         ["pause", "set_position 90", "set_position 120"]),
+        (["set_shuffle=1", "set_shuffle=songs"], ["set_shuffle Songs"] * 2),
+        (["set_repeat=2", "set_repeat=track"], ["set_repeat All", "set_repeat Track"]),
+    ],
+)  # fmt: skip
+def test_words_in_a_chain(tv, capsys, words, log):
+    assert run(capsys, *words) == (0, "", "")
+    assert tv.log == log
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["plya", "play=1", "up=4,5", "up=sideways", "up=hold:x", "up=0x", "up=101", "set_position",
+     "set_position=-1", "set_position=abc", "set_position=inf", "set_volume=101", "set_shuffle=3",
+     "set_repeat=", "delay=-5", "artwork=1,2,3,4", "features=some", "title=x", "delay=nan"],
+)  # fmt: skip
+def test_wrong_word_is_found_before_any_network_use(tv, capsys, word):
+    code, out, err = run(capsys, "play", word)
+    assert (code, out) == (2, "")
+    assert err.startswith("tinyatv: ")
+    assert err.count("\n") == 1
+    assert tv.requests == []
+
+
+def test_wrong_word_in_json(tv, capsys):
+    code, (line,) = run_json(capsys, "plya")
+    assert code == 2
+    assert list(line)[:4] == ["result", "datetime", "error", "exception"]
+    assert (line["result"], line["error"]) == ("failure", "usage")
+    assert "did you mean 'play'" in line["exception"]
+
+
+def test_chain_stops_at_the_first_failure(tv, capsys):
+    tv.fail("pause", status=500)
+    code, _, err = run(capsys, "play", "pause", "next")
+    assert code == 1
+    assert "pause: refused with status 500" in err
+    assert tv.log == ["play"]
+
+
+@pytest.mark.parametrize("word", sorted(ELSEWHERE))
+def test_word_of_another_protocol(tv, capsys, word):
+    code, _, err = run(capsys, word)
+    assert code == 5
+    assert word in err
+
+
+def test_every_word_has_help(capsys):
+    for word in {**HELP, **SUBCOMMANDS, **ELSEWHERE}:
+        code, out, _ = run(capsys, "help", word)
+        assert code == 0
+        assert out.startswith(f"{word}: ")
+    code, out, _ = run(capsys, "commands")
+    assert code == 0
+    assert all(word in out for word in HELP)
+    assert run(capsys, "help", "nonsense")[0] == 2
+
+
+# -- what is printed -------------------------------------------------------------------------------
+
+
+def test_playing(tv, capsys):
+    tv.state.pause()
+    tv.state.set_position(22)
+    code, out, _ = run(capsys, "playing")
+    assert code == 0
+    assert out.splitlines() == [
+        "  Media type: Music",
+        "Device state: Paused",
+        "       Title: Harbour Lights",
+        "      Artist: The Loopbacks",
+        "       Album: Local Hosts",
+        "       Genre: Ambient",
+        "    Position: 22/222s (9.9%)",
+        "      Repeat: Off",
+        "     Shuffle: Off",
+    ]
+
+
+def test_playing_json(tv, capsys):
+    tv.state.pause()
+    tv.state.set_position(0)
+    code, (line,) = run_json(capsys, "playing")
+    assert code == 0
+    assert list(line) == ["result", "datetime", *PLAYING_KEYS]
+    assert line["result"] == "success"
+    assert (line["media_type"], line["device_state"]) == ("music", "paused")
+    assert (line["shuffle"], line["repeat"]) == ("off", "off")
+    assert (line["position"], line["total_time"]) == (0, 222)
+    assert (line["app"], line["series_name"]) == (None, None)
+
+
+def test_button_json(tv, capsys):
+    code, lines = run_json(capsys, "up", "play")
+    assert code == 0
+    assert [line["command"] for line in lines] == ["up", "play"]
+    assert [list(line) for line in lines] == [["result", "datetime", "command"]] * 2
+
+
+def test_single_fields(tv, capsys):
+    code, out, _ = run(capsys, "title", "artist", "shuffle", "device_state", "series_name")
+    assert code == 0
+    assert out.splitlines() == [
+        "Harbour Lights", "The Loopbacks", "ShuffleState.Off", "DeviceState.Playing",
+    ]  # fmt: skip
+    assert run(capsys, "device_id")[1] == f"{tv.identifier}\n"
+    assert run(capsys, "model_str", "operating_system")[1] == "Apple TV 3\nOperatingSystem.Legacy\n"
+    _, (line,) = run_json(capsys, "shuffle")
+    assert line["shuffle"] == "off"
+
+
+def test_scan(tv, capsys):
+    code, out, _ = run(capsys, "scan")
+    assert code == 0
+    assert out.startswith("Scan Results\n" + "=" * 40 + "\n")
+    assert "       Name: Living Room\n" in out
+    assert f" - {tv.identifier}\n" in out
+    assert tv.credentials["dmap"] not in out
+    code, (line,) = run_json(capsys, "scan")
+    (found,) = line["devices"]
+    assert list(found)[:6] == SCAN_KEYS
+    assert list(found["device_info"]) == [
+        "mac",
+        "model",
+        "model_str",
+        "operating_system",
+        "version",
+    ]
+    assert found["device_info"]["model"] == "Gen3"
+    assert found["services"][0]["protocol"] == "dmap"
+    assert found["services"][0]["port"] == tv.ports["dmap"]
+
+
+def test_scan_that_finds_nothing(tv, capsys):
+    code, (line,) = run_json(capsys, "-t", "0.2", "-i", "NOBODY", "scan")
+    assert (code, line["result"], line["devices"]) == (0, "success", [])
+
+
+def test_info_and_features(tv, capsys):
+    code, out, _ = run(capsys, "info")
+    assert code == 0
+    assert "Living Room: Apple TV 3, ATV SW" in out
+    code, out, _ = run(capsys, "features")
+    assert "PlayPause: Unknown" in out
+    assert "Title: Available" in out
+    _, (line,) = run_json(capsys, "features")
+    assert line["features"]["VolumeUp"] == "Available"
+
+
+def test_artwork(tv, capsys, tmp_path):
+    path = tmp_path / "cover"
+    code, out, _ = run(capsys, f"artwork=100,-1,{path}")
+    assert code == 0
+    assert (tmp_path / "cover.png").read_bytes() == tv.state.artwork(100)
+    assert out == f"{path}.png (image/png, 100x100)\n"
+    tv.state.update(artwork=b"")
+    code, _, err = run(capsys, f"artwork={path}")
+    assert code == 1
+    assert "no artwork" in err
+    code, _, err = run(capsys, "artwork_id")
+    assert code == 0
+
+
+def test_artwork_into_nowhere(tv, capsys, tmp_path):
+    code, _, err = run(capsys, f"artwork={tmp_path}/none/cover.png")
+    assert code == 1
+    assert err.count("\n") == 1
+
+
+# -- which device ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flags", [["-n", "living room"], ["-i", "nobody,{id}"], ["-n", "tv"], []])
+def test_stored_device_needs_no_scan(tv, capsys, monkeypatch, flags):
+    tinyatv.Store().set_alias("Living Room", "tv")
+    monkeypatch.setitem(sys.modules, "zeroconf", None)  # importing it now fails
+    assert run(capsys, *[f.format(id=tv.identifier) for f in flags], "pause")[0] == 0
+    assert tv.log == ["pause"]
+
+
+def test_warm_press_loads_only_what_it_needs(tv):
+    script = (
+        "import sys; from tinyatv.cli import main; code = main(['play_pause']);"
+        "print(code, *[m for m in ('zeroconf', 'asyncio', 'google.protobuf', 'dataclasses',"
+        "'tinyatv.discovery', 'tinyatv.virtual', 'plistlib') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "0\n"
+    assert tv.log == ["play_pause"]
+
+
+def test_importing_loads_no_third_party_module():
+    script = (
+        "import sys; before = set(sys.modules); import tinyatv; new = set(sys.modules) - before;"
+        "print(sorted(m for m in new if not m.startswith('tinyatv')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_the_only_device_of_a_scan_is_taken_and_remembered(tv, capsys, own_store):
+    own_store.unlink()
+    with VirtualAppleTV("Shared", mdns_port=0, home_sharing=True, credentials=()) as shared:
+        host = f"127.0.0.1:{shared.ports['mdns']}"
+        assert run(capsys, "-s", host, "pause")[0] == 0
+        assert shared.log == ["pause"]
+        assert run(capsys, "-n", "Shared", "play")[0] == 0  # now without a scan
+
+
+def test_several_devices(tv, capsys, own_store):
+    own_store.unlink()
+    with VirtualAppleTV("Other", mdns_port=0) as other:
+        hosts = ",".join(f"127.0.0.{n}:{port}" for n, port in
+                         ((1, tv.ports["mdns"]), (1, other.ports["mdns"])))  # fmt: skip
+        code, _, err = run(capsys, "-s", hosts, "-t", "2", "-n", "nobody", "pause")
+    assert code == 3
+    assert err.count("\n") == 1
+
+
+def test_unknown_device(tv, capsys):
+    code, _, err = run(capsys, "-t", "0.3", "-n", "Attic", "pause")
+    assert code == 3
+    assert "Attic" in err
+    code, (line,) = run_json(capsys, "-t", "0.3", "-n", "Attic", "pause")
+    assert (code, line["error"]) == (3, "device_not_found")
+
+
+def by_hand(tv, *more: str) -> list[str]:
+    port = str(tv.ports["dmap"])
+    return ["-m", "--address", "127.0.0.1", "--port", port, "--protocol", "dmap", *more]
+
+
+def test_manual(tv, capsys, own_store, tmp_path):
+    own_store.unlink()
+    given = tv.credentials["dmap"]
+    assert run(capsys, *by_hand(tv), "--dmap-credentials", given, "pause")[0] == 0
+    secret = tmp_path / "secret"
+    secret.write_text(given + "\n")
+    assert run(capsys, *by_hand(tv, "-i", "AB"), "--dmap-credentials", f"@{secret}", "play")[0] == 0
+    assert tv.log == ["pause", "play"]
+    assert run(capsys, "-i", "AB", "stop")[0] == 0  # remembered, credentials and all
+    assert run(capsys, "-m", "--address", "127.0.0.1", "pause")[0] == 2
+
+
+def test_storage_none_remembers_nothing(tv, capsys, own_store):
+    before = own_store.read_text()
+    given = tv.credentials["dmap"]
+    args = by_hand(tv, "-i", "AB", "--storage", "none", "--dmap-credentials", given)
+    assert run(capsys, *args, "pause")[0] == 0
+    assert own_store.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("credentials", "code"),
+    [("0x0123456789ABCDEF", 6), ("0xBEEF", 6), ("", 6)],
+)
+def test_bad_credentials(tv, capsys, credentials, code):
+    got, _, err = run(capsys, *by_hand(tv), "--dmap-credentials", credentials, "pause")
+    assert got == code
+    assert err.count("\n") == 1
+    assert credentials == "" or credentials not in err
+
+
+def test_nobody_at_home(tv, capsys):
+    args = by_hand(tv, "--dmap-credentials", "0x0123456789ABCDEF")
+    args[args.index("--port") + 1] = "1"
+    code, _, err = run(capsys, *args, "pause")
+    assert code == 4
+    assert "refused" in err
+
+
+def test_time_out(tv, capsys):
+    tv.fail("pause", silent=True)
+    code, (line,) = run_json(capsys, "--timeout", "0.3", "pause")
+    assert (code, line["error"]) == (7, "timeout")
+
+
+def test_secrets_stay_out_of_the_log(tv):
+    done = subprocess.run(
+        [sys.executable, "-m", "tinyatv", "--debug", "pause"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "login" in done.stderr
+    assert tv.credentials["dmap"][2:] not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("args", [["--nonsense"], ["-t", "0", "scan"], ["-t", "x"], [], ["-n"]])
+def test_wrong_usage(capsys, args):
+    assert run(capsys, *args)[0] == 2
+
+
+def test_help_and_version(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert "examples:" in out
+    assert "exit codes:" in out
+    assert run(capsys, "--version") == (0, f"tinyatv {tinyatv.__version__}\n", "")
+    for word in SUBCOMMANDS:
+        if word not in ("help", "commands"):
+            code, out, _ = run(capsys, word, "--help")
+            assert code == 0
+            assert f"tinyatv {word}" in out
+
+
+# -- the store -------------------------------------------------------------------------------------
+
+
+def test_devices(tv, capsys):
+    code, out, _ = run(capsys, "devices")
+    assert code == 0
+    assert "Living Room" in out
+    assert run(capsys, "devices", "alias", "Living Room", "tv")[0] == 0
+    assert run(capsys, "devices", "default", "tv")[0] == 0
+    _, (line,) = run_json(capsys, "devices")
+    assert (line["devices"][0]["alias"], line["devices"][0]["default"]) == ("tv", True)
+    assert tv.credentials["dmap"] not in json.dumps(line)
+    assert run(capsys, "devices", "forget", "tv")[0] == 0
+    assert "No device" in run(capsys, "devices")[1]
+    assert run(capsys, "devices", "forget", "tv")[0] == 3
+    assert run(capsys, "devices", "polish")[0] == 2
+
+
+def test_import(tv, capsys, own_store, tmp_path):
+    own_store.unlink()
+    foreign = tmp_path / "home" / ".pyatv.conf"
+    entry = {"protocols": {"dmap": {"identifier": tv.identifier,
+                                    "credentials": tv.credentials["dmap"]}}}  # fmt: skip
+    foreign.write_text(json.dumps({"version": 1, "devices": [entry]}))
+    before = foreign.read_bytes()
+    code, (line,) = run_json(capsys, "devices", "import")
+    assert (code, line["imported"]) == (0, [tv.identifier])
+    assert run(capsys, "-i", tv.identifier, "pause")[0] == 0  # a scan tells where it is
+    assert foreign.read_bytes() == before
+
+
+def test_credentials_of_the_other_store_are_used(tv, capsys, own_store, tmp_path):
+    own_store.unlink()
+    entry = {"protocols": {"dmap": {"identifier": tv.identifier,
+                                    "credentials": tv.credentials["dmap"]}}}  # fmt: skip
+    foreign = tmp_path / "home" / ".pyatv.conf"
+    foreign.write_text(json.dumps({"version": 1, "devices": [entry]}))
+    assert run(capsys, "pause")[0] == 0
+    assert tv.log == ["pause"]
+
+
+def test_damaged_store(tv, capsys, own_store):
+    own_store.write_text('{"devices": [')
+    code, _, err = run(capsys, "pause")
+    assert code == 6
+    assert "damaged" in err
+    assert own_store.read_text() == '{"devices": ['
+
+
+# -- pairing ---------------------------------------------------------------------------------------
+
+
+def type_pin_when_shown(process: subprocess.Popen, tv: VirtualAppleTV, **remote) -> str:
+    """Read the PIN that the program shows, type it on the device, return the rest of the output."""
+    line = process.stdout.readline()
+    pin = line.strip().rsplit(" ", 1)[-1]
+    assert pin.isdecimal()
+    assert len(pin) == 4
+    tv.enter_pin(pin, **remote)
+    return process.communicate(timeout=30)[0]
+
+
+class Program(subprocess.Popen):
+    """The program; a failing test ends it instead of waiting for it."""
+
+    def __init__(self, *args: str, command=("-u", "-m", "tinyatv"), **streams) -> None:
+        streams = streams or dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        super().__init__([sys.executable, *command, *args], text=True, **streams)
+
+    def __exit__(self, kind, error, trace):
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, error, trace)
+
+
+@pytest.fixture
+def unpaired(own_store, monkeypatch):
+    with VirtualAppleTV("Bedroom", mdns_port=0, credentials=()) as tv:
+        monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
+        yield tv
+
+
+def test_pair_then_play(unpaired, capsys):
+    """The remote is published and found by multicast on loopback."""
+    name = f"remote {os.urandom(4).hex()}"
+    with Program("pair", "-n", "Bedroom", "--remote-name", name) as process:
+        out = type_pin_when_shown(process, unpaired, remote=name)
+    assert process.returncode == 0
+    assert "Paired with Bedroom (dmap)" in out
+    assert run(capsys, "-n", "Bedroom", "pause")[0] == 0
+    assert unpaired.log == ["pause"]
+
+
+def test_wrong_pin_three_times(unpaired):
+    guid = "0123456789ABCDEF"
+    port = free_port()
+    args = ["--pairing-guid", guid, "--pairing-port", str(port), "--no-announce", "-p", "1234"]
+    with Program("pair", *args) as process:
+        assert process.stdout.readline().endswith("type 1234\n")
+        for _ in range(3):
+            with pytest.raises(tinyatv.PairingError):
+                unpaired.enter_pin("4321", ("127.0.0.1", port, guid))
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 6
+    assert "3 wrong PINs" in err
+    with pytest.raises(tinyatv.ConnectionFailed):  # it does not listen any more
+        unpaired.enter_pin("1234", ("127.0.0.1", port, guid))
+
+
+def test_nobody_types_the_pin(unpaired, capsys):
+    code, _, err = run(capsys, "pair", "--pairing-timeout", "0.2", "--no-announce")
+    assert code == 6
+    assert "no PIN was typed" in err
+
+
+def test_bad_pin(unpaired, capsys):
+    for pin in ("12345", "abcd", "-1"):
+        assert run(capsys, "pair", f"--pin={pin}", "--no-announce")[0] == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs limits of a process")
+def test_full_disk_loses_no_pairing(unpaired, own_store):
+    """The store cannot be written: the credentials are shown, nothing half-written is left."""
+    own_store.parent.mkdir(exist_ok=True)
+    own_store.write_text('{"version": 1, "devices": []}')
+    guid, port = "0123456789ABCDEF", free_port()
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));"
+        "from tinyatv.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    args = ["pair", "--pairing-guid", guid, "--pairing-port", str(port), "--no-announce"]
+    with Program(*args, command=("-u", "-c", script)) as process:
+        line = process.stdout.readline()
+        unpaired.enter_pin(line.strip().rsplit(" ", 1)[-1], ("127.0.0.1", port, guid))
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert f"0x{guid}" in out
+    assert err.count("\n") == 1
+    assert own_store.read_text() == '{"version": 1, "devices": []}'
+    assert sorted(os.listdir(own_store.parent)) in (
+        ["devices.json"], ["devices.json", "devices.json.lock"],
+    )  # fmt: skip
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+def test_wizard_in_a_terminal(unpaired, capsys):
+    """A person at a real pseudo-terminal."""
+    guid, port = "0123456789ABCDEF", free_port()
+    args = ["--pairing-guid", guid, "--pairing-port", str(port), "--no-announce"]
+    screen, terminal = pty.openpty()
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), terminal)
+    with Program("wizard", *args, **streams) as process:
+        os.close(terminal)
+        person = Person(screen)
+        assert "Bedroom" in person.reads("q to leave)? ")
+        person.types("7")
+        person.reads("is not a number from 1 to 1")
+        person.reads("q to leave)? ")
+        person.types("1")
+        person.reads(", type ")
+        unpaired.enter_pin(person.reads("\n").strip(), ("127.0.0.1", port, guid))
+        assert "Harbour Lights" in person.reads("All set")
+        process.wait(timeout=30)
+    os.close(screen)
+    assert process.returncode == 0
+    assert run(capsys, "-n", "Bedroom", "pause")[0] == 0
+
+
+class Person:
+    """Somebody at a terminal, who reads on until what they wait for has come."""
+
+    def __init__(self, screen: int) -> None:
+        self._screen = screen
+        self._unread = ""
+
+    def reads(self, wanted: str) -> str:
+        until = time.monotonic() + 30
+        while wanted not in self._unread:
+            ready, _, _ = select.select([self._screen], [], [], max(0, until - time.monotonic()))
+            assert ready, f"{wanted!r} did not come; came: {self._unread!r}"
+            self._unread += os.read(self._screen, 4096).decode()
+        text, self._unread = self._unread.split(wanted, 1)
+        return text
+
+    def types(self, text: str) -> None:
+        os.write(self._screen, f"{text}\n".encode())
+
+
+def test_wizard_without_devices(own_store, monkeypatch, capsys):
+    monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{free_port()}")
+    code, _, err = run(capsys, "-t", "0.3", "wizard")
+    assert code == 3
+    assert "no device answered" in err
+
+
+# -- watching --------------------------------------------------------------------------------------
+
+
+def test_watch_json(tv):
+    with Program("watch", "--json") as process:
+        first = json.loads(process.stdout.readline())
+        assert list(first) == ["result", "datetime", *PLAYING_KEYS]
+        tv.state.update(title="Other")
+        assert json.loads(process.stdout.readline())["title"] == "Other"
+        out, err = process.communicate("\n", timeout=30)
+    assert process.returncode == 0
+    assert json.loads(out) == {**json.loads(out), "result": "success", "push_updates": "finished"}
+    assert err == ""
+
+
+def test_watch_ends_with_the_device(tv):
+    with Program("push_updates", "--json") as process:
+        process.stdout.readline()
+        tv.stop()
+        line = json.loads(process.stdout.readline())
+        process.communicate(timeout=30)
+    assert process.returncode == 4
+    assert (line["result"], line["connection"]) == ("failure", "lost")
+
+
+def test_watch_until_interrupted(tv):
+    with Program("watch") as process:
+        assert "Media type" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == ""
+
+
+def test_watch_notices_that_nobody_reads(tv):
+    with Program("watch") as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(timeout=30) == 0
+        assert process.stderr.read() == ""
+
+
+def test_closed_pipe(tv):
+    done = subprocess.run(
+        f"{sys.executable} -m tinyatv commands | head -n 1", shell=True,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
+
+
+# -- the virtual device and the demo ---------------------------------------------------------------
+
+
+def test_virtual(own_store, capsys):
+    with Program(
+        "virtual", "--no-announce", "--json", "-n", "Attic", "--mdns-port", "0"
+    ) as process:
+        about = json.loads(process.stdout.readline())
+        assert about["name"] == "Attic"
+        assert set(about["ports"]) == {"dmap", "mdns"}
+        host = f"127.0.0.1:{about['ports']['mdns']}"
+        given = about["credentials"]["dmap"]
+        assert run(capsys, "-s", host, "--dmap-credentials", given, "up", "play")[0] == 0
+        assert [json.loads(process.stdout.readline())["command"] for _ in range(2)] == [
+            "up",
+            "play",
+        ]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+
+
+def test_virtual_with_a_taken_port(tv, capsys):
+    code, _, err = run(capsys, "virtual", "--no-announce", "--port", str(tv.ports["dmap"]))
+    assert code == 1
+    assert err.count("\n") == 1
+
+
+def test_demo(capsys, tmp_path):
+    code, lines = run_json(capsys, "demo", "--artwork", str(tmp_path / "art.png"))
+    assert code == 0, [line for line in lines if not line.get("passed", True)]
+    steps = [line for line in lines if "step" in line]
+    wanted = "scan pair connect playing up select pause next seek shuffle push artwork".split()
+    assert set(wanted) <= {step["step"] for step in steps}
+    assert all(step["passed"] and step["ms"] >= 0 and step["seen"] for step in steps)
+    assert (tmp_path / "art.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_demo_fails_when_the_device_does_not_react(capsys, monkeypatch):
+    from tinyatv.virtual.state import State
+
+    monkeypatch.setattr(State, "volume_up", lambda self: None)  # a deaf device
+    code, lines = run_json(capsys, "demo")
+    assert code == 1
+    assert [line["step"] for line in lines if not line.get("passed", True) and "step" in line] == [
+        "volume up"
+    ]
+
+
+def test_module_is_the_program():
+    done = subprocess.run(
+        [sys.executable, "-m", "tinyatv", "--version"], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == f"tinyatv {tinyatv.__version__}\n"
