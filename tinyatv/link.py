@@ -11,24 +11,27 @@ import queue
 import select
 import socket
 import threading
-from typing import Any, Callable, Protocol
+from typing import TYPE_CHECKING, Any, Callable
 
 from .deadline import Deadline
 from .errors import AppleTVError, CommandTimeout, ConnectionFailed, ConnectionLost, ProtocolError
 
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Wire(Protocol):
+        """What a link needs of a wire object; see ``wire/``."""
+
+        def encode(self, message: Any) -> bytes: ...
+        def feed(self, data: bytes) -> None: ...
+        def next_message(self) -> Any: ...
+        def owed(self) -> bytes: ...
+        def key(self, message: Any) -> Any: ...
+
+
 log = logging.getLogger(__name__)
 
 CHUNK = 65536
-
-
-class Wire(Protocol):
-    """What a link needs of a wire object; see ``wire/``."""
-
-    def encode(self, message: Any) -> bytes: ...
-    def feed(self, data: bytes) -> None: ...
-    def next_message(self) -> Any: ...
-    def owed(self) -> bytes: ...
-    def key(self, message: Any) -> Any: ...
 
 
 def open_socket(host: str, port: int, timeout: float, protocol: str) -> socket.socket:

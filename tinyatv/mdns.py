@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import queue
 import socket
+import struct
 import threading
 from typing import TYPE_CHECKING, Any, Callable, Union
 
@@ -37,10 +38,11 @@ _QUIET = 0.3  # seconds without news after which an answer counts as complete
 _TRIES = 3  # questions about one instance, after which it does not delay the end any more
 # Apple devices drop records, often all addresses, when an answer exceeds one packet.
 _KINDS_PER_PACKET = 3
-_INSTANCES = 500  # so that a flood of names does not make us ask about each of them
+_INSTANCES = 2000  # a flood of names must not use up our memory,
+_QUERIED = 200  # nor make us ask about each of them
 _KNOCKS = (3689, 7000, 49152, 32498)  # a call to one of these wakes a device behind a sleep proxy
 
-Questions = list[tuple[str, int]]
+_Question = tuple[tuple[str, ...], int]  # the labels of a name, and a record type
 _Heard = Union["list[Any]", str, None]  # records of a datagram; address of the host; the end
 
 
@@ -132,21 +134,45 @@ class Answers:
                     models[name, record.address] = (info, proxied)
         return found + list(models.values())
 
-    def missing(self) -> dict[str, Questions]:
+    def missing(self) -> dict[str, list[_Question]]:
         """The questions that would complete each incomplete instance."""
         wanted = {}
         for key, (kind, instance) in self._instances.items():
-            name = f"{instance}.{kind}"
-            questions = []
+            name = (instance, *_labels(kind))  # one label, whatever dots are in it
+            host = self._services.get(key, (0, ""))[1]
+            questions: list[_Question] = []
             if key not in self._services:
                 questions.append((name, _SRV))
-            elif not self._addresses.get(self._services[key][1]):
-                questions.append((self._services[key][1], _A))
+            elif not self._addresses.get(host):
+                questions.append((_labels(host), _A))
             if key not in self._texts:
                 questions.append((name, _TXT))
             if questions:
                 wanted[key] = questions
         return wanted
+
+
+def _labels(name: str) -> tuple[str, ...]:
+    return tuple(name.rstrip(".").split("."))
+
+
+def _packet(questions: Sequence[_Question], bit: int) -> bytes:
+    """Encode questions (RFC 1035, 4.1).
+
+    zeroconf would do it, but cuts names at every dot, and nobody answers for ``Dr`` . ``Who``.
+
+    Raises:
+        ValueError: A label is empty or longer than 63 bytes.
+    """
+    data = struct.pack(">6H", 0, 0, len(questions), 0, 0, 0)
+    for labels, number in questions:
+        for label in labels:
+            text = label.encode()
+            if not 0 < len(text) < 64:
+                raise ValueError(f"not a label: {label!r}")
+            data += bytes([len(text)]) + text
+        data += struct.pack(">x2H", number, _IN | bit)
+    return data
 
 
 def _note(table: dict[str, Any], name: str, value: object, gone: bool) -> None:
@@ -248,16 +274,21 @@ class Search:
     def _find_host(self, deadline: Deadline) -> bool:
         """Find out the address of the host; False if there is none, or the search is over."""
         # Looking up a name cannot be interrupted: leave it behind when nobody waits any more.
-        threading.Thread(
+        lookup = threading.Thread(
             target=self._resolve, name=f"tinyatv-resolve-{self._host}", daemon=True
-        ).start()
+        )
+        lookup.start()
         try:
-            address = self._heard.get(timeout=deadline.left())
+            heard = self._heard.get(timeout=deadline.left())
         except queue.Empty:
-            address = ""
-        self._address = address if isinstance(address, str) else None
-        self.unknown_host = address == ""
-        return bool(self._address)
+            heard = ""
+        if not isinstance(heard, str):
+            return False  # stopped
+        self._address = heard or None
+        self.unknown_host = not heard
+        if heard:
+            lookup.join()
+        return bool(heard)
 
     def _resolve(self) -> None:
         try:
@@ -367,32 +398,35 @@ class Search:
         """True if what was looked for is there, complete, and has not changed for a moment."""
         if not self._rest or not self._quiet.over:
             return False
-        return all(self._asked.get(key, 0) >= _TRIES for key in self._answers.missing())
+        return all(self._asked.get(key, _TRIES) >= _TRIES for key in self._answers.missing())
 
     def _ask(self, groups: Iterable[Sequence[str]]) -> None:
         for group in groups:
             # Where there are sleep proxies, the question for them makes every packet answered.
-            self._send([(kind, _PTR) for kind in [*group, SLEEP_PROXY]])
+            self._send([(_labels(kind), _PTR) for kind in [*group, SLEEP_PROXY]])
 
     def _ask_missing(self, *, again: bool) -> None:
         for key, questions in self._answers.missing().items():
             tries = self._asked.get(key, 0)
+            if not tries and len(self._asked) >= _QUERIED:
+                continue
             if again or not tries:
                 self._asked[key] = tries + 1
                 if tries < _TRIES:
                     self._quiet = Deadline(_QUIET)
                 self._send(questions)
 
-    def _send(self, questions: Questions) -> None:
-        from zeroconf import DNSOutgoing, DNSQuestion  # type: ignore[attr-defined]
+    def _send(self, questions: Sequence[_Question]) -> None:
+        from zeroconf import DNSOutgoing  # type: ignore[attr-defined]
+
+        class Ready(DNSOutgoing):  # type: ignore[misc]
+            def packets(self) -> list[bytes]:
+                return [data]
 
         for zc, bit in self._senders:
-            packet = DNSOutgoing(0)
-            for name, number in questions:
-                packet.add_question(DNSQuestion(name, number, _IN | bit))
             try:
-                packet.packets()  # now, since an error on the sending thread would go unnoticed
-            except Exception as exc:
-                log.debug("cannot ask for %r: %s", questions, exc)  # a name that nobody may have
-            else:
-                zc.send(packet, self._address, self._port or PORT)
+                data = _packet(questions, bit)
+            except ValueError as exc:  # a name that nobody can have
+                log.debug("cannot ask: %s", exc)
+                return
+            zc.send(Ready(0), self._address, self._port or PORT)

@@ -146,6 +146,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
 
 
+def console() -> None:
+    """Run the program and end the process.
+
+    All connections are closed by now, and to take 300 modules apart would take as long as the rest
+    of a key press.
+    """
+    code = main()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        pass  # the reader has gone
+    os._exit(code)
+
+
 def _run(args: list[str], out: Output) -> int:
     common = common_flags()
     at = _first_word(args, common)

@@ -42,7 +42,7 @@ class TrailingBytes(ValueError):
     """
 
     def __init__(self, kept: "list[tuple[str, Any]]", trailing: bytes, at: int) -> None:
-        ValueError.__init__(self, f"trailing: {len(trailing)} bytes at offset {at} are no item")
+        super().__init__(f"trailing: {len(trailing)} bytes at offset {at} are no item")
         self.kept = kept
         self.trailing = trailing
 
