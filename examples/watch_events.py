@@ -1,4 +1,4 @@
-"""Print what happens for as long as something does: python watch_events.py "Living Room" [SECONDS]."""
+"""Print what happens, until nothing does: python watch_events.py "Living Room" [SECONDS]."""
 
 import sys
 

@@ -1,0 +1,156 @@
+"""Every example runs, against the virtual Apple TV, and does what it says."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import tinyatv
+from tinyatv.virtual import VirtualAppleTV
+
+EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+TESTED = {
+    "play_pause.py", "now_playing.py", "pair.py", "watch_events.py", "button_box.py",
+    "reconnect.py", "remote.ipynb", "micropython_dmap.py",
+}  # fmt: skip
+
+
+@pytest.fixture
+def tv(own_store, monkeypatch):
+    with VirtualAppleTV("Living Room", mdns_port=0) as tv:
+        tinyatv.Store().save(tv.device)
+        monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
+        yield tv
+
+
+def run(name: str, *args: str) -> str:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name, *args], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+class Running(subprocess.Popen):
+    """An example that runs until it is interrupted."""
+
+    def __init__(self, command: list) -> None:
+        super().__init__(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def __exit__(self, kind, error, trace):
+        self.kill()
+        super().__exit__(kind, error, trace)
+
+    def line(self) -> str:
+        return self.stdout.readline().strip()
+
+
+def test_all_examples_are_tested():
+    assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == TESTED
+
+
+def test_examples_are_short():
+    for path in EXAMPLES.glob("*.py"):
+        assert 5 <= len(path.read_text("utf-8").splitlines()) <= 32, path
+
+
+def test_play_pause(tv):
+    assert run("play_pause.py", "Living Room") == "Living Room is paused\n"
+    assert tv.log == ["play_pause"]
+
+
+def test_now_playing(tv, tmp_path):
+    out = run("now_playing.py", "Living Room", str(tmp_path))
+    assert "Title: Harbour Lights" in out
+    assert (tmp_path / "cover.png").read_bytes() == tv.state.artwork(400)
+
+
+def test_pair(own_store, monkeypatch):
+    """The remote is announced and found on loopback."""
+    name = f"Kitchen button {os.urandom(4).hex()}"
+    script = (EXAMPLES / "pair.py").read_text("utf-8").replace("Kitchen button", name)
+    with VirtualAppleTV("Bedroom", mdns_port=0, credentials=()) as tv:
+        monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
+        with Running([sys.executable, "-c", script, "Bedroom"]) as example:
+            pin = example.line().split()[1]
+            tv.enter_pin(pin, name, timeout=20)
+            out, err = example.communicate(timeout=60)
+        assert (example.returncode, err) == (0, "")
+        assert "Paired with Bedroom" in out
+        with tinyatv.connect("Bedroom") as atv:
+            atv.pause()
+        assert tv.log == ["pause"]
+
+
+def test_watch_events(tv):
+    with Running([sys.executable, EXAMPLES / "watch_events.py", "Living Room"]) as example:
+        assert example.line() == "Playing: Harbour Lights by The Loopbacks"
+        tv.state.next()
+        assert example.line() == "Playing: Three Hops by The Loopbacks"
+        tv.stop()
+        assert example.line().startswith("Disconnected(")
+        example.communicate(timeout=60)
+        assert example.returncode == 0
+
+
+def test_reconnect(tv):
+    with Running([sys.executable, EXAMPLES / "reconnect.py", "Living Room"]) as example:
+        assert example.line() == "Harbour Lights"
+        tv.move()
+        assert example.line().startswith("lost: ")
+        assert example.line() == "back, by dmap"
+        assert example.line() == "Harbour Lights"
+
+
+def test_button_box(tv):
+    """With gpiozero's mock pins, pressed by the test."""
+    pytest.importorskip("gpiozero")
+    script = (
+        "import os, sys, threading; os.environ['GPIOZERO_PIN_FACTORY'] = 'mock';"
+        "from gpiozero import Device; Device.ensure_pin_factory();"
+        "path = sys.argv.pop(1);"
+        "press = lambda: [Device.pin_factory.pin(int(l)).drive_low() or "
+        "Device.pin_factory.pin(int(l)).drive_high() for l in sys.stdin];"
+        "threading.Thread(target=press, daemon=True).start();"
+        "exec(compile(open(path).read(), path, 'exec'))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, EXAMPLES / "button_box.py", "Living Room"], text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as example:  # fmt: skip
+        try:
+            assert example.stdout.readline() == "ready\n"
+            for number, (pin, command) in enumerate(
+                [(17, "play_pause"), (27, "volume_up"), (22, "volume_down")], 1
+            ):
+                example.stdin.write(f"{pin}\n")
+                example.stdin.flush()
+                assert tv.wait_for(lambda n=number: len(tv.log) >= n)
+                assert tv.log[-1] == command
+            example.send_signal(signal.SIGINT)
+            example.communicate(timeout=60)
+        finally:
+            example.kill()
+
+
+def test_notebook():
+    """Executed as Jupyter does it: inside a running event loop."""
+    nbclient = pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(EXAMPLES / "remote.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert any("Harbour Lights" in output["data"].get("text/html", "") for output in outputs
+               if "data" in output)  # fmt: skip
+    assert "next" in outputs[-1]["data"]["text/plain"]
+
+
+def test_micropython_dmap():
+    assert "Call On Me" in run("micropython_dmap.py")
