@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Callable, Union
 from .deadline import Deadline
 from .errors import AppleTVError, DeviceNotFound
 from .link import reason
-from .mdns import PORT, Answers, Search, port_is_shared
+from .mdns import PORT, Answers, Search, close_zeroconf, port_is_shared
 from .model import PROTOCOLS, Device
 from .records import (
     AIRPORT,
@@ -26,6 +26,7 @@ from .records import (
     SLEEP_PROXY,
     Record,
     build_device,
+    encode_txt,
     merge_devices,
 )
 
@@ -345,7 +346,7 @@ class Publication:
                 f"{instance}.{kind}",
                 port=port,
                 addresses=[socket.inet_aton(self.address)],
-                properties=dict(properties),
+                properties=encode_txt(properties),
                 server=server or self._server,
             )
         except (zeroconf.BadTypeInNameException, ValueError) as exc:
@@ -377,7 +378,7 @@ class Publication:
         with self._lock:
             zc, self._zeroconf = self._zeroconf, None
             if zc is not None:
-                zc.close()
+                close_zeroconf(zc)
 
     def __enter__(self) -> Publication:
         return self

@@ -117,6 +117,19 @@ class Link:
         """True once the link is closed or lost."""
         return self._ended
 
+    def stale(self) -> bool:
+        """True if the link has ended, or the peer has said something unasked, such as goodbye.
+
+        For a link without a reader thread, before it is used again.
+        """
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return self._ended
+        except OSError:
+            pass  # it broke
+        return True
+
     def start(self) -> None:
         """Start the reader thread; what arrived before and was no reply is handed on first."""
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
@@ -131,7 +144,8 @@ class Link:
         """
         with self._sending:
             broken = self._write(self._wire.encode(message))
-        self._check(broken)
+        if broken is not None:
+            raise self._broken(broken)
 
     def request(self, message: Any, timeout: float | None = None) -> Any:
         """Send a message and wait for its reply.
@@ -144,7 +158,6 @@ class Link:
             ConnectionLost: The link has ended.
             ProtocolError: The peer sent nonsense.
         """
-        deadline = Deadline(self._timeout if timeout is None else timeout)
         reply: queue.SimpleQueue[Any] = queue.SimpleQueue()
         key = self._wire.key(message)
         # Registered before it is sent: the answer may be faster than we are.
@@ -154,7 +167,9 @@ class Link:
             else:
                 self._keyed[key] = reply
             broken = self._write(self._wire.encode(message))
-        self._check(broken)
+        if broken is not None:
+            raise self._broken(broken)
+        deadline = Deadline(self._timeout if timeout is None else timeout)
         try:
             if self._thread is None:
                 self._read_until(reply, deadline)
@@ -179,14 +194,15 @@ class Link:
 
     def _write(self, data: bytes) -> AppleTVError | None:
         """Send all bytes, or return why not; the caller holds the lock, so nobody is told here."""
-        deadline = Deadline(self._timeout)
         view = memoryview(data)
+        deadline = None
         while view:
             if self._ended:
                 return self._ended_error()
             try:
                 view = view[self._sock.send(view) :]
             except BlockingIOError:
+                deadline = deadline or Deadline(self._timeout)
                 if not _ready(self._sock, True, deadline.left()):
                     return ConnectionLost(f"{self.name}: peer does not read any more")
             except OSError as exc:
@@ -195,10 +211,9 @@ class Link:
                 return error
         return None
 
-    def _check(self, broken: AppleTVError | None) -> None:
-        if broken is not None:
-            self._end(broken)
-            raise self._ended_error()
+    def _broken(self, error: AppleTVError) -> AppleTVError:
+        self._end(error)
+        return self._ended_error()
 
     def _run(self) -> None:
         try:

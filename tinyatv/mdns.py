@@ -156,25 +156,6 @@ def _labels(name: str) -> tuple[str, ...]:
     return tuple(name.rstrip(".").split("."))
 
 
-def _packet(questions: Sequence[_Question], bit: int) -> bytes:
-    """Encode questions (RFC 1035, 4.1).
-
-    zeroconf would do it, but cuts names at every dot, and nobody answers for ``Dr`` . ``Who``.
-
-    Raises:
-        ValueError: A label is empty or longer than 63 bytes.
-    """
-    data = struct.pack(">6H", 0, 0, len(questions), 0, 0, 0)
-    for labels, number in questions:
-        for label in labels:
-            text = label.encode()
-            if not 0 < len(text) < 64:
-                raise ValueError(f"not a label: {label!r}")
-            data += bytes([len(text)]) + text
-        data += struct.pack(">x2H", number, _IN | bit)
-    return data
-
-
 def _note(table: dict[str, Any], name: str, value: object, gone: bool) -> None:
     if gone:
         table.pop(name, None)
@@ -203,6 +184,13 @@ def port_is_shared() -> bool:
             log.debug("UDP port %d: %s", PORT, exc)
             return False
     return True
+
+
+def close_zeroconf(zc: Zeroconf) -> None:
+    """Close it, and what older versions leave open: the pipe and the poll of its loop."""
+    zc.close()
+    if zc.loop is not None and not zc.loop.is_running():
+        zc.loop.close()
 
 
 class Search:
@@ -267,7 +255,7 @@ class Search:
                 knock.close()
             for zc, _ in self._senders:
                 try:
-                    zc.close()
+                    close_zeroconf(zc)
                 except Exception:  # the others must be closed all the same
                     log.exception("cannot close")
 
@@ -374,7 +362,9 @@ class Search:
             except queue.Empty:
                 heard = None
             if isinstance(heard, list):
-                self._hear(heard)
+                self._answers.take(heard)
+                if self._heard.empty():  # else all that is there first: a flood costs less
+                    self._learn()
             if round_over.over:
                 round_over = Deadline(_ROUND)
                 self._ask(self._unanswered())
@@ -386,8 +376,7 @@ class Search:
             return self._groups
         return [group for group in self._groups if not self._answers.heard_of(group)]
 
-    def _hear(self, datagram: list[Any]) -> None:
-        self._answers.take(datagram)
+    def _learn(self) -> None:
         self._ask_missing(again=False)
         rest = self._news(self._answers)
         if rest != self._rest:
@@ -417,16 +406,40 @@ class Search:
                 self._send(questions)
 
     def _send(self, questions: Sequence[_Question]) -> None:
-        from zeroconf import DNSOutgoing  # type: ignore[attr-defined]
-
-        class Ready(DNSOutgoing):  # type: ignore[misc]
-            def packets(self) -> list[bytes]:
-                return [data]
-
         for zc, bit in self._senders:
             try:
-                data = _packet(questions, bit)
+                packet = _ready(_packet(questions, bit))
             except ValueError as exc:  # a name that nobody can have
                 log.debug("cannot ask: %s", exc)
                 return
-            zc.send(Ready(0), self._address, self._port or PORT)
+            zc.send(packet, self._address, self._port or PORT)
+
+
+def _packet(questions: Sequence[_Question], bit: int) -> bytes:
+    """Encode questions (RFC 1035, 4.1).
+
+    zeroconf would do it, but cuts names at every dot, and nobody answers for ``Dr`` . ``Who``.
+
+    Raises:
+        ValueError: A label is empty or longer than 63 bytes.
+    """
+    data = struct.pack(">6H", 0, 0, len(questions), 0, 0, 0)
+    for labels, number in questions:
+        for label in labels:
+            text = label.encode()
+            if not 0 < len(text) < 64:
+                raise ValueError(f"not a label: {label!r}")
+            data += bytes([len(text)]) + text
+        data += b"\0" + struct.pack(">2H", number, _IN | bit)
+    return data
+
+
+def _ready(data: bytes) -> Any:
+    """Return what makes zeroconf send `data` as it is."""
+    from zeroconf import DNSOutgoing  # type: ignore[attr-defined]
+
+    class Ready(DNSOutgoing):
+        def packets(self) -> list[bytes]:
+            return [data]
+
+    return Ready(0)

@@ -191,6 +191,23 @@ def parse_txt(data: bytes) -> dict[str, str | None]:
     return pairs
 
 
+def encode_txt(properties: Mapping[str, str | bytes | None]) -> bytes:
+    """Encode the data of a TXT record.
+
+    Raises:
+        ValueError: A key with its value is longer than 255 bytes.
+    """
+    data = b""
+    for key, value in properties.items():
+        text = key.encode()
+        if value is not None:
+            text += b"=" + (value.encode() if isinstance(value, str) else value)
+        if len(text) > 255:
+            raise ValueError(f"{key!r} takes {len(text)} bytes in a TXT record, 255 are possible")
+        data += bytes([len(text)]) + text
+    return data or b"\0"  # there must be one string at least (RFC 6763, 6.1)
+
+
 def parse_features(text: str) -> int:
     """Decode AirPlay feature bits: ``0x4A7FDFD5,0x3C155FDE``, low word first.
 

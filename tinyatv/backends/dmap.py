@@ -11,6 +11,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable
 
+from requests import PreparedRequest
+
 from ..deadline import Deadline
 from ..errors import (
     AppleTVError,
@@ -213,18 +215,19 @@ class DmapBackend:
     # -- requests --------------------------------------------------------------------------------
 
     def _login(self, http: Transport) -> None:
-        path = f"/login?{self._login_query}"
+        request = PreparedRequest()
+        request.method, request.url = "GET", f"{http.base}/login?{self._login_query}"
         for _ in range(2):  # a waking device refuses the first one
-            code, body = http.send("GET", path, "login", Deadline(LOGIN_TIMEOUT))
-            if 200 <= code < 300:
+            response = http.send(request, timeout=LOGIN_TIMEOUT)
+            if 200 <= response.status_code < 300:
                 break
-        if not 200 <= code < 300:
+        else:
             raise CredentialsError(
-                f"{self._where} refuses the credentials (status {code}): pair again"
+                f"{self._where} refuses the credentials (status {response.status_code}): pair again"
             )
-        session = dmap.first(_decode(body), "mlog", "mlid")
+        session = dmap.first(_decode(response.content), "mlog", "mlid")
         if not isinstance(session, int) or session == 0:
-            raise ProtocolError("login: answer without a session", body)
+            raise ProtocolError("login: answer without a session", response.content)
         self._session = session
 
     def _exchange(
@@ -233,10 +236,15 @@ class DmapBackend:
         method: str,
         path: str,
         command: str,
-        deadline: Deadline,
-        body: bytes | None = None,
+        body: bytes = b"",
+        timeout: float | None = None,
     ) -> bytes:
         """Send a request within the session; log in again once if the device forgot it.
+
+        Args:
+            path: With ``%d`` where the session goes.
+            command: For the words of an error.
+            timeout: Seconds; None takes that of the backend.
 
         Raises:
             CommandFailed: The device refused.
@@ -244,37 +252,45 @@ class DmapBackend:
             ConnectionLost: It broke; whether the device acted is unknown.
             ProtocolError: The answer makes no sense.
         """
+        timeout = self._timeout if timeout is None else timeout
         try:
-            code, answer = http.send(method, path % self._session, command, deadline, body)
-            if not 200 <= code < 300 and code != 500:  # 500: known, but not possible now
-                log.debug("%s: status %d, logging in again", command, code)
-                self._login(http)
-                code, answer = http.send(method, path % self._session, command, deadline, body)
+            for first in (True, False):
+                # Prepared by hand: `requests` would take longer than the network and the device.
+                request = PreparedRequest()
+                request.method, request.body = method, body
+                request.url = http.base + path % self._session
+                response = http.send(request, timeout=timeout)
+                code = response.status_code
+                if 200 <= code < 300 or code == 500:  # 500: known, but not possible now
+                    break
+                if first:
+                    log.debug("%s: status %d, logging in again", command, code)
+                    self._login(http)
+        except CommandTimeout as exc:
+            raise CommandTimeout(f"no reply to {command} within {timeout:g} s (dmap)") from exc
         except ConnectionFailed as exc:  # it was there when we logged in
             raise self._gone(exc) from exc
+        except (ConnectionLost, ProtocolError) as exc:
+            raise type(exc)(f"{command}: {exc}") from exc
         if not 200 <= code < 300:
             raise CommandFailed(f"{command}: refused with status {code} (dmap)", command, code)
+        answer: bytes = response.content
+        if answer and method == "POST":
+            _check_status(answer, command)
         return answer
 
-    def _post_command(
-        self, path: str, command: str, body: bytes = b"", deadline: Deadline | None = None
-    ) -> None:
-        """Send a command and check its answer."""
-        deadline = deadline or Deadline(self._timeout)
-        answer = self._exchange(self._http, "POST", path, command, deadline, body)
-        if answer:
-            _check_status(answer, command)
-
     def _control(self, word: str, command: str) -> None:
-        self._post_command(f"/ctrl-int/1/{word}?session-id=%d&prompt-id=0", command)
+        path = f"/ctrl-int/1/{word}?session-id=%d&prompt-id=0"
+        self._exchange(self._http, "POST", path, command)
 
     def _set_property(self, text: str, command: str) -> None:
-        self._post_command(f"/ctrl-int/1/setproperty?{text}&session-id=%d", command)
+        path = f"/ctrl-int/1/setproperty?{text}&session-id=%d"
+        self._exchange(self._http, "POST", path, command)
 
     def _fetch_status(self, http: Transport, revision: int, timeout: float) -> dict[str, Any]:
         """Fetch the play status; the first value of each tag counts."""
         path = f"/ctrl-int/1/playstatusupdate?session-id=%d&revision-number={revision}"
-        body = self._exchange(http, "GET", path, "playing", Deadline(timeout))
+        body = self._exchange(http, "GET", path, "playing", timeout=timeout)
         status = dmap.first(_decode(body), "cmst")
         if not isinstance(status, list):
             raise ProtocolError("playing: answer without a play status", body)
@@ -314,7 +330,7 @@ class DmapBackend:
     def volume(self) -> float:
         path = "/ctrl-int/1/getproperty?properties=dmcp.volume&session-id=%d"
         try:
-            body = self._exchange(self._http, "GET", path, "volume", Deadline(self._timeout))
+            body = self._exchange(self._http, "GET", path, "volume")
         except CommandFailed as exc:
             raise NotSupported("volume: this device only knows volume_up and volume_down") from exc
         level = dmap.first(_decode(body), "cmgt", "cmvo")
@@ -375,7 +391,7 @@ class DmapBackend:
     def _prompt(self, word: str, command: str, presses: int) -> None:
         body = dmap.encode([("cmbe", word), ("cmcc", b"\0")])
         for _ in range(presses):
-            self._post_command(self._PROMPT, command, body)
+            self._exchange(self._http, "POST", self._PROMPT, command, body)
 
     def _swipe(self, button: str, hold: float, presses: int) -> None:
         """Arrow keys are swipes of seven touches; two threads must not mix theirs."""
@@ -391,7 +407,8 @@ class DmapBackend:
                         time.sleep(hold)
                     touch = f"touch{phase}&time={at}&point={x},{y}"
                     body = dmap.encode([("cmcc", b"0"), ("cmbe", touch)])
-                    self._post_command(self._PROMPT, button, body, deadline)
+                    left = deadline.left()
+                    self._exchange(self._http, "POST", self._PROMPT, button, body, left)
         finally:
             self._touching.release()
 
@@ -405,9 +422,9 @@ class DmapBackend:
 
     def artwork(self, width: int | None, height: int | None) -> Artwork | None:
         path = f"/ctrl-int/1/nowplayingartwork?mw={width or 0}&mh={height or 0}&session-id=%d"
-        deadline = Deadline(max(self._timeout, LOGIN_TIMEOUT))
+        timeout = max(self._timeout, LOGIN_TIMEOUT)
         try:
-            data = self._exchange(self._http, "GET", path, "artwork", deadline)
+            data = self._exchange(self._http, "GET", path, "artwork", timeout=timeout)
         except CommandFailed as exc:
             if exc.code in (404, 500):  # like 204 and an empty body: there is none
                 return None

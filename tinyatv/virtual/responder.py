@@ -18,10 +18,10 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..records import DEVICE_INFO, SLEEP_PROXY, Record
+from ..records import DEVICE_INFO, SLEEP_PROXY, Record, encode_txt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 log = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ class _Entry:
         self.name = full.lower()
         self.host = f"tinyatv-{record.address.replace('.', '-')}.local."
         self.pointer = DNSPointer(record.kind, _PTR, _IN, _TTL, full)
-        self.text = DNSText(full, _TXT, _IN, _TTL, _txt(record.txt))
+        self.text = DNSText(full, _TXT, _IN, _TTL, encode_txt(record.txt))
         self.address = DNSAddress(self.host, _A, _IN, _TTL, socket.inet_aton(record.address))
         self.service = None
         if record.port:
@@ -210,11 +210,3 @@ def _parse(data: bytes) -> Any:
         log.debug("malformed packet: %s", exc)
         return None
     return query if query.valid and query.is_query() else None
-
-
-def _txt(properties: Mapping[str, str | None]) -> bytes:
-    data = b""
-    for key, value in properties.items():
-        text = (key if value is None else f"{key}={value}").encode()
-        data += bytes([len(text)]) + text
-    return data or b"\0"  # a TXT record holds at least one string (RFC 6763, 6.1)

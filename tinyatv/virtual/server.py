@@ -197,6 +197,7 @@ class HttpServer:
         with self._lock:
             if peer in self._peers:
                 self._peers.remove(peer)
+        self._seen()
 
     def received(self, peer: Peer, message: Request | Response) -> None:
         """A message arrived."""

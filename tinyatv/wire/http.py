@@ -17,10 +17,7 @@ BODY_LIMIT = 16 * 1024 * 1024
 
 
 class _Message:
-    def __init__(self, headers: "list[tuple[str, str]]", body: bytes, protocol: str) -> None:
-        self.headers = headers
-        self.body = body
-        self.protocol = protocol
+    headers = []  # type: list[tuple[str, str]]
 
     def header(self, name: str) -> "str | None":
         """Return the first header of that name, whatever its case, or None."""
@@ -50,12 +47,14 @@ class Request(_Message):
         body: bytes = b"",
         protocol: str = "HTTP/1.1",
     ) -> None:
-        _Message.__init__(self, headers or [], body, protocol)
         self.method = method
         self.path = path
+        self.headers = headers or []
+        self.body = body
+        self.protocol = protocol
 
     def __repr__(self) -> str:
-        return f"Request({self.method} {self.path}, {len(self.body)} bytes)"
+        return f"Request({self.method} {self.path.split('?')[0]}, {len(self.body)} bytes)"
 
 
 class Response(_Message):
@@ -77,9 +76,11 @@ class Response(_Message):
         body: bytes = b"",
         protocol: str = "HTTP/1.1",
     ) -> None:
-        _Message.__init__(self, headers or [], body, protocol)
         self.code = code
         self.reason = reason or REASONS.get(code, "Unknown")
+        self.headers = headers or []
+        self.body = body
+        self.protocol = protocol
 
     def __repr__(self) -> str:
         return f"Response({self.code} {self.reason}, {len(self.body)} bytes)"
@@ -167,6 +168,8 @@ class HttpWire:
     def _next_head(self) -> bool:
         end = self._buffer.find(b"\r\n\r\n", self._seen)
         if end < 0:
+            if not b"A" <= self._buffer[:1] <= b"Z" and self._buffer:
+                raise ValueError("not a message: it begins with no method or protocol")
             self._seen = max(0, len(self._buffer) - 3)
             if self._seen > HEAD_LIMIT:
                 raise ValueError(f"head of the message is over {HEAD_LIMIT} bytes")
@@ -211,25 +214,36 @@ class HttpWire:
             self._buffer = self._buffer[after:]
 
     def encode(self, message: "Request | Response") -> bytes:
-        """Return the bytes of a message; Content-Length is added unless it is chunked or barred."""
+        """Return the bytes of a message; Content-Length is added unless it is chunked or barred.
+
+        Raises:
+            ValueError: A line break inside a header.
+        """
         if isinstance(message, Request):
             lines = [f"{message.method} {message.path} {message.protocol}"]
+            barred = False
         else:
             lines = [f"{message.protocol} {message.code} {message.reason}"]
+            barred = message.code < 200 or message.code in (204, 304)
+        chunked = False
         for name, value in message.headers:
             lines.append(f"{name}: {value}")
+            lowered = name.lower()
+            if lowered == "content-length":
+                barred = True
+            elif lowered == "transfer-encoding":
+                barred = chunked = True
         body = message.body
-        if (message.header("Transfer-Encoding") or "").lower() == "chunked":
+        if chunked:
             if body:
                 body = b"%x\r\n" % len(body) + body + b"\r\n"
             body = body + b"0\r\n\r\n"
-        elif message.header("Content-Length") is None and not _bodiless(message):
+        elif not barred:
             lines.append(f"Content-Length: {len(body)}")
-        lines.append("\r\n")
         text = "\r\n".join(lines)
-        if len(text.split("\r\n")) != len(lines) + 1 or "\n" in text.replace("\r\n", ""):
+        if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
             raise ValueError("line break inside a header")
-        return text.encode() + body
+        return text.encode() + b"\r\n\r\n" + body
 
 
 def _head(text: str) -> "Request | Response":
