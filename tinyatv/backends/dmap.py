@@ -276,7 +276,10 @@ class DmapBackend:
             raise CommandFailed(f"{command}: refused with status {code} (dmap)", command, code)
         answer: bytes = response.content
         if answer and method == "POST":
-            _check_status(answer, command)
+            try:
+                _check_status(_decode(answer), command)
+            except ProtocolError:
+                pass  # a command may be answered by whatever the device likes
         return answer
 
     def _control(self, word: str, command: str) -> None:
@@ -291,10 +294,11 @@ class DmapBackend:
         """Fetch the play status; the first value of each tag counts."""
         path = f"/ctrl-int/1/playstatusupdate?session-id=%d&revision-number={revision}"
         body = self._exchange(http, "GET", path, "playing", timeout=timeout)
-        status = dmap.first(_decode(body), "cmst")
+        items = _decode(body)
+        _check_status(items, "playing")
+        status = dmap.first(items, "cmst")
         if not isinstance(status, list):
             raise ProtocolError("playing: answer without a play status", body)
-        _check_status(body, "playing")
         fields = dict(reversed(status))
         if not isinstance(fields.get("cmsr"), int):
             raise ProtocolError("playing: answer without a revision", body)
@@ -566,16 +570,11 @@ def _decode(body: bytes) -> list[tuple[str, Any]]:
         raise ProtocolError(f"dmap: {exc}", body[:256]) from exc
 
 
-def _check_status(body: bytes, command: str) -> None:
+def _check_status(items: list[tuple[str, Any]], command: str) -> None:
     """iTunes-like servers report errors inside a 200 answer."""
-    try:
-        items = _decode(body)
-    except ProtocolError:
-        return  # commands are answered by whatever the device likes
     for _, fields in items:
-        if not isinstance(fields, list):
-            continue
-        code = dmap.first(fields, "mstt")
-        if isinstance(code, int) and code >= 400:
-            text = dmap.first(fields, "msts") or f"status {code}"
-            raise CommandFailed(f"{command}: {text} (dmap)", command, code)
+        if isinstance(fields, list):
+            code = dmap.first(fields, "mstt")
+            if isinstance(code, int) and code >= 400:
+                text = dmap.first(fields, "msts") or f"status {code}"
+                raise CommandFailed(f"{command}: {text} (dmap)", command, code)

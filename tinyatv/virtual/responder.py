@@ -13,6 +13,7 @@ nobody else on the machine hears of it.
 
 from __future__ import annotations
 
+import collections
 import logging
 import socket
 import threading
@@ -47,7 +48,7 @@ class Responder:
         drop_addresses: Leave the addresses out, as devices do when an answer gets too long, unless
             they are asked for.
         silent: Answer nothing at all.
-        asked: Questions heard, each as (name, type number).
+        asked: The last questions heard, each as (name, type number).
 
     Raises:
         OSError: The port is taken, or the address is not ours.
@@ -60,7 +61,7 @@ class Responder:
         self.skip = 0
         self.drop_addresses = False
         self.silent = False
-        self.asked: list[tuple[str, int]] = []
+        self.asked: collections.deque[tuple[str, int]] = collections.deque(maxlen=1000)
         self._records = records
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -133,6 +134,8 @@ class Responder:
                 self._about(entry, question.name.lower(), question.type, answers, beside)
         if not answers:
             return []
+        if not self.asleep and any(answer.type == _PTR for answer in answers):
+            beside.update((entry.text, None) for entry in zone if entry.kind == DEVICE_INFO)
         for answer in answers:
             out.add_answer_at_time(answer, 0)
         for answer in beside:
@@ -145,7 +148,7 @@ class Responder:
         """What there is, and a sleep proxy: every Apple TV is one, for others."""
         records = list(self._records())
         for record in records[:1]:
-            name = f"70-35-60-63.1 {record.instance}"[:60]
+            name = f"70-35-60-63.1 {record.instance}".encode()[:63].decode("utf-8", "ignore")
             records.append(Record(SLEEP_PROXY, name, self.port, record.address, {}))
         return records
 
@@ -165,9 +168,6 @@ class Responder:
             beside[entry.service] = beside[entry.text] = None
             if not self.drop_addresses:
                 beside[entry.address] = None
-        elif entry.kind == DEVICE_INFO and number == _PTR and not self.asleep:
-            if answers:
-                beside[entry.text] = None
         elif asked == entry.name:
             if number in (_SRV, _ANY) and entry.service is not None:
                 answers[entry.service] = beside[entry.address] = None

@@ -122,9 +122,9 @@ class State:
             yield
             self._since = time.monotonic()
             self.revision += 1
-            self._changed.notify_all()
         for watcher in self._watchers:
             watcher()
+        self.wake()
 
     def wait_for(self, condition: Callable[[State], Any], timeout: float = 5.0) -> bool:
         """Block until `condition(state)` is true.
