@@ -20,7 +20,7 @@ import sys
 import threading
 
 import pytest
-from conftest import cases
+from tests.conftest import cases
 from test_records import check_scan
 
 from tinyatv import mdns
@@ -245,8 +245,8 @@ def test_unknown_host_name(respond):
 def test_model_by_device_info(respond):
     # Only a TXT record, at the name of the device, beside other answers.
     responder = respond(
-        Record(TOUCH_ABLE, "61FBE455BD6E3BF2", 3689, "127.0.0.1", {"CtlN": "Den"}),
         Record(DEVICE_INFO, "Den", 0, "127.0.0.1", {"model": "K66AP"}),
+        Record(TOUCH_ABLE, "61FBE455BD6E3BF2", 3689, "127.0.0.1", {"CtlN": "Den"}),
     )
     (device,) = scan(20, hosts=at(responder))
     assert str(device.info) == "Apple TV 2, ATV SW"
@@ -263,7 +263,15 @@ def test_ports_change_at_run_time():
 
 
 @pytest.mark.parametrize(
-    "name", ["Dr. Who's “TV” (2)", "Größe 5", "Apple\u00a0TV", "x" * 63, "a.b._airplay._tcp.local"]
+    "name",
+    [
+        "Dr. Who's “TV” (2)",
+        "Größe 5",
+        "Apple\u00a0TV",
+        "x" * 63,
+        "é" * 31,
+        "a.b._airplay._tcp.local",
+    ],
 )
 def test_odd_names(respond, name):
     responder = respond(Record(AIRPLAY, name, 7000, "127.0.0.1", {"deviceid": identity()}))

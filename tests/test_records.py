@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from conftest import cases
+from tests.conftest import cases
 
 from tinyatv import records
 from tinyatv.model import PairingRequirement

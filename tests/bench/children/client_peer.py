@@ -1,0 +1,75 @@
+"""A pyatv client that a benchmark controls by lines of JSON; see the other client."""
+
+import asyncio
+import json
+import sys
+from time import monotonic_ns, perf_counter_ns
+
+import pyatv
+from pyatv.conf import AppleTV, ManualService
+from pyatv.const import Protocol
+from pyatv.interface import PushListener
+
+
+class Client(PushListener):
+    """Does what it is told, with pyatv."""
+
+    def __init__(self):
+        self.atvs = []
+        self.pushes = []
+
+    async def connect(self, devices):
+        for number, device in enumerate(devices):
+            service = ManualService(
+                device["identifier"], Protocol.DMAP, device["port"], {},
+                credentials=device["credentials"],
+            )  # fmt: skip
+            target = AppleTV("127.0.0.1", f"Device {number}")
+            target.add_service(service)
+            self.atvs.append(await pyatv.connect(target, asyncio.get_running_loop()))
+
+    async def listen(self):
+        for atv in self.atvs:
+            atv.push_updater.listener = self
+            atv.push_updater.start()
+
+    def playstatus_update(self, updater, playstatus):
+        self.pushes.append([playstatus.title, monotonic_ns()])
+
+    def playstatus_error(self, updater, exception):
+        print(f"push updates failed: {exception!r}", file=sys.stderr)
+
+    async def press(self, count):
+        taken = []
+        for number in range(count):
+            remote = self.atvs[number % len(self.atvs)].remote_control
+            press = remote.select if number % 4 < 2 else remote.play_pause
+            start = perf_counter_ns()
+            await press()
+            taken.append(perf_counter_ns() - start)
+        return taken
+
+    async def pushed(self):
+        pushes, self.pushes = self.pushes, []
+        return pushes
+
+    async def close(self):
+        for atv in self.atvs:
+            await asyncio.gather(*atv.close())
+
+
+async def main():
+    """Carry out commands until standard input ends."""
+    # No thread for standard input: it would be counted against the client.
+    lines = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    client = Client()
+    while line := await lines.readline():
+        command = json.loads(line)
+        answer = await getattr(client, command.pop("do"))(**command)
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,60 @@
+"""A tinyatv client that a benchmark controls by lines of JSON; see the other client."""
+
+import json
+import sys
+from time import monotonic_ns, perf_counter_ns
+
+import tinyatv
+
+
+class Client:
+    """Does what it is told, with tinyatv."""
+
+    def __init__(self):
+        self.atvs = []
+        self.pushes = []
+
+    def connect(self, devices):
+        for number, device in enumerate(devices):
+            service = tinyatv.Service("dmap", device["port"], credentials=device["credentials"])
+            target = tinyatv.Device(f"Device {number}", "127.0.0.1", [service])
+            self.atvs.append(tinyatv.connect(target, store=tinyatv.Store(memory=True)))
+
+    def listen(self):
+        for atv in self.atvs:
+            atv.add_listener(self.event)
+
+    def event(self, event):
+        if isinstance(event, tinyatv.PlayingChanged):
+            self.pushes.append([event.playing.title, monotonic_ns()])
+
+    def press(self, count):
+        taken = []
+        for number in range(count):
+            atv = self.atvs[number % len(self.atvs)]
+            press = atv.select if number % 4 < 2 else atv.play_pause
+            start = perf_counter_ns()
+            press()
+            taken.append(perf_counter_ns() - start)
+        return taken
+
+    def pushed(self):
+        pushes, self.pushes = self.pushes, []
+        return pushes
+
+    def close(self):
+        for atv in self.atvs:
+            atv.close()
+
+
+def main():
+    """Carry out commands until standard input ends."""
+    client = Client()
+    for line in sys.stdin:
+        command = json.loads(line)
+        answer = getattr(client, command.pop("do"))(**command)
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

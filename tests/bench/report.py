@@ -1,0 +1,105 @@
+"""What was measured, as a table and as JSON."""
+
+import json
+import platform
+import sys
+from statistics import median, quantiles
+
+
+class Row:
+    """One thing that was measured on both sides.
+
+    Attributes:
+        name: What.
+        unit: Of the numbers.
+        ours: Median of tinyatv, or None if it could not be measured.
+        peer: Median of the peer, or None.
+        target: Largest ratio ours / peer that is asked for, of a speed the smallest; None if
+            nothing is.
+        floor: Ours below this is taken for nothing, whatever the peer has.
+        speed: More is better.
+    """
+
+    def __init__(self, name, unit, ours, peer, target=None, floor=None, speed=False):
+        self.name = name
+        self.unit = unit
+        self.ours = ours
+        self.peer = peer
+        self.target = target
+        self.floor = floor
+        self.speed = speed
+
+    @property
+    def ratio(self):
+        """Ours / peer, or None."""
+        if self.ours is None or not self.peer:
+            return None
+        return self.ours / self.peer
+
+    @property
+    def holds(self):
+        """True if the target is reached, None if there is none or nothing to compare."""
+        if self.target is None or self.ours is None:
+            return None
+        if self.floor is not None and self.ours <= self.floor:
+            return True
+        if self.ratio is None:
+            return None
+        return self.ratio >= self.target if self.speed else self.ratio <= self.target
+
+
+def percentile(values, percent):
+    """A percentile of many values."""
+    return quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+def compare(name, unit, ours, peer, target=None, scale=1.0):
+    """A row of the medians of two lists, each times `scale`."""
+    return Row(name, unit, median(ours) * scale, median(peer) * scale, target)
+
+
+def machine():
+    """One line about this machine."""
+    model = platform.processor() or platform.machine()
+    cores = 0
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                key, _, value = line.partition(":")
+                if key.strip() in ("model name", "Model"):
+                    model = value.strip()
+                cores += key.strip() == "processor"
+    except OSError:
+        pass
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"{model}, {cores or '?'} cores, {platform.system()} {platform.release()}, {python}"
+
+
+def heading():
+    """First lines of the table."""
+    return f"{'':<44}{'tinyatv':>10}{'pyatv':>10} {'':<8}{'ratio':>7}{'target':>8}"
+
+
+def text(row):
+    """One line of the table."""
+    verdict = {True: "  yes", False: "  NO", None: ""}[row.holds]
+    target = "" if row.target is None else f"{'>=' if row.speed else '<='} {row.target:g}"
+    ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
+    numbers = f"{_number(row.ours):>10}{_number(row.peer):>10} {row.unit:<8}"
+    return f"{row.name:<44}{numbers}{ratio:>7}{target:>8}{verdict}".rstrip()
+
+
+def _number(value):
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def write(path, facts, rows):
+    """Write everything as JSON."""
+    keys = ("name", "unit", "ours", "peer", "ratio", "target", "holds")
+    data = {**facts, "rows": [{key: getattr(row, key) for key in keys} for row in rows]}
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(data, file, indent=1)
+        file.write("\n")
+    print(f"written: {path}", file=sys.stderr)
