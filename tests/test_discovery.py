@@ -21,7 +21,7 @@ import threading
 
 import pytest
 from tests.conftest import cases
-from test_records import check_scan
+from tests.test_records import check_scan
 
 from tinyatv import mdns
 from tinyatv.discovery import Publication, browse, publish, scan
