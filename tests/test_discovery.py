@@ -20,9 +20,9 @@ import sys
 import threading
 
 import pytest
+
 from tests.conftest import cases
 from tests.test_records import check_scan
-
 from tinyatv import mdns
 from tinyatv.discovery import Publication, browse, publish, scan
 from tinyatv.errors import AppleTVError, DeviceNotFound
@@ -277,7 +277,7 @@ def test_odd_names(respond, name):
     responder = respond(Record(AIRPLAY, name, 7000, "127.0.0.1", {"deviceid": identity()}))
     responder.drop_addresses = responder.asleep = True
     (device,) = scan(20, hosts=at(responder))
-    assert device.name == name
+    assert device.name == name.replace("\u00a0", " ")
 
 
 def test_dots_do_not_cut_a_name_that_is_asked_for():
@@ -677,23 +677,37 @@ def test_other_process_on_port_5353():
     assert process.returncode == 0
 
 
-@pytest.fixture
-def port_5353_taken():
-    """Port 5353 held by a program that does not share it; in a process network where possible."""
+def test_port_5353_taken(respond):
+    # By a program that answers, but does not let others in.
+    who = identity()
+    packet = answer(*service("Sole", b"\x1adeviceid=" + who.encode()))
+    done = threading.Event()
+
+    def hold():
+        while not done.is_set():
+            data, peer = sock.recvfrom(9000)
+            sock.sendto(packet, peer)
+
+    group = socket.inet_aton("224.0.0.251") + socket.inet_aton("127.0.0.1")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
             sock.bind(("", mdns.PORT))
         except OSError:
             pytest.skip("UDP port 5353 is in use")
-        yield
-
-
-def test_port_5353_taken(port_5353_taken, respond):
-    assert scan(0.3, interfaces=LOOPBACK) == []
-    with pytest.raises(AppleTVError, match="5353"):
-        publish(AIRPLAY, identity(), 7000, "127.0.0.1", {})
-    responder = respond(*preset("music_app"))
-    assert [device.name for device in scan(20, hosts=at(responder))] == ["Mac"]
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+        thread = threading.Thread(target=hold)
+        thread.start()
+        try:
+            assert scan(60, wanted=who, interfaces=LOOPBACK)[0].name == "Sole"
+            with pytest.raises(AppleTVError, match="5353"):
+                publish(AIRPLAY, identity(), 7000, "127.0.0.1", {})
+            responder = respond(*preset("music_app"))
+            assert [device.name for device in scan(20, hosts=at(responder))] == ["Mac"]
+        finally:
+            done.set()
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+                other.sendto(b"", ("127.0.0.1", mdns.PORT))
+            thread.join()
 
 
 def test_inside_a_running_loop(announced, respond):

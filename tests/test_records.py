@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.conftest import cases
 
+from tests.conftest import cases
 from tinyatv import records
 from tinyatv.model import PairingRequirement
 from tinyatv.records import (

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import queue
 import re
-import secrets
 import socket
 import threading
 from typing import TYPE_CHECKING, Callable, Union
@@ -307,7 +306,7 @@ class Publication:
         self._quick = quick
         # One host name for all services, unlike that of anybody else: withdrawing a name that
         # another publication uses would take its address away.
-        self._server = f"tinyatv-{secrets.token_hex(4)}.local."
+        self._server = f"tinyatv-{os.urandom(4).hex()}.local."
         self._interfaces: list[str] | None = [address]
         if address.startswith("127."):
             self._interfaces = ["127.0.0.1"]

@@ -145,6 +145,7 @@ _IDENTIFIERS = {
     COMPANION: "rpmrtid",
     MUSIC: "machine id",
 }
+_NAMES = {TOUCH_ABLE: "ctln", HOME_SHARING: "name", MUSIC: "machine name", MRP: "name"}
 _SYSTEMS = {MRP: _TVOS, TOUCH_ABLE: _LEGACY, HOME_SHARING: _LEGACY, MUSIC: _LEGACY}
 
 # fmt: off
@@ -260,15 +261,11 @@ def model_of(text: str) -> Model | None:
 
 def device_name(record: Record) -> str | None:
     """Return the name of the device as this service gives it, or None."""
-    if record.kind == RAOP:
-        return record.instance.partition("@")[2] or record.instance
-    if record.kind in (MRP, HOME_SHARING):
-        return record.txt.get("name")
-    if record.kind == TOUCH_ABLE:
-        return record.txt.get("ctln")
-    if record.kind == MUSIC:
-        return record.txt.get("machine name")
-    return record.instance
+    if record.kind in _NAMES:
+        return record.txt.get(_NAMES[record.kind])
+    # "Apple TV" again, as Apple spells it; people type a plain space.
+    name = record.instance.replace("\xa0", " ")
+    return (name.partition("@")[2] or name) if record.kind == RAOP else name
 
 
 def service_identifier(record: Record) -> str | None:

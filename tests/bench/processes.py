@@ -39,7 +39,10 @@ class Child:
         return self
 
     def __exit__(self, *_):
-        self._process.stdin.close()
+        try:
+            self._process.stdin.close()  # the sign to end
+        except OSError:
+            pass  # it has ended already
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
