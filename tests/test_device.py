@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import queue
@@ -83,7 +84,8 @@ def test_command(atv, device, command, args, seen):
 
 
 def test_every_route_has_a_test_and_a_method():
-    tested = {command for command, _, _ in PRESSED} | {"playing", "artwork", "volume", "set_volume"}
+    asked = {"playing", "artwork", "volume", "set_volume", "server_info"}
+    tested = {command for command, _, _ in PRESSED} | asked
     assert set(ROUTES) == tested
     for command in ROUTES:
         assert getattr(tinyatv.AppleTV, command).__doc__
@@ -188,6 +190,61 @@ def test_wrong_argument(atv, device, command, args):
 def test_wrong_press(atv, args):
     with pytest.raises(ValueError, match="must be"):
         atv.up(**args)
+
+
+def test_server_info(atv, device):
+    info = atv.server_info()
+    assert info["dmap.itemname"] == device.name
+    assert info["dmap.timeoutinterval"] == 1800
+
+
+def test_headers_and_their_order():
+    """Origin: section 3 of the project's DMAP sheet, seen on the wire with the reference."""
+    headers = (
+        "Accept: */*\r\nAccept-Encoding: gzip\r\nClient-DAAP-Version: 3.13\r\n"
+        "Client-ATV-Sharing-Version: 1.2\r\nClient-iTunes-Sharing-Version: 3.15\r\n"
+        "User-Agent: Remote/1021\r\nViewer-Only-Client: 1\r\n"
+    )
+    login = bytes.fromhex("6d6c6f67000000186d73747400000004000000c86d6c69640000000456002515")
+    heard = []
+
+    def serve():
+        peer, _ = server.accept()
+        with peer:
+            for body in (login, b""):
+                heard.append(peer.recv(65536).decode())
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with tinyatv.connect(dmap_device(port, "0x0000000000000001")) as atv:
+            atv.play()
+        thread.join(WAIT)
+    host = f"Host: 127.0.0.1:{port}\r\n"
+    assert heard[0] == (
+        f"GET /login?pairing-guid=0x0000000000000001&hasFP=1 HTTP/1.1\r\n{host}{headers}\r\n"
+    )
+    assert heard[1] == (
+        f"POST /ctrl-int/1/play?session-id=1442850069&prompt-id=0 HTTP/1.1\r\n{host}{headers}"
+        "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 0\r\n\r\n"
+    )
+
+
+def test_device_that_does_not_take_connections(monkeypatch):
+    """Nobody answers at all: its queue is full, so the kernel drops what comes."""
+    monkeypatch.setattr("tinyatv.backends.http.CONNECT_TIMEOUT", 0.3)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):  # a queue of none holds one or two all the same
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        with pytest.raises(tinyatv.ConnectionFailed, match="no answer in time"):
+            tinyatv.connect(dmap_device(server.getsockname()[1], "0x0123456789ABCDEF"))
 
 
 def test_features(atv, device):

@@ -53,6 +53,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "set_volume": ("dmap",),
     "playing": ("dmap",),
     "artwork": ("dmap",),
+    "server_info": ("dmap",),
 }
 
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -170,17 +171,25 @@ class AppleTV:
         """
         backends: dict[str, Any] = {}
         errors: list[AppleTVError] = []
-        opening = [_Opening(backend) for backend in self._new_backends()]
-        for one in opening[1:]:
-            one.start()
-        opening[0].run()
-        for one in opening:
-            one.join()
-            if one.error is None:
-                backends[one.backend.protocol] = one.backend
-            else:
-                log.info("%s: %s", one.backend.protocol, one.error)
-                errors.append(one.error)
+
+        def connect(backend: Any) -> None:
+            try:
+                backend.connect()
+                backends[backend.protocol] = backend
+            except AppleTVError as exc:
+                log.info("%s: %s", backend.protocol, exc)
+                errors.append(exc)
+
+        first, *rest = self._new_backends()
+        threads = [
+            threading.Thread(target=connect, args=(backend,), name=f"tinyatv-open-{self.address}")
+            for backend in rest
+        ]
+        for thread in threads:
+            thread.start()
+        connect(first)
+        for thread in threads:
+            thread.join()
         with self._lock:
             usable = bool(backends) and not self._closing.is_set()
             if usable:
@@ -280,6 +289,8 @@ class AppleTV:
                 pause = min(pause * 2, PAUSES[1])
                 continue
             with self._lock:
+                if not self._backends:
+                    continue  # lost again already
                 self._reconnecting = None
             self._events.post(Reconnected(self.protocols))
             return
@@ -519,24 +530,10 @@ class AppleTV:
         artwork: Artwork | None = self._via("artwork").artwork(width, height)
         return artwork
 
-
-class _Opening(threading.Thread):
-    """Opens one backend, so that several open at once."""
-
-    def __init__(self, backend: Any) -> None:
-        super().__init__(name=f"tinyatv-open-{backend.protocol}", daemon=True)
-        self.backend = backend
-        self.error: AppleTVError | None = None
-
-    def run(self) -> None:
-        try:
-            self.backend.connect()
-        except AppleTVError as exc:
-            self.error = exc
-
-    def join(self, timeout: float | None = None) -> None:
-        if self.ident is not None:
-            super().join(timeout)
+    def server_info(self) -> dict[str, Any]:
+        """Ask a DMAP device about itself: names of tags, such as ``dmap.itemname``, and values."""
+        info: dict[str, Any] = self._via("server_info").server_info()
+        return info
 
 
 def _press(hold: float, presses: int) -> tuple[float, int]:

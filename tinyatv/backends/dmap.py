@@ -35,6 +35,7 @@ from ..model import (
     ShuffleState,
 )
 from ..wire import dmap
+from ..wire.dmap_tags import TAGS
 from .http import Transport
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ class DmapBackend:
                 # Prepared by hand: `requests` would take longer than the network and the device.
                 request = PreparedRequest()
                 request.method, request.body = method, body
-                request.url = http.base + path % self._session
+                request.url = http.base + path.replace("%d", str(self._session))
                 response = http.send(request, timeout=timeout)
                 code = response.status_code
                 if 200 <= code < 300 or code == 500:  # 500: known, but not possible now
@@ -434,6 +435,13 @@ class DmapBackend:
                 return None
             raise
         return Artwork(data) if data else None
+
+    def server_info(self) -> dict[str, Any]:
+        body = self._exchange(self._http, "GET", "/server-info", "server_info")
+        fields = dmap.first(_decode(body), "msrv")
+        if not isinstance(fields, list):
+            raise ProtocolError("server_info: answer without server information", body)
+        return {TAGS[code][1] if code in TAGS else code: value for code, value in fields}
 
     def features(self) -> dict[str, FeatureState]:
         """What the last play status says; commands that it says nothing about are Unknown."""

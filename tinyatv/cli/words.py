@@ -121,6 +121,7 @@ HELP = {
     **dict.fromkeys(INFO, "show this part of info"),
     "device_id": "identifier of the device",
     "features": "show what can be used now; =all adds what cannot",
+    "server_info": "show what a DMAP device says about itself",
     "delay": "wait; =MILLISECONDS",
 }
 
@@ -309,7 +310,13 @@ def _info(atv: AppleTV, out: Output) -> None:
     out.result(text, **device_keys(device), connected=list(atv.protocols))
 
 
+def _server_info(atv: AppleTV, out: Output) -> None:
+    info = {k: v.hex() if isinstance(v, bytes) else v for k, v in atv.server_info().items()}
+    out.result("\n".join(f"{key}: {value}" for key, value in info.items()), server_info=info)
+
+
 _SIMPLE: dict[str, Run] = {
+    "server_info": _server_info,
     "playing": _playing,
     "volume": _volume,
     "artwork_id": _artwork_id,

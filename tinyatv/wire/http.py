@@ -214,14 +214,14 @@ class HttpWire:
             self._buffer = self._buffer[after:]
 
     def encode(self, message: "Request | Response") -> bytes:
-        """Return the bytes of a message; Content-Length is added unless it is chunked or barred.
+        """Return the bytes of a message; Content-Length is added where one is expected.
 
         Raises:
             ValueError: A line break inside a header.
         """
         if isinstance(message, Request):
             lines = [f"{message.method} {message.path} {message.protocol}"]
-            barred = False
+            barred = message.method in ("GET", "HEAD") and not message.body
         else:
             lines = [f"{message.protocol} {message.code} {message.reason}"]
             barred = message.code < 200 or message.code in (204, 304)
