@@ -677,7 +677,7 @@ def test_other_process_on_port_5353():
     assert process.returncode == 0
 
 
-def test_port_5353_taken(respond):
+def test_port_5353_taken():
     # By a program that answers, but does not let others in.
     who = identity()
     packet = answer(*service("Sole", b"\x1adeviceid=" + who.encode()))
@@ -685,7 +685,7 @@ def test_port_5353_taken(respond):
 
     def hold():
         while not done.is_set():
-            data, peer = sock.recvfrom(9000)
+            _, peer = sock.recvfrom(9000)
             sock.sendto(packet, peer)
 
     group = socket.inet_aton("224.0.0.251") + socket.inet_aton("127.0.0.1")
@@ -701,8 +701,6 @@ def test_port_5353_taken(respond):
             assert scan(60, wanted=who, interfaces=LOOPBACK)[0].name == "Sole"
             with pytest.raises(AppleTVError, match="5353"):
                 publish(AIRPLAY, identity(), 7000, "127.0.0.1", {})
-            responder = respond(*preset("music_app"))
-            assert [device.name for device in scan(20, hosts=at(responder))] == ["Mac"]
         finally:
             done.set()
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:

@@ -18,7 +18,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from ._files import replace_file
 from .errors import CredentialsError, DeviceNotFound
 from .model import (
     PROTOCOLS,
@@ -277,6 +276,8 @@ class Store:
             self._memory.setdefault("devices", [])
             yield self._memory
             return
+        from ._files import replace_file  # its imports are worth the time only when writing
+
         os.makedirs(os.path.dirname(os.path.abspath(self.path)), mode=0o700, exist_ok=True)
         with _locked(self.path + ".lock"):
             data = self._read()

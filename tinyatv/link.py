@@ -48,7 +48,7 @@ def open_socket(host: str, port: int, timeout: float, protocol: str) -> socket.s
     """
     try:
         sock = socket.create_connection((host, port), timeout)
-    except OSError as exc:
+    except (OSError, ValueError) as exc:  # ValueError: a name that cannot be one
         raise ConnectionFailed(
             f"cannot connect to {host} port {port} ({protocol}): {reason(exc)}"
         ) from exc
@@ -160,13 +160,20 @@ class Link:
         """
         reply: queue.SimpleQueue[Any] = queue.SimpleQueue()
         key = self._wire.key(message)
-        # Registered before it is sent: the answer may be faster than we are.
         with self._sending:
+            # Registered before it is sent: the answer may be faster than we are.
             if key is None:
                 self._in_order.append(reply)
             else:
                 self._keyed[key] = reply
-            broken = self._write(self._wire.encode(message))
+            try:
+                data = self._wire.encode(message)
+            except BaseException:
+                self._keyed.pop(key, None)
+                if reply in self._in_order:
+                    self._in_order.remove(reply)
+                raise
+            broken = self._write(data)
         if broken is not None:
             raise self._broken(broken)
         deadline = Deadline(self._timeout if timeout is None else timeout)
@@ -195,15 +202,13 @@ class Link:
     def _write(self, data: bytes) -> AppleTVError | None:
         """Send all bytes, or return why not; the caller holds the lock, so nobody is told here."""
         view = memoryview(data)
-        deadline = None
         while view:
             if self._ended:
                 return self._ended_error()
             try:
                 view = view[self._sock.send(view) :]
             except BlockingIOError:
-                deadline = deadline or Deadline(self._timeout)
-                if not _ready(self._sock, True, deadline.left()):
+                if not _ready(self._sock, True, self._timeout):
                     return ConnectionLost(f"{self.name}: peer does not read any more")
             except OSError as exc:
                 error = ConnectionLost(f"{self.name}: {reason(exc)}")
@@ -217,9 +222,8 @@ class Link:
 
     def _run(self) -> None:
         try:
-            for message in self._early:
-                self._received(message)
-            self._early = []
+            while self._early and not self._ended:
+                self._received(self._early.pop(0))
             self._deliver()
             while not self._ended:
                 self._read(self._idle_after)
@@ -231,12 +235,16 @@ class Link:
             self._sock.close()
 
     def _read_until(self, reply: queue.SimpleQueue[Any], deadline: Deadline) -> None:
-        self._deliver()
-        while reply.empty() and not deadline.over and not self._ended:
-            self._read(deadline.left())
+        """Read on the caller's thread until the reply is there, and no message further.
 
-    def _read(self, timeout: float | None) -> None:
-        """Wait for bytes and handle every message in them."""
+        What comes behind it may be sealed with keys that only the reply brings.
+        """
+        self._deliver(reply)
+        while reply.empty() and not deadline.over and not self._ended:
+            self._read(deadline.left(), reply)
+
+    def _read(self, timeout: float | None, reply: queue.SimpleQueue[Any] | None = None) -> None:
+        """Wait for bytes and handle the messages in them, up to `reply` if there is one."""
         try:
             if not _ready(self._sock, False, timeout):
                 if self._thread is not None and self._idle is not None:
@@ -252,10 +260,10 @@ class Link:
             self._end(ConnectionLost(f"{self.name}: closed by the peer"))
             return
         self._wire.feed(data)
-        self._deliver()
+        self._deliver(reply)
 
-    def _deliver(self) -> None:
-        while not self._ended:
+    def _deliver(self, reply: queue.SimpleQueue[Any] | None = None) -> None:
+        while not self._ended and (reply is None or reply.empty()):
             try:
                 message = self._wire.next_message()
                 owed = self._wire.owed()
@@ -307,9 +315,11 @@ class Link:
             self._lost(error)
 
     def _ended_error(self) -> AppleTVError:
+        error: AppleTVError
         if isinstance(self.error, ProtocolError):
-            return ProtocolError(str(self.error), self.error.data)
-        error = ConnectionLost(str(self.error) if self.error else f"{self.name}: closed")
+            error = ProtocolError(str(self.error), self.error.data)
+        else:
+            error = ConnectionLost(str(self.error) if self.error else f"{self.name}: closed")
         error.__cause__ = self.error
         return error
 
@@ -336,7 +346,7 @@ class Listener:
     ) -> None:
         self._accepted = accepted
         self._name = name
-        self._closed = False
+        self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._sock = socket.create_server((host, port), backlog=64)
         self.host, self.port = self._sock.getsockname()[:2]
@@ -348,12 +358,13 @@ class Listener:
 
     def close(self) -> None:
         """Stop to listen and join the thread. Safe to call twice and from any thread."""
-        self._closed = True
-        try:
-            self._sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            self._knock()  # only Linux wakes accept() by a shutdown
-        thread = self._thread
+        closed, thread = self._closing.is_set(), self._thread
+        self._closing.set()
+        if not closed:
+            try:
+                self._sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                self._knock()  # only Linux wakes accept() by a shutdown
         if thread is not None and thread is not threading.current_thread():
             thread.join(5)
         self._sock.close()
@@ -365,16 +376,18 @@ class Listener:
             pass  # nobody accepts any more
 
     def _run(self) -> None:
-        while not self._closed:
+        refused = False
+        while not self._closing.is_set():
             try:
                 sock, address = self._sock.accept()
             except OSError as exc:
-                if not self._closed:
+                if not self._closing.is_set() and not refused:
                     log.warning("%s: cannot accept: %s", self._name, reason(exc))
-                    if not _ready(self._sock, False, 0.1):  # out of descriptors: let some go first
-                        continue
+                refused = True
+                self._closing.wait(0.1)  # out of descriptors: let some go first
                 continue
-            if self._closed:
+            refused = False
+            if self._closing.is_set():
                 sock.close()
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

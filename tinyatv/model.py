@@ -211,11 +211,12 @@ class Service(_Data):
         pairing: Whether pairing is needed.
         requires_password: True if the device asks for its password.
         enabled: False for a service that only names the device (MRP from tvOS 15 on).
-        properties: TXT record, keys in lower case; a key without a value has None.
+        properties: TXT record, keys in lower case; a key without a value has None. Never shown by
+            ``repr``: Home Sharing puts credentials there.
     """
 
     __slots__ = (
-        "_credentials", "_password", "enabled", "identifier", "pairing", "port", "properties",
+        "_credentials", "_password", "_properties", "enabled", "identifier", "pairing", "port",
         "protocol", "requires_password",
     )  # fmt: skip
 
@@ -244,7 +245,11 @@ class Service(_Data):
         self.pairing = pairing
         self.requires_password = requires_password
         self.enabled = enabled
-        self.properties = dict(properties or {})
+        self._properties = dict(properties or {})
+
+    @property
+    def properties(self) -> dict[str, str | None]:
+        return self._properties
 
     @property
     def credentials(self) -> str | None:
@@ -277,10 +282,10 @@ class Device(_Data):
         info: Make and software.
         deep_sleep: True if a sleep proxy answered for it.
         query: ``host`` or ``host:port`` that answered a directed query; None for multicast.
-        properties: Raw TXT records by service type.
+        properties: Raw TXT records by service type. Never shown by ``repr``.
     """
 
-    __slots__ = ("address", "deep_sleep", "info", "name", "properties", "query", "services")
+    __slots__ = ("_properties", "address", "deep_sleep", "info", "name", "query", "services")
 
     def __init__(
         self,
@@ -299,7 +304,11 @@ class Device(_Data):
         self.info = info if info is not None else DeviceInfo()
         self.deep_sleep = deep_sleep
         self.query = query
-        self.properties = {kind: dict(txt) for kind, txt in (properties or {}).items()}
+        self._properties = {kind: dict(txt) for kind, txt in (properties or {}).items()}
+
+    @property
+    def properties(self) -> dict[str, dict[str, str | None]]:
+        return self._properties
 
     @property
     def identifiers(self) -> list[str]:

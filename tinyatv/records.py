@@ -339,7 +339,8 @@ def merge_devices(devices: Iterable[Device]) -> list[Device]:
             continue
         twin.services += [s for s in device.services if twin.service(s.protocol) is None]
         twin.deep_sleep = twin.deep_sleep or device.deep_sleep
-        twin.properties = {**device.properties, **twin.properties}
+        for kind, txt in device.properties.items():
+            twin.properties.setdefault(kind, txt)
     return merged
 
 

@@ -16,17 +16,15 @@ class Row:
         peer: Median of the peer, or None.
         target: Largest ratio ours / peer that is asked for, of a speed the smallest; None if
             nothing is.
-        floor: Ours below this is taken for nothing, whatever the peer has.
         speed: More is better.
     """
 
-    def __init__(self, name, unit, ours, peer, target=None, floor=None, speed=False):
+    def __init__(self, name, unit, ours, peer, target=None, speed=False):
         self.name = name
         self.unit = unit
         self.ours = ours
         self.peer = peer
         self.target = target
-        self.floor = floor
         self.speed = speed
 
     @property
@@ -39,12 +37,10 @@ class Row:
     @property
     def holds(self):
         """True if the target is reached, None if there is none or nothing to compare."""
-        if self.target is None or self.ours is None:
+        if self.target is None or self.ours is None or self.peer is None:
             return None
-        if self.floor is not None and self.ours <= self.floor:
-            return True
-        if self.ratio is None:
-            return None
+        if self.ratio is None:  # the peer's is 0
+            return self.ours == 0
         return self.ratio >= self.target if self.speed else self.ratio <= self.target
 
 

@@ -55,7 +55,9 @@ HEADERS = {  # order counts; devices from tvOS 12.1 on answer no other User-Agen
 }
 BODY_TYPE = "application/x-www-form-urlencoded"  # for binary bodies and empty ones, too
 LOGIN_TIMEOUT = 25.0  # a sleeping Apple TV 3 takes 15 to 20 s to wake up and answer
-POLL_TIMEOUT = 45.0  # then the same revision is asked for again, so nothing is lost
+# Then the same revision is asked for again, so nothing is lost. A device that is gone is noticed
+# much earlier, by the keep-alive of TCP.
+POLL_TIMEOUT = 600.0
 PAUSES = (1.0, 30.0)  # first and longest pause after a failed update
 
 GUID = re.compile(r"0x[0-9A-Fa-f]{16}")

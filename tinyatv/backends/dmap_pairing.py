@@ -73,6 +73,7 @@ def pair(
                 listener.port,
                 own,
                 pairing.properties(name, guid),
+                quick=own.startswith("127."),
             )
         (show_pin or _print_pin)(pin)
         server.done.wait(timeout)

@@ -144,7 +144,7 @@ class VirtualAppleTV:
     def _publish(self) -> None:
         from ..discovery import Publication
 
-        self._publication = Publication(self.host)
+        self._publication = Publication(self.host, quick=self.host.startswith("127."))
         for record in self.records():
             if record.port:
                 self._publication.add(record.kind, record.instance, record.port, record.txt)
