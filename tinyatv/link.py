@@ -58,7 +58,7 @@ def open_socket(host: str, port: int, timeout: float, protocol: str) -> socket.s
 
 def reason(exc: BaseException) -> str:
     """The words of an error without its number: ``Connection refused``."""
-    if isinstance(exc, TimeoutError):
+    if isinstance(exc, (TimeoutError, socket.timeout)):  # one since Python 3.10
         return "no answer in time"
     return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
 

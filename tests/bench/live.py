@@ -93,10 +93,7 @@ def _heard(client, titles):
 
 
 def idle(all_sides, seconds):
-    """CPU time that listening clients use while nothing happens; all of them at the same time.
-
-    It is only compared if the time is long enough for every poll of tinyatv to be repeated once.
-    """
+    """CPU time that listening clients use while nothing happens; all of them at the same time."""
     clients = [client for sides in all_sides for client in sides.clients]
     if cpu_time(clients[0].pid) is None:
         return
