@@ -631,6 +631,25 @@ def test_callback_that_fails_ends_the_link_and_says_so(ends, caplog):
     assert e.is_closed()
 
 
+@pytest.mark.parametrize(
+    ("trouble", "stale"),
+    [
+        (lambda e: None, False),
+        (lambda e: e.peer.sendall(HALF), True),
+        (lambda e: e.peer.close(), True),
+        (lambda e: e.link.close(), True),
+    ],
+    ids=["quiet", "unasked bytes", "peer closed", "closed"],
+)
+def test_stale(ends, trouble, stale):
+    """A link without a reader looks before it is used again, and takes nothing away."""
+    e = ends()
+    assert not e.link.stale()
+    trouble(e)
+    assert e.link.stale() is stale
+    assert e.link.stale() is stale
+
+
 # -- idle ------------------------------------------------------------------------------------------
 
 
@@ -731,9 +750,11 @@ def test_client_and_device_share_the_link():
 
 
 def test_close_wakes_accept():
-    listener = Listener(print)
+    accepted = threading.Event()
+    listener = Listener(lambda sock, address: (sock.close(), accepted.set()))
     listener.start()
     socket.create_connection(("127.0.0.1", listener.port)).close()
+    assert accepted.wait(WAIT)
     listener.close()
     assert accepting() == []
     with pytest.raises(ConnectionRefusedError):

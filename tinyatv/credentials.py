@@ -91,18 +91,23 @@ class Store:
         Raises:
             CredentialsError: The file is damaged.
         """
+        return [known for known, _ in self._known_entries()]
+
+    def _known_entries(self) -> list[tuple[Known, list[str]]]:
+        """All devices, each with the identifiers that it answers to.
+
+        These are more than its services have: some services are not stored, since they only name
+        the device.
+        """
         data = self._read()
         default = data.get("default")
-        try:
-            return [
-                Known(_device(entry), entry.get("alias"), default in entry["identifiers"])
-                for entry in data.get("devices", [])
-            ]
-        except (AttributeError, KeyError, TypeError, ValueError) as exc:
-            problem = f"{type(exc).__name__}: {exc}"
-            raise CredentialsError(
-                f"{self.path} is damaged ({problem}): mend it or move it away"
-            ) from exc
+        return [
+            (
+                Known(_device(entry), entry.get("alias"), default in entry["identifiers"]),
+                entry["identifiers"],
+            )
+            for entry in data.get("devices", [])
+        ]
 
     def find(self, text: str) -> Device | None:
         """The device of that alias, name, address or identifier (case is ignored), or None.
@@ -111,9 +116,16 @@ class Store:
             DeviceNotFound: Several devices have that name.
             CredentialsError: The file is damaged.
         """
-        known = self.devices()
-        aliased = [k.device for k in known if (k.alias or "").casefold() == text.casefold()]
-        found = aliased or [k.device for k in known if k.device.is_called(text)]
+        known = self._known_entries()
+        if not text:
+            return None
+        wanted = text.casefold()
+        aliased = [k.device for k, _ in known if (k.alias or "").casefold() == wanted]
+        found = aliased or [
+            k.device
+            for k, identifiers in known
+            if k.device.is_called(text) or wanted in map(str.casefold, identifiers)
+        ]
         if len(found) > 1:
             several = ", ".join(f"{d.identifier} at {d.address}" for d in found)
             raise DeviceNotFound(f"{text!r} is the name of several devices: {several}")
@@ -130,9 +142,11 @@ class Store:
 
         What was paired wins over what the device announces (a Home Sharing id).
         """
-        sources = _foreign_devices(self._foreign) if self._foreign else []
-        for known in [*sources, *(known.device for known in self.devices())]:
-            if not set(known.identifiers) & set(device.identifiers):
+        foreign = _foreign_devices(self._foreign) if self._foreign else []
+        sources = [(known, known.identifiers) for known in foreign]
+        sources += [(known.device, names) for known, names in self._known_entries()]
+        for known, identifiers in sources:
+            if not set(identifiers) & set(device.identifiers):
                 continue
             for service in known.services:
                 mine = device.service(service.protocol)
@@ -154,14 +168,20 @@ class Store:
         if not device.identifiers:
             raise ValueError(f"{device.name}: a device without an identifier cannot be stored")
         with self._change() as data:
-            entry = _entry(data, device)
-            if entry is None:
-                entry = {}
+            same = _entries(data, device)
+            entry = same[0] if same else {}
+            if not same:
                 data["devices"].append(entry)
             entry.update(name=device.name, address=device.address)
             entry["identifiers"] = list(
                 dict.fromkeys([*device.identifiers, *entry.get("identifiers", [])])
             )
+            for other in _entries(data, device)[1:]:  # what was seen in parts is one device
+                data["devices"].remove(other)
+                entry["identifiers"] += other["identifiers"]
+                entry["alias"] = entry.get("alias") or other.get("alias")
+                entry["services"] = {**other["services"], **entry.get("services", {})}
+            entry["identifiers"] = list(dict.fromkeys(entry["identifiers"]))
             if device.query is not None:
                 entry["query"] = device.query
             entry.setdefault("info", {}).update(_told(device.info))
@@ -183,8 +203,7 @@ class Store:
         """
         device = self._known(text)
         with self._change() as data:
-            entry = _entry(data, device)
-            if entry is not None:
+            for entry in _entries(data, device):
                 data["devices"].remove(entry)
             if data.get("default") in device.identifiers:
                 del data["default"]
@@ -199,13 +218,13 @@ class Store:
         """
         device = self._known(text)
         with self._change() as data:
-            mine = _entry(data, device)
+            mine = _entries(data, device)
             for entry in data["devices"]:
                 taken = (entry.get("alias") or "").casefold() == (alias or "").casefold()
-                if alias and taken and entry is not mine:
+                if alias and taken and entry not in mine:
                     raise ValueError(f"{entry.get('name')} has the alias {alias!r} already")
-            if mine is not None:
-                mine["alias"] = alias
+            for entry in mine:
+                entry["alias"] = alias
         return device
 
     def set_default(self, text: str) -> Device:
@@ -267,7 +286,13 @@ class Store:
     # -- the file --------------------------------------------------------------------------------
 
     def _read(self) -> dict[str, Any]:
-        return self._memory if self.path is None else _load(self.path)
+        if self.path is None:
+            return self._memory
+        data = _load(self.path)
+        problem = _problem(data)
+        if problem:
+            raise CredentialsError(f"{self.path} is damaged ({problem}): mend it or move it away")
+        return data
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[dict[str, Any]]:
@@ -301,6 +326,45 @@ def _load(path: str) -> dict[str, Any]:
     return data
 
 
+def _problem(data: dict[str, Any]) -> str | None:
+    """What is wrong with the content of a store, or None: people edit it, and disks fail."""
+    client = data.get("client", {})
+    if not isinstance(client, dict) or not isinstance(client.get("id", ""), str):
+        return "the client has no identity"
+    for number, entry in enumerate(data.get("devices", []), 1):
+        if not isinstance(entry, dict) or not isinstance(entry.get("services"), dict):
+            return f"device {number} has no services"
+        identifiers = entry.get("identifiers")
+        if not isinstance(identifiers, list) or not _texts(dict(enumerate(identifiers))):
+            return f"device {number} has no identifiers"
+        named = {key: entry.get(key, "") for key in ("name", "address")}
+        if not _texts(named) or not _texts(entry, "alias", "query"):
+            return f"device {number} has a name that is no text"
+        info = entry.get("info", {})
+        system = info.get("operating_system", "Unknown") if isinstance(info, dict) else None
+        if not _texts(info) or system not in OperatingSystem.__members__:
+            return f"device {number} is of an unknown kind"
+        for protocol, fields in entry["services"].items():
+            if not isinstance(fields, dict) or not _texts(fields, *_SECRETS, "identifier"):
+                return f"{protocol} of device {number} makes no sense"
+            port = fields.get("port") or 0
+            if not isinstance(port, int) or not 0 <= port <= 65535:
+                return f"{protocol} of device {number} has no such port"
+    return None
+
+
+_SECRETS = ("credentials", "password")
+
+
+def _texts(fields: Any, *optional: str) -> bool:
+    """True if `fields` is a dict and all its values are texts; of `optional` ones, if there."""
+    if not isinstance(fields, dict):
+        return False
+    if optional:
+        return all(isinstance(fields.get(key) or "", str) for key in optional)
+    return all(isinstance(value, str) for value in fields.values())
+
+
 def _foreign_devices(path: str) -> list[Device]:
     """Devices in the other library's store: identifiers and credentials, nothing else."""
     devices = []
@@ -309,28 +373,38 @@ def _foreign_devices(path: str) -> list[Device]:
         protocols = entry.get("protocols") if isinstance(entry, dict) else None
         for protocol, fields in (protocols if isinstance(protocols, dict) else {}).items():
             if protocol in PROTOCOLS and isinstance(fields, dict):
-                services.append(_service(protocol, fields))
+                known = {key: fields.get(key) for key in ("identifier", *_SECRETS)}
+                services.append(
+                    _service(protocol, {k: v for k, v in known.items() if isinstance(v, str)})
+                )
         devices.append(Device("", "", services))
     return devices
 
 
-def _entry(data: dict[str, Any], device: Device) -> dict[str, Any] | None:
-    for entry in data["devices"]:
-        if set(entry.get("identifiers", ())) & set(device.identifiers):
-            found: dict[str, Any] = entry
-            return found
-    return None
+def _entries(data: dict[str, Any], device: Device) -> list[dict[str, Any]]:
+    """The entries that are about a device; usually one."""
+    mine = set(device.identifiers)
+    return [entry for entry in data["devices"] if mine & set(entry["identifiers"])]
 
 
 def _device(entry: dict[str, Any]) -> Device:
-    services = [_service(protocol, fields) for protocol, fields in entry["services"].items()]
-    told = dict(entry.get("info", {}))
+    services = [
+        _service(protocol, fields)
+        for protocol, fields in entry["services"].items()
+        if protocol in PROTOCOLS  # a later version may know more
+    ]
+    told = {key: text for key, text in entry.get("info", {}).items() if key in _INFO}
     system = OperatingSystem[told.pop("operating_system", "Unknown")]
-    info = DeviceInfo(operating_system=system, **told)
     return Device(
-        entry.get("name", ""), entry.get("address", ""), services, info=info,
+        entry.get("name", ""),
+        entry.get("address", ""),
+        services,
+        info=DeviceInfo(operating_system=system, **told),
         query=entry.get("query"),
-    )  # fmt: skip
+    )
+
+
+_INFO = [name for name, _ in DeviceInfo().fields()]
 
 
 def _told(info: DeviceInfo) -> dict[str, str]:

@@ -169,6 +169,11 @@ class AppleTV:
             ConnectionFailed: None of them could be reached.
             CredentialsError: No credentials, or they are not accepted any more.
         """
+        self._open()
+        return self
+
+    def _open(self, again: bool = False) -> None:
+        """Open all protocols; after a loss (`again`), tell so before any other news."""
         backends: dict[str, Any] = {}
         errors: list[AppleTVError] = []
 
@@ -194,15 +199,17 @@ class AppleTV:
             usable = bool(backends) and not self._closing.is_set()
             if usable:
                 self._backends, self._error = backends, None
+                self._reconnecting = None  # from here on, a loss is a new one
             listening = usable and self._listening
         if not usable:
             for backend in backends.values():
                 backend.close()
             raise errors[0] if errors else ConnectionLost("closed while connecting")
+        if again:
+            self._events.post(Reconnected(tuple(backends)))
         if listening:
             for backend in backends.values():
                 backend.listen()
-        return self
 
     def close(self) -> None:
         """Close all connections and end all threads. Safe to call more than once, from anywhere.
@@ -278,22 +285,16 @@ class AppleTV:
                 for backend in left.values():
                     backend.close()
                 try:
-                    self.open()
+                    self._open(again=True)
                 except ConnectionFailed:
                     if self._rediscover is None or self._closing.is_set():
                         raise
                     self.device = self._rediscover(self.device)  # the port may have moved
-                    self.open()
+                    self._open(again=True)
+                return
             except (AppleTVError, OSError) as exc:
                 log.debug("cannot reconnect to %s: %s", self.name, exc)
                 pause = min(pause * 2, PAUSES[1])
-                continue
-            with self._lock:
-                if not self._backends:
-                    continue  # lost again already
-                self._reconnecting = None
-            self._events.post(Reconnected(self.protocols))
-            return
 
     def _check_open(self) -> None:
         if self._backends:

@@ -395,7 +395,10 @@ def _jpeg_size(data: bytes) -> tuple[int | None, int | None]:
         if marker in range(0xC0, 0xD0) and marker not in (0xC4, 0xC8, 0xCC):
             height = int.from_bytes(data[at + 5 : at + 7], "big")
             return int.from_bytes(data[at + 7 : at + 9], "big"), height
-        at += 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
+        if marker == 0xFF:  # a fill byte
+            at += 1
+        else:
+            at += 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
     return None, None
 
 

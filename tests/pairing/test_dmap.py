@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import md5
+
 import pytest
 
 import tinyatv
@@ -20,6 +22,10 @@ def test_pairing_code(case):
         assert code == expected["code"]
     elif "code_prefix" in expected:  # what a frequent mistake makes must not be accepted
         assert not code.lower().startswith(expected["code_prefix"])
+        wrong = md5(bytes.fromhex(case["wrong_hashed_hex"])).hexdigest()
+        assert wrong.startswith(expected["code_prefix"])
+        remote = pairing.Remote(case["guid"], str(case["pin"]), "Remote")
+        assert remote.answer("/pair", {"pairingcode": wrong}) == (500, b"")
     else:  # the request of a real device
         service = case["url"].split("servicename=")[1]
         assert pairing.ask(case["guid"], case["pin"], service) == case["url"]
@@ -87,13 +93,73 @@ def test_odd_requests(path, args, status):
     assert not remote.paired
 
 
+def test_only_wrong_codes_count():
+    remote = pairing.Remote(GUID, "1234", "Button")
+    for _ in range(2):
+        assert ask(remote, "4321")[0] == 500
+        assert remote.answer("/pair", {"servicename": "x"})[0] == 400
+        assert remote.answer("/login", {"pairingcode": "x"})[0] == 404
+    assert ask(remote, "1234")[0] == 200
+    assert remote.wrong == 2
+
+
+def cmpa(cmpg: bytes) -> bytes:
+    """An answer with nothing but a GUID of that many bytes."""
+    item = b"cmpg" + len(cmpg).to_bytes(4, "big") + cmpg
+    return b"cmpa" + len(item).to_bytes(4, "big") + item
+
+
+@pytest.mark.parametrize(
+    ("cmpg", "credentials"),
+    [
+        ("0123456789abcdef", "0x0123456789ABCDEF"),
+        ("0bef14e8e636294b", "0x0BEF14E8E636294B"),
+        ("0000000000000001", "0x0000000000000001"),
+        ("ffffffffffffffff", "0xFFFFFFFFFFFFFFFF"),
+        ("2a", "0x000000000000002A"),
+    ],
+)
+def test_granted_guid_is_padded(cmpg, credentials):
+    assert pairing.granted(cmpa(bytes.fromhex(cmpg))) == credentials
+
+
 @pytest.mark.parametrize(
     "body",
-    [b"", b"nonsense", b"cmpa\0\0\0\0", b"cmpa\0\0\0\x0ccmpg\0\0", dmap.encode([("cmnm", "x")])],
+    [
+        b"",
+        b"nonsense",
+        b"cmpa\0\0\0\0",
+        b"cmpa\0\0\0\x0ccmpg\0\0",
+        b"cmpa\xff\xff\xff\xffcmpg\0\0\0\1\1",
+        cmpa(b"\1") + b"trailing",
+        cmpa(b"\1")[8:],  # not inside a cmpa
+        dmap.encode([("cmpa", [("cmnm", "x")])]),
+        dmap.encode([("cmpa", b"cmpg")]),
+        dmap.encode([("cmnm", "x")]),
+        b"cmst\0\0\x40\0" * 4000,
+        b"<html>" * 1000,
+    ],
 )
 def test_answers_without_guid(body):
-    with pytest.raises(tinyatv.ProtocolError):
+    with pytest.raises(tinyatv.ProtocolError) as caught:
         pairing.granted(body)
+    assert caught.value.data == body
+
+
+def test_remote_in_the_network():
+    assert pairing.properties("Button", GUID) == {
+        "DvNm": "Button", "RemV": "10000", "DvTy": "iPod", "RemN": "Remote", "txtvers": "1",
+        "Pair": GUID,
+    }  # fmt: skip
+    assert all(pairing.check_pin(pairing.new_pin()) for _ in range(200))
+
+
+@pytest.mark.parametrize(
+    ("pin", "text"), [(0, "0000"), (1, "0001"), ("7", "0007"), ("0123", "0123"), (9999, "9999")]
+)
+def test_pins_are_padded(pin, text):
+    assert pairing.check_pin(pin) == text
+    assert pairing.pairing_code(GUID, pin) == pairing.pairing_code(f"0x{GUID.lower()}", text)
 
 
 @pytest.mark.parametrize("pin", ["", "12345", "12a4", "-123", "1 23", "¼", -1, 10000, "١٢٣٤"])

@@ -113,19 +113,28 @@ class HttpWire:
     """
 
     def __init__(self, limit: int = BODY_LIMIT) -> None:
-        self._buffer = b""
-        self._parts = []  # type: list[bytes]
-        self._waiting = 0  # bytes in them
         self._limit = limit
-        self._seen = 0  # how far the end of the head has been looked for
+        self._buffer = b""
+        self._at = 0  # where in the buffer the next item begins
+        self._parts = []  # type: list[bytes]  # fed, and not joined to the buffer yet
+        self._size = 0  # bytes in them
+        self._broken = False  # there is a line break in them
+        self._need = 1  # bytes to wait for; 0 waits for a line break
+        self._seen = 0  # bytes after the item's begin in which its end is not
         self._head = None  # type: Request | Response | None
         self._length = 0  # of the body; -1 for chunks
         self._chunks = []  # type: list[bytes]
+        self._chunked = 0  # bytes in them
+        self._chunk = -1  # size of the one that comes; -1 before its line
+        self._last = False  # the last chunk is here, its trailer is not
+        self._trailer = 0  # bytes in it
 
     def feed(self, data: bytes) -> None:
         """Store received bytes."""
         self._parts.append(data)
-        self._waiting += len(data)
+        self._size += len(data)
+        if b"\n" in data:
+            self._broken = True
 
     def owed(self) -> bytes:
         """Nothing: HTTP owes no bytes by itself."""
@@ -141,77 +150,104 @@ class HttpWire:
         Raises:
             ValueError: Malformed or too large.
         """
-        if self._head is not None and len(self._buffer) + self._waiting < self._length:
-            return None  # joining the parts of a long body once keeps the work linear
-        if self._parts:
-            self._buffer = b"".join([self._buffer] + self._parts)
-            self._parts = []
-            self._waiting = 0
-        if self._head is None and not self._next_head():
+        if not self._join():
             return None
+        if self._head is None:
+            # Noticed at the first byte, since the end of a head that is none may never come.
+            if self._at < len(self._buffer) and not 65 <= self._buffer[self._at] <= 90:  # A to Z
+                raise ValueError("not a message: it begins with no method or protocol")
+            text = self._until(b"\r\n\r\n", "head of the message")
+            if text is None:
+                return None
+            self._head = _head(_text(text))
+            self._length = _body_length(self._head, self._limit)
         head = self._head
-        if head is None:
+        body = self._next_chunks() if self._length < 0 else self._exactly(self._length)
+        if body is None:
             return None
-        if self._length < 0:
-            if not self._next_chunks():
-                return None
-            head.body = b"".join(self._chunks)
-            self._chunks = []
-        else:
-            if len(self._buffer) < self._length:
-                return None
-            head.body = self._buffer[: self._length]
-            self._buffer = self._buffer[self._length :]
+        head.body = body
         self._head = None
         return head
 
-    def _next_head(self) -> bool:
-        end = self._buffer.find(b"\r\n\r\n", self._seen)
-        if end < 0:
-            if not b"A" <= self._buffer[:1] <= b"Z" and self._buffer:
-                raise ValueError("not a message: it begins with no method or protocol")
-            self._seen = max(0, len(self._buffer) - 3)
-            if self._seen > HEAD_LIMIT:
-                raise ValueError(f"head of the message is over {HEAD_LIMIT} bytes")
-            return False
-        if end > HEAD_LIMIT:
-            raise ValueError(f"head of the message is over {HEAD_LIMIT} bytes")
-        try:
-            text = self._buffer[:end].decode()
-        except ValueError:
-            raise ValueError("head of the message is not text") from None
-        self._head = _head(text)
-        self._length = _body_length(self._head, self._limit)
-        self._buffer = self._buffer[end + 4 :]
-        self._seen = 0
+    def _join(self) -> bool:
+        """Join what was fed to the buffer; False if it cannot complete anything anyway.
+
+        Joining each of the parts as it comes would take a time that grows with their square.
+        """
+        if self._parts:
+            waiting = len(self._buffer) - self._at + self._size
+            if self._need:
+                if waiting < self._need:
+                    return False
+            elif not self._broken and waiting <= HEAD_LIMIT:
+                return False
+            self._buffer = b"".join([self._buffer[self._at :]] + self._parts)
+            self._at = 0
+            self._parts = []
+            self._size = 0
+            self._broken = False
         return True
 
-    def _next_chunks(self) -> bool:
-        """Collect chunks; True once the last one and its trailer have arrived."""
-        while True:
-            end = self._buffer.find(b"\r\n")
-            if end < 0:
-                if len(self._buffer) > HEAD_LIMIT:
-                    raise ValueError("chunk without a length")
-                return False
-            size = _number(self._buffer[:end].split(b";")[0].strip().decode(), 16)
-            if sum([len(c) for c in self._chunks]) + size > self._limit:
-                raise ValueError(f"body is over {self._limit} bytes")
-            after = end + 2 + size + 2
-            if size == 0:
-                trailer = self._buffer[end:].find(b"\r\n\r\n")
-                if trailer < 0:
-                    if len(self._buffer) > HEAD_LIMIT:
-                        raise ValueError(f"trailer is over {HEAD_LIMIT} bytes")
-                    return False
-                self._buffer = self._buffer[end + trailer + 4 :]
-                return True
-            if len(self._buffer) < after:
-                return False
-            if self._buffer[after - 2 : after] != b"\r\n":
-                raise ValueError(f"chunk is not {size} bytes long")
-            self._chunks.append(self._buffer[end + 2 : after - 2])
-            self._buffer = self._buffer[after:]
+    def _until(self, mark: bytes, what: str) -> "bytes | None":
+        """Take the bytes up to a mark, and the mark; None until it is there."""
+        end = self._buffer.find(mark, self._at + self._seen)
+        found = end if end >= 0 else len(self._buffer) + self._size
+        if found - self._at > HEAD_LIMIT:
+            raise ValueError(f"{what} is over {HEAD_LIMIT} bytes")
+        if end < 0:
+            self._seen = max(0, len(self._buffer) - self._at - len(mark) + 1)
+            self._need = 0 if self._at < len(self._buffer) else 1  # the first byte is looked at
+            return None
+        data = self._buffer[self._at : end]
+        self._at = end + len(mark)
+        self._seen = 0
+        self._need = 1
+        return data
+
+    def _exactly(self, size: int) -> "bytes | None":
+        """Take a number of bytes; None until they are there."""
+        end = self._at + size
+        if end > len(self._buffer):
+            self._need = size
+            return None
+        data = self._buffer[self._at : end]
+        self._at = end
+        self._need = 1
+        return data
+
+    def _next_chunks(self) -> "bytes | None":
+        """Collect chunks; the body once the last one and its trailer have arrived."""
+        while not self._last:
+            if self._chunk < 0:
+                line = self._until(b"\r\n", "line before a chunk")
+                if line is None:
+                    return None
+                self._chunk = _number(_text(line.split(b";")[0]).strip(), 16)
+                self._chunked += self._chunk
+                if self._chunked > self._limit:
+                    raise ValueError(f"body is over {self._limit} bytes")
+            if self._chunk == 0:
+                self._last = True
+            else:
+                data = self._exactly(self._chunk + 2)
+                if data is None:
+                    return None
+                if data[self._chunk :] != b"\r\n":
+                    raise ValueError(f"chunk is not {self._chunk} bytes long")
+                self._chunks.append(data[: self._chunk])
+            self._chunk = -1
+        while self._last:  # the trailer: lines, the last of them empty
+            line = self._until(b"\r\n", "trailer")
+            if line is None:
+                return None
+            self._trailer += len(line)
+            if self._trailer > HEAD_LIMIT:
+                raise ValueError(f"trailer is over {HEAD_LIMIT} bytes")
+            self._last = line != b""
+        body = b"".join(self._chunks)
+        self._chunks = []
+        self._chunked = self._trailer = 0
+        return body
 
     def encode(self, message: "Request | Response") -> bytes:
         """Return the bytes of a message; Content-Length is added where one is expected.
@@ -246,37 +282,53 @@ class HttpWire:
         return text.encode() + b"\r\n\r\n" + body
 
 
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except ValueError:
+        raise ValueError("a line of the message is not text") from None
+
+
 def _head(text: str) -> "Request | Response":
     lines = text.split("\r\n")
+    for line in lines:
+        if [char for char in line if char < " " and char != "\t"]:
+            raise ValueError(f"control character in a line: {line[:60]!r}")
     words = lines[0].split(" ", 2)
-    if len(words) < 2:
-        raise ValueError(f"not a request or a status line: {lines[0][:60]!r}")
     headers = []
     for line in lines[1:]:
         name, colon, value = line.partition(":")
         if not colon or not name or name != name.strip():
             raise ValueError(f"not a header: {line[:60]!r}")
         headers.append((name, value.strip()))
-    if words[0].startswith(("HTTP/", "RTSP/")):
+    if words[0].startswith(("HTTP/", "RTSP/")) and len(words) > 1:
         reason = words[2] if len(words) == 3 else ""
         return Response(_number(words[1], 10), reason, headers, protocol=words[0])
-    if len(words) != 3 or not words[2].startswith(("HTTP/", "RTSP/")):
-        raise ValueError(f"not a request line: {lines[0][:60]!r}")
+    if len(words) != 3 or not words[1] or not words[2].startswith(("HTTP/", "RTSP/")):
+        raise ValueError(f"not a request or a status line: {lines[0][:60]!r}")
+    if " " in words[2]:
+        raise ValueError(f"space in the path: {lines[0][:60]!r}")
     return Request(words[0], words[1], headers, protocol=words[2])
-
-
-def _bodiless(message: "Request | Response") -> bool:
-    return isinstance(message, Response) and (message.code < 200 or message.code in (204, 304))
 
 
 def _body_length(head: "Request | Response", limit: int) -> int:
     """Return how long the body is, or -1 for chunks."""
-    if _bodiless(head):
+    lengths, chunked = [], False
+    for name, value in head.headers:
+        name = name.lower()
+        if name == "content-length":
+            lengths.append(_number(value, 10))
+        elif name == "transfer-encoding":
+            if chunked or value.lower() != "chunked":
+                raise ValueError(f"unknown transfer coding {value[:60]!r}")
+            chunked = True
+    if len(lengths) > 1:  # whoever else reads the stream may believe the other one
+        raise ValueError("more than one Content-Length")
+    if isinstance(head, Response) and (head.code < 200 or head.code in (204, 304)):
         return 0
-    if "chunked" in (head.header("Transfer-Encoding") or "").lower():
+    if chunked:
         return -1
-    text = head.header("Content-Length")
-    length = 0 if text is None else _number(text, 10)
+    length = lengths[0] if lengths else 0
     if length > limit:
         raise ValueError(f"body of {length} bytes is over {limit}")
     return length
