@@ -22,6 +22,11 @@ class Deadline:
         """Seconds until the deadline, 0.0 once it is over, None if there is none."""
         return None if self._at is None else max(0.0, self._at - time.monotonic())
 
+    def wait(self) -> float | None:
+        """Like :meth:`left`, for ``SimpleQueue.get``: on Python 3.9 its time-out of 0 never ends."""
+        left = self.left()
+        return None if left is None else max(0.001, left)
+
     @property
     def over(self) -> bool:
         """True once the time is up."""

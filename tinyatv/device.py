@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
+from .deadline import Deadline
 from .errors import (
     AppleTVError,
     ConnectionFailed,
@@ -366,7 +367,7 @@ class AppleTV:
         try:
             while True:
                 try:
-                    event = received.get(timeout=timeout)
+                    event = received.get(timeout=Deadline(timeout).wait())
                 except queue.Empty:
                     return
                 yield event

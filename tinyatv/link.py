@@ -180,7 +180,7 @@ class Link:
         try:
             if self._thread is None:
                 self._read_until(reply, deadline)
-            answer = reply.get(timeout=deadline.left())
+            answer = reply.get(timeout=deadline.wait())
         except queue.Empty:
             raise CommandTimeout(
                 f"no reply to {message!r} within {deadline.seconds} s ({self.name})"

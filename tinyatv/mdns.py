@@ -267,7 +267,7 @@ class Search:
         )
         lookup.start()
         try:
-            heard = self._heard.get(timeout=deadline.left())
+            heard = self._heard.get(timeout=deadline.wait())
         except queue.Empty:
             heard = ""
         if not isinstance(heard, str):
@@ -358,7 +358,7 @@ class Search:
             if self._rest and not self._quiet.over:
                 waits.append(self._quiet)
             try:
-                heard = self._heard.get(timeout=min(one.left() or 0.0 for one in waits))
+                heard = self._heard.get(timeout=min(one.wait() or 0.0 for one in waits))
             except queue.Empty:
                 heard = None
             if isinstance(heard, list):
