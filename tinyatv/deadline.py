@@ -23,7 +23,7 @@ class Deadline:
         return None if self._at is None else max(0.0, self._at - time.monotonic())
 
     def wait(self) -> float | None:
-        """Like :meth:`left`, for ``SimpleQueue.get``: on Python 3.9 its time-out of 0 never ends."""
+        """Like :meth:`left`, for ``SimpleQueue.get``: on Python 3.9 a time-out of 0 never ends."""
         left = self.left()
         return None if left is None else max(0.001, left)
 

@@ -64,9 +64,15 @@ def credentials(guid: str) -> str:
 
 
 def pairing_code(guid: str, pin: str | int) -> str:
-    """The hash that proves that somebody typed the PIN: 32 upper-case hex digits."""
+    """The hash that proves that somebody typed the PIN: 32 upper-case hex digits.
+
+    Args:
+        guid: As it is announced; some remotes leave out leading zeros, which changes the hash.
+        pin: Up to four digits.
+    """
     digits = "".join(f"{digit}\0" for digit in check_pin(pin))
-    return md5((check_guid(guid) + digits).encode(), usedforsecurity=False).hexdigest().upper()
+    guid = guid[2:] if guid[:2] in ("0x", "0X") else guid
+    return md5((guid.upper() + digits).encode(), usedforsecurity=False).hexdigest().upper()
 
 
 def instance_name(address: str) -> str:
