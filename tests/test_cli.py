@@ -601,6 +601,33 @@ def test_watch_ends_with_the_device(tv):
     assert (line["result"], line["connection"]) == ("failure", "lost")
 
 
+def test_watch_that_reconnects(tv):
+    """The device comes back on another port, and a scan tells where."""
+    with Program("watch", "--json", "--reconnect") as process:
+        process.stdout.readline()
+        tv.move()
+        seen = [json.loads(process.stdout.readline()) for _ in range(3)]
+        process.communicate("\n", timeout=30)
+    assert process.returncode == 0
+    assert [line.get("connection") for line in seen] == ["lost", "reconnected", None]
+    assert seen[2]["title"] == "Harbour Lights"
+
+
+def test_scan_interrupted(own_store, monkeypatch):
+    """Ctrl-C while a silent host is asked."""
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.settimeout(WAIT)
+        monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{silent.getsockname()[1]}")
+        with Program("scan", "-t", "60") as process:
+            silent.recv(9000)  # it asks, so it scans
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "", "")
+
+
 def test_watch_until_interrupted(tv):
     with Program("watch") as process:
         assert "Media type" in process.stdout.readline()

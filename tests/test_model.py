@@ -198,7 +198,7 @@ def test_text_of_everything(clock):
         "                Shuffle: Songs",
     ]
     shown = repr(everything)
-    assert shown.startswith("Playing(album='Album', app=App(")
+    assert shown.startswith("Playing(media_type=MediaType.TV, device_state=")
     assert shown.endswith(", position=8)")
     assert "device_state=DeviceState.Playing" in shown
 

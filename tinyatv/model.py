@@ -110,7 +110,7 @@ class _Data:
     __slots__: tuple[str, ...] = ()
 
     def fields(self) -> Iterable[tuple[str, Any]]:
-        """(name, value) of everything public, in alphabetical order."""
+        """(name, value) of everything public."""
         return ((n, getattr(self, n)) for n in self.__slots__ if not n.startswith("_"))
 
     def __eq__(self, other: object) -> bool:
@@ -134,7 +134,7 @@ class App(_Data):
         identifier: Bundle identifier, for example ``com.apple.TVMusic``.
     """
 
-    __slots__ = ("identifier", "name")
+    __slots__ = ("name", "identifier")
 
     def __init__(self, name: str | None, identifier: str) -> None:
         self.name = name
@@ -156,8 +156,8 @@ class DeviceInfo(_Data):
     """
 
     __slots__ = (
-        "build", "mac", "model", "model_name", "operating_system", "output_device_id",
-        "raw_model", "version",
+        "model", "model_name", "raw_model", "operating_system", "version", "build", "mac",
+        "output_device_id",
     )  # fmt: skip
 
     def __init__(
@@ -216,8 +216,8 @@ class Service(_Data):
     """
 
     __slots__ = (
-        "_credentials", "_password", "_properties", "enabled", "identifier", "pairing", "port",
-        "protocol", "requires_password",
+        "protocol", "port", "identifier", "pairing", "requires_password", "enabled",
+        "_credentials", "_password", "_properties",
     )  # fmt: skip
 
     def __init__(
@@ -285,7 +285,7 @@ class Device(_Data):
         properties: Raw TXT records by service type. Never shown by ``repr``.
     """
 
-    __slots__ = ("_properties", "address", "deep_sleep", "info", "name", "query", "services")
+    __slots__ = ("name", "address", "services", "info", "deep_sleep", "query", "_properties")
 
     def __init__(
         self,
@@ -345,7 +345,7 @@ class Artwork(_Data):
         height: Pixels, or None.
     """
 
-    __slots__ = ("data", "height", "mimetype", "width")
+    __slots__ = ("data", "mimetype", "width", "height")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -428,9 +428,9 @@ class Playing(_Data):
     """
 
     __slots__ = (
-        "_artwork", "_at", "_position", "_rate", "album", "app", "artist", "content_identifier",
-        "device_state", "episode_number", "genre", "hash", "itunes_store_identifier",
-        "media_type", "repeat", "season_number", "series_name", "shuffle", "title", "total_time",
+        "media_type", "device_state", "title", "artist", "album", "genre", "total_time", "shuffle",
+        "repeat", "series_name", "season_number", "episode_number", "content_identifier",
+        "itunes_store_identifier", "app", "hash", "_position", "_rate", "_at", "_artwork",
     )  # fmt: skip
 
     def __init__(
