@@ -274,6 +274,19 @@ def test_chunked_answer(atv, device):
     assert atv.playing().title == "Harbour Lights"
 
 
+def test_announced_device_is_found_with_its_model():
+    name = f"Announced {os.urandom(4).hex()}"
+    host = "127.{}.{}.{}".format(*os.urandom(3))  # what shares an address is one device
+    with VirtualAppleTV(name, host=host, announce=True, home_sharing=True) as tv:
+        found = tinyatv.scan(5, wanted=name, interfaces=["127.0.0.1"])
+        (device,) = [one for one in found if one.name == name]
+        assert str(device.info) == "Apple TV 3, ATV SW"
+        assert device.identifier == tv.identifier
+        with tinyatv.connect(device) as atv:  # Home Sharing needs no pairing
+            atv.pause()
+        assert tv.log == ["pause"]
+
+
 # -- sessions and refusals -------------------------------------------------------------------------
 
 

@@ -134,6 +134,13 @@ class Answers:
                     models[name, record.address] = (info, proxied)
         return found + list(models.values())
 
+    def unknown_models(self) -> set[str]:
+        """The names under which ``_device-info`` may tell a model, and has not."""
+        names: set[str] = set()
+        for record, _ in self.records():
+            names.update(name for name in (device_name(record), record.instance) if name)
+        return {name for name in names if f"{name}.{DEVICE_INFO}".lower() not in self._texts}
+
     def missing(self) -> dict[str, list[_Question]]:
         """The questions that would complete each incomplete instance."""
         wanted = {}
@@ -232,6 +239,7 @@ class Search:
         self._senders: list[tuple[Zeroconf, int]] = []  # with the bit that it asks with
         self._knocking: list[socket.socket] = []
         self._asked: dict[str, int] = {}  # instances that were asked for: how often
+        self._models: set[str] = set()  # names whose model was asked for
         self._rest: Sequence[object] = ()
         self._quiet = Deadline(0)
         self._stopped = False
@@ -378,6 +386,7 @@ class Search:
 
     def _learn(self) -> None:
         self._ask_missing(again=False)
+        self._ask_models()
         rest = self._news(self._answers)
         if rest != self._rest:
             self._rest = rest
@@ -404,6 +413,13 @@ class Search:
                 if tries < _TRIES:
                     self._quiet = Deadline(_QUIET)
                 self._send(questions)
+
+    def _ask_models(self) -> None:
+        """Ask for models that nobody told. Devices do so unasked, so nothing waits for it."""
+        for name in self._answers.unknown_models() - self._models:
+            if len(self._models) < _QUERIED:
+                self._models.add(name)
+                self._send([((name, *_labels(DEVICE_INFO)), _TXT)])
 
     def _send(self, questions: Sequence[_Question]) -> None:
         for zc, bit in self._senders:

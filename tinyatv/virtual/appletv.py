@@ -146,8 +146,7 @@ class VirtualAppleTV:
 
         self._publication = Publication(self.host, quick=self.host.startswith("127."))
         for record in self.records():
-            if record.port:
-                self._publication.add(record.kind, record.instance, record.port, record.txt)
+            self._publication.add(record.kind, record.instance, record.port, record.txt)
 
     def __enter__(self) -> VirtualAppleTV:
         return self.start()
@@ -261,7 +260,7 @@ class VirtualAppleTV:
         def wanted(record: Record) -> bool:
             return bool(record.txt.get("pair")) and name in (None, record.txt.get("dvnm"))
 
-        interfaces = [self.host] if self.host.startswith("127.") else None
+        interfaces = ["127.0.0.1"] if self.host.startswith("127.") else None
         found = browse(SERVICE_TYPE, timeout, interfaces=interfaces, found=wanted)
         for record in found:
             if wanted(record):
