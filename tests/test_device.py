@@ -112,7 +112,37 @@ def test_effects_show_in_playing(atv, device):
     assert (playing.shuffle, playing.repeat) == (ShuffleState.Songs, RepeatState.All)
     assert (playing.position, playing.total_time) == (30, 222)
     atv.next()
-    assert atv.playing().title == "Three Hops"
+    assert atv.playing().title == device.state.item.title != "Harbour Lights"
+
+
+def test_order_of_play(atv, device):
+    """The device does what shuffle and repeat say."""
+    titles = [item.title for item in device.state.items]
+
+    def following(count):
+        for _ in range(count):
+            atv.next()
+            yield atv.playing().title
+
+    assert list(following(4)) == titles[1:]
+    assert list(following(1)) == titles[-1:]  # the end
+    assert atv.playing().device_state is DeviceState.Stopped
+    atv.set_repeat(RepeatState.All)
+    assert list(following(1)) == titles[:1]
+    atv.set_shuffle(ShuffleState.Songs)
+    assert sorted(following(4)) == sorted(titles[1:])  # each of the others once
+    atv.set_shuffle(ShuffleState.Off)
+    here = titles.index(device.state.item.title)
+    assert list(following(1)) == [titles[(here + 1) % 5]]
+    atv.previous()
+    assert atv.playing().title == titles[here]
+
+
+def test_item_that_ends_is_followed_by_the_next(atv, device):
+    received = listen(atv)
+    device.state.update(duration=0.05)
+    while received.get(timeout=WAIT).playing.title != "Three Hops":
+        pass
 
 
 def test_nothing_playing(atv, device):

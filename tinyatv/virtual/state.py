@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -88,6 +89,7 @@ class State:
         self.log: list[str] = []
         self.revision = 2  # 1 is what some remotes ask with first, and must not block
         self._index = 0
+        self._order: list[int] = []
         self._position = 0.0
         self._since = time.monotonic()
         self._changed = threading.Condition(threading.RLock())
@@ -216,12 +218,22 @@ class State:
             self._position = 0.0
 
     def _step(self, by: int) -> None:
-        index = self._index + by
-        if not 0 <= index < len(self.items) and self.repeat is not RepeatState.All:
-            index = max(0, min(index, len(self.items) - 1))
+        """Go on (or back) in the order of play; at its end, stop unless everything repeats."""
+        order = self._sequence()
+        if not order:
+            return
+        place = order.index(self._index % len(order)) + by
+        if not 0 <= place < len(order) and self.repeat is not RepeatState.All:
+            place = max(0, min(place, len(order) - 1))
             if by > 0:
                 self.device_state = DeviceState.Stopped
-        self._index = index % max(1, len(self.items))
+        self._index = order[place % len(order)]
+
+    def _sequence(self) -> list[int]:
+        """The order of play, as indexes of the items; anew if there are other items now."""
+        if sorted(self._order) != list(range(len(self.items))):
+            self._order = list(range(len(self.items)))
+        return self._order
 
     # -- commands: each one is what the word says, and stands in the log -------------------------
 
@@ -267,6 +279,11 @@ class State:
         self.note(f"set_shuffle {shuffle.name}")
         with self.change():
             self.shuffle = shuffle
+            self._order = list(range(len(self.items)))
+            if shuffle is not ShuffleState.Off and self.items:
+                random.shuffle(self._order)
+                self._order.remove(self._index % len(self.items))
+                self._order.insert(0, self._index % len(self.items))
 
     def set_repeat(self, repeat: RepeatState) -> None:
         self.note(f"set_repeat {repeat.name}")
