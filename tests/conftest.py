@@ -67,6 +67,15 @@ def device():
 
 
 @pytest.fixture
+def tv(own_store, monkeypatch):
+    """A virtual device called Living Room that is stored, and that a scan finds."""
+    with VirtualAppleTV("Living Room", mdns_port=0) as tv:
+        tinyatv.Store().save(tv.device)
+        monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
+        yield tv
+
+
+@pytest.fixture
 def atv(device):
     """A connection to it."""
     with tinyatv.connect(device.device) as atv:

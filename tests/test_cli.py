@@ -30,15 +30,6 @@ INFO_KEYS = ["mac", "model", "model_str", "operating_system", "version"]
 SCAN_KEYS = ["name", "address", "identifier", "all_identifiers", "device_info", "services"]
 
 
-@pytest.fixture
-def tv(own_store, monkeypatch):
-    """A virtual device that is stored, and that a scan finds."""
-    with VirtualAppleTV("Living Room", mdns_port=0) as tv:
-        tinyatv.Store().save(tv.device)
-        monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
-        yield tv
-
-
 def run(capsys, *args: str) -> tuple[int, str, str]:
     code = main(args)
     out, err = capsys.readouterr()
@@ -345,6 +336,41 @@ def test_time_out(tv, capsys):
     tv.fail("pause", silent=True)
     code, (line,) = run_json(capsys, "--timeout", "0.3", "pause")
     assert (code, line["error"]) == (7, "timeout")
+
+
+@pytest.mark.parametrize(
+    ("command", "fault", "code", "words"),
+    [
+        ("login", {"silent": True}, 7, "no reply to login within 0.3 s"),
+        ("login", {"garbage": b"\x00\xff" * 50}, 1, "login: "),
+        ("login", {"garbage": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ncm"}, 4, "login"),
+        ("login", {"drop": True}, 4, "login"),
+        ("login", {"status": 500}, 6, "pair again"),
+        ("playing", {"garbage": b"\x00\xff" * 50}, 1, "playing: "),
+        ("playing", {"truncate": True}, 4, "playing: "),
+        ("playing", {"status": 500}, 1, "status 500"),
+    ],
+)
+def test_device_that_misbehaves(tv, capsys, monkeypatch, own_store, command, fault, code, words):
+    """One clear line, the right exit code, and the store is as it was."""
+    monkeypatch.setattr("tinyatv.backends.dmap.LOGIN_TIMEOUT", 0.3)
+    before = own_store.read_text()
+    tv.fail(command, times=None, **fault)
+    got, out, err = run(capsys, "playing")
+    assert (got, out) == (code, "")
+    assert words in err
+    assert err.count("\n") == 1
+    assert "Request(" not in err
+    assert own_store.read_text() == before
+
+
+def test_forgotten_session_and_no_answer_to_the_new_login(tv, monkeypatch):
+    monkeypatch.setattr("tinyatv.backends.dmap.LOGIN_TIMEOUT", 0.3)
+    with tinyatv.connect("Living Room") as atv:
+        tv.dmap.expire_sessions()
+        tv.fail("login", silent=True)
+        with pytest.raises(tinyatv.CommandTimeout, match=r"no reply to login within 0\.3 s"):
+            atv.play()
 
 
 def test_secrets_stay_out_of_the_log(tv):

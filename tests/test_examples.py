@@ -20,14 +20,6 @@ TESTED = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def tv(own_store, monkeypatch):
-    with VirtualAppleTV("Living Room", mdns_port=0) as tv:
-        tinyatv.Store().save(tv.device)
-        monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
-        yield tv
-
-
 def run(name: str, *args: str) -> str:
     done = subprocess.run(
         [sys.executable, EXAMPLES / name, *args], capture_output=True, text=True, timeout=60

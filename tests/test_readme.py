@@ -14,7 +14,6 @@ import pytest
 
 import tinyatv
 from tinyatv.device import BACKENDS, FIELDS, ROUTES
-from tinyatv.virtual import VirtualAppleTV
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -31,13 +30,10 @@ ENDLESS = ("wizard", "pair", "watch", "virtual")
 
 
 @pytest.fixture
-def living_room(own_store, monkeypatch, tmp_path):
-    """A device called Living Room, stored and to be found by a scan."""
-    with VirtualAppleTV("Living Room", mdns_port=0) as tv:
-        tinyatv.Store().save(tv.device)
-        monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
-        monkeypatch.chdir(tmp_path)
-        yield tv
+def living_room(tv, monkeypatch, tmp_path):
+    """The device that the README talks about, and a folder to write into."""
+    monkeypatch.chdir(tmp_path)
+    return tv
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))

@@ -578,6 +578,8 @@ def connect(
     Raises:
         DeviceNotFound: No such device; says what was found.
         ConnectionFailed: It cannot be reached.
+        CommandTimeout: It takes the connection and does not answer.
+        ProtocolError: It answers with nonsense.
         CredentialsError: It is not paired, or does not accept the credentials any more.
         NotSupported: It offers no protocol that can be connected to.
     """

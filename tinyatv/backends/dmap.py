@@ -178,13 +178,21 @@ class DmapBackend:
 
         Raises:
             ConnectionFailed: The device cannot be reached.
+            CommandTimeout: It takes the connection and does not answer.
             CredentialsError: The credentials are not accepted.
+            ProtocolError: It answers with nonsense.
         """
         try:
             self._login(self._http)
         except ConnectionLost as exc:  # it broke before anything was up
             self.close()
-            raise ConnectionFailed(str(exc)) from exc
+            raise ConnectionFailed(f"login at {self._where}: {exc}") from exc
+        except CommandTimeout as exc:
+            self.close()
+            raise CommandTimeout(f"no reply to login within {LOGIN_TIMEOUT:g} s (dmap)") from exc
+        except ProtocolError as exc:
+            self.close()
+            raise ProtocolError(f"login: {exc}", exc.data) from exc
         except BaseException:
             self.close()
             raise
@@ -230,7 +238,7 @@ class DmapBackend:
             )
         session = dmap.first(_decode(response.content), "mlog", "mlid")
         if not isinstance(session, int) or session == 0:
-            raise ProtocolError("login: answer without a session", response.content)
+            raise ProtocolError("answer without a session", response.content)
         self._session = session
 
     def _exchange(
@@ -256,6 +264,7 @@ class DmapBackend:
             ProtocolError: The answer makes no sense.
         """
         timeout = self._timeout if timeout is None else timeout
+        doing, limit = command, timeout
         try:
             for first in (True, False):
                 # Prepared by hand: `requests` would take longer than the network and the device.
@@ -268,13 +277,15 @@ class DmapBackend:
                     break
                 if first:
                     log.debug("%s: status %d, logging in again", command, code)
+                    doing, limit = "login", LOGIN_TIMEOUT
                     self._login(http)
+                    doing, limit = command, timeout
         except CommandTimeout as exc:
-            raise CommandTimeout(f"no reply to {command} within {timeout:g} s (dmap)") from exc
+            raise CommandTimeout(f"no reply to {doing} within {limit:g} s (dmap)") from exc
         except ConnectionFailed as exc:  # it was there when we logged in
             raise self._gone(exc) from exc
         except (ConnectionLost, ProtocolError) as exc:
-            raise type(exc)(f"{command}: {exc}") from exc
+            raise type(exc)(f"{doing}: {exc}") from exc
         if not 200 <= code < 300:
             raise CommandFailed(f"{command}: refused with status {code} (dmap)", command, code)
         answer: bytes = response.content
