@@ -1,0 +1,103 @@
+"""MRP frames.
+
+    +---------------------------------+------------------------------------------+
+    | length: varint, never encrypted | message, sealed once there is a cipher   |
+    +---------------------------------+------------------------------------------+
+
+The length counts what follows it: of a sealed message, 16 bytes more than the message has. One
+frame is one message. Nothing separates frames, and a segment may end anywhere, also inside the
+length.
+"""
+
+from . import varint
+
+TYPE_CHECKING = False  # MicroPython has no typing
+if TYPE_CHECKING:
+    from typing import Any, Callable, Protocol
+
+    class Cipher(Protocol):
+        """Both directions of a connection; see ``crypto/chacha20poly1305.py``."""
+
+        def seal(self, data: bytes) -> bytes: ...
+        def open(self, data: bytes) -> bytes: ...
+        def prepare(self) -> object: ...
+
+
+FIRST_LIMIT = 64 * 1024  # bytes; largest frame of a peer that has not proved who it is
+LIMIT = 16 * 1024 * 1024  # bytes; artwork comes in one piece
+
+
+class MrpWire:
+    """One connection, either end.
+
+    Args:
+        dumps: Turns a message into bytes.
+        loads: Turns bytes into a message; ValueError if they make no sense.
+        key: What pairs a message's reply with it, or None.
+
+    Attributes:
+        limit: Largest frame that is accepted, in bytes.
+    """
+
+    def __init__(
+        self,
+        dumps: "Callable[[Any], bytes]",
+        loads: "Callable[[bytes], Any]",
+        key: "Callable[[Any], Any]",
+    ) -> None:
+        self._dumps = dumps
+        self._loads = loads
+        self.key = key
+        self.limit = FIRST_LIMIT
+        self._cipher: "Cipher | None" = None
+        self._buffer = bytearray()
+        self._start = 0
+
+    def encode(self, message: "Any") -> bytes:
+        """Turn a message into a frame."""
+        body = self._dumps(message)
+        if self._cipher is not None:
+            body = self._cipher.seal(body)
+        return varint.encode(len(body)) + body
+
+    def feed(self, data: bytes) -> None:
+        """Store received bytes."""
+        if self._start:
+            self._buffer = self._buffer[self._start :]
+            self._start = 0
+        self._buffer += data
+
+    def next_message(self) -> "Any":
+        """Return the next message, or None until more bytes are fed.
+
+        Raises:
+            ValueError: Too large, not sealed with our keys and in order, or no message at all.
+        """
+        prefix = varint.decode(self._buffer, self._start, 10)
+        if prefix is None:
+            return None
+        length, start = prefix
+        if length > self.limit:
+            raise ValueError("a frame of %d bytes, more than %d" % (length, self.limit))
+        end = start + length
+        if len(self._buffer) < end:
+            return None
+        body = bytes(self._buffer[start:end])
+        self._start = end
+        if self._cipher is not None:
+            body = self._cipher.open(body)
+        return self._loads(body)
+
+    def owed(self) -> bytes:
+        """Nothing: messages are answered by those who understand them."""
+        return b""
+
+    def secure(self, cipher: "Cipher") -> None:
+        """From here on, seal and open with `cipher`, which counts both directions itself."""
+        self._cipher = cipher
+        self.limit = LIMIT
+
+    def prepare(self) -> None:
+        """Let the cipher work ahead while nobody waits."""
+        if self._cipher is not None:
+            self._cipher.prepare()

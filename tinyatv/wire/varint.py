@@ -1,0 +1,39 @@
+"""Numbers in groups of seven bits, least significant first; all but the last have bit 7 set."""
+
+
+def encode(value: int) -> bytes:
+    """Turn a number of 0 or more into bytes."""
+    if value < 0:
+        raise ValueError("a varint is 0 or more, not %d" % value)
+    data = bytearray()
+    while value > 127:
+        data.append(value & 127 | 128)
+        value >>= 7
+    data.append(value)
+    return bytes(data)
+
+
+def decode(
+    data: "bytes | bytearray", start: int = 0, longest: int = 10
+) -> "tuple[int, int] | None":
+    """Read a number.
+
+    Args:
+        data: Bytes.
+        start: Where it begins.
+        longest: Bytes that it may take.
+
+    Returns:
+        (value, index behind it), or None if the data ends inside it.
+
+    Raises:
+        ValueError: It is longer than allowed.
+    """
+    value = 0
+    for at in range(start, min(len(data), start + longest)):
+        value |= (data[at] & 127) << 7 * (at - start)
+        if data[at] < 128:
+            return value, at + 1
+    if len(data) - start >= longest:
+        raise ValueError("a varint is longer than %d bytes" % longest)
+    return None
