@@ -61,10 +61,10 @@ def parse_event(data: bytes) -> "tuple[int, int, bool]":
         ValueError: No button event.
     """
     if len(data) < 52:
-        raise ValueError("a button event has 60 bytes, not %d" % len(data))
+        raise ValueError(f"a button event has 60 bytes, not {len(data)}")
     kind = struct.unpack_from("<I", data, 32)[0]
     if kind != 3:
-        raise ValueError("event type %d is no button" % kind)
+        raise ValueError(f"event type {kind} is no button")
     page, usage, down = struct.unpack_from("<HHI", data, 44)
     return page, usage, bool(down)
 
@@ -85,5 +85,5 @@ def touch(x: int, y: int, phase: int, device: int, finger: int = 0) -> bytes:
 def parse_touch(data: bytes) -> "tuple[int, int, int, int, int]":
     """Read a touch: (x, y, phase, device, finger); ValueError if it is none."""
     if len(data) != 10:
-        raise ValueError("a touch has 10 bytes, not %d" % len(data))
+        raise ValueError(f"a touch has 10 bytes, not {len(data)}")
     return struct.unpack("<HHHHH", data)

@@ -78,7 +78,7 @@ class MrpWire:
             return None
         length, start = prefix
         if length > self.limit:
-            raise ValueError("a frame of %d bytes, more than %d" % (length, self.limit))
+            raise ValueError(f"a frame of {length} bytes, more than {self.limit}")
         end = start + length
         if len(self._buffer) < end:
             return None

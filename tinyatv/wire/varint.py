@@ -4,7 +4,7 @@
 def encode(value: int) -> bytes:
     """Turn a number of 0 or more into bytes."""
     if value < 0:
-        raise ValueError("a varint is 0 or more, not %d" % value)
+        raise ValueError(f"a varint is 0 or more, not {value}")
     data = bytearray()
     while value > 127:
         data.append(value & 127 | 128)
@@ -35,5 +35,5 @@ def decode(
         if data[at] < 128:
             return value, at + 1
     if len(data) - start >= longest:
-        raise ValueError("a varint is longer than %d bytes" % longest)
+        raise ValueError(f"a varint is longer than {longest} bytes")
     return None
