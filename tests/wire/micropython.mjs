@@ -1,8 +1,8 @@
 // Runs tinyatv/wire on MicroPython: node micropython.mjs <directory with node_modules>
 //
 // Mounts the package as "wire", the way it is copied to a board, imports every module, runs the
-// DMAP vectors and the example, and prints what the example printed and "OK <count> cases".
-// Exits with 1 if anything fails.
+// vectors and the example, and prints what the example printed and, for each sheet of vectors,
+// "OK <sheet> <count> cases". Exits with 1 if anything fails.
 
 import { readFileSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -23,7 +23,7 @@ for name in json.loads(MODULES):
         sys.print_exception(error)
         raise RuntimeError("wire/" + name + ".py does not import")
 
-from wire import dmap
+from wire import dmap, hid, mrp, tlv8, varint
 
 
 def value(item):
@@ -74,20 +74,160 @@ def encode(case):
     assert data == unhexlify(case["expect"]["data_hex"]), data
 
 
-CHECKS = {"decode": decode, "decode_damaged": damaged, "encode": encode}
+def number(case):
+    expect = case["expect"]
+    if "value" in case:
+        data = unhexlify(expect["data_hex"])
+        assert varint.encode(case["value"]) == data
+        assert varint.decode(data) == (case["value"], len(data)), varint.decode(data)
+    elif "need_more" in expect:
+        assert varint.decode(unhexlify(case["data_hex"])) is None
+    else:
+        refused(varint.decode, unhexlify(case["data_hex"]))
 
-count = 0
+
+def refused(call, *arguments):
+    try:
+        found = call(*arguments)
+    except ValueError:
+        return
+    raise AssertionError("not refused: " + repr(found))
+
+
+def plain(cipher=None):
+    wire = mrp.MrpWire(bytes, bytes, lambda message: None)
+    if cipher:
+        wire.secure(cipher)
+    return wire
+
+
+def cut(wire, data, size):
+    found = []
+    for at in range(0, len(data), size):
+        wire.feed(data[at : at + size])
+        message = wire.next_message()
+        while message is not None:
+            found.append(message)
+            message = wire.next_message()
+    return found
+
+
+def framing(case):
+    data = unhexlify(case["stream_hex"])
+    expect = case["expect"]
+    for size in (1, 3, 1000):
+        if "error" in expect:
+            refused(cut, plain(), data, size)
+        else:
+            whole = [unhexlify(message) for message in expect["messages_hex"]]
+            assert cut(plain(), data, size) == whole, cut(plain(), data, size)
+
+
+def message(case):
+    """There is no protobuf on a board: the frames are cut and made, not read."""
+    data = unhexlify(case.get("frame_hex") or case["message_hex"])
+    if "frame_hex" in case:
+        [body] = cut(plain(), data, 7)
+        assert plain().encode(body) == data
+    else:
+        assert cut(plain(), plain().encode(data), 7) == [data]
+
+
+class Recorded:
+    """A cipher that knows one message: the board brings its own."""
+
+    def __init__(self, clear, sealed):
+        self.clear = clear
+        self.sealed = sealed
+
+    def seal(self, data):
+        assert data == self.clear
+        return self.sealed
+
+    def open(self, data):
+        if data != self.sealed:
+            raise ValueError("not for us")
+        return self.clear
+
+
+def sealed(case):
+    expect = case["expect"]
+    if "key_hex" not in case:
+        return
+    frame = unhexlify(case.get("frame_hex") or expect["frame_hex"])
+    if "error" in expect:
+        refused(cut, plain(Recorded(b"", b"another")), frame, 5)
+        return
+    clear = unhexlify(case.get("plain_hex") or expect["plain_hex"])
+    cipher = Recorded(clear, frame[varint.decode(frame)[1] :])
+    assert plain(cipher).encode(clear) == frame
+    assert cut(plain(cipher), frame, 5) == [clear]
+
+
+def button(case):
+    page, usage = case["page"], case["usage"]
+    assert hid.USAGE[case["name"]] == (page, usage)
+    assert hid.BUTTON[page, usage] == case["name"]
+    for name, down in (("down_hex", True), ("up_hex", False)):
+        data = unhexlify(case["expect"][name])
+        assert hid.event(page, usage, down) == data, hid.event(page, usage, down)
+        assert hid.parse_event(data) == (page, usage, down), hid.parse_event(data)
+        refused(hid.parse_event, data[:51])
+    refused(hid.event, 65536, usage, True)
+    refused(hid.event, page, -1, True)
+
+
+def touch(case):
+    numbers = tuple(case[name] for name in ("x", "y", "phase", "device", "finger"))
+    data = unhexlify(case["expect"]["data_hex"])
+    assert hid.touch(*numbers) == data, hid.touch(*numbers)
+    assert hid.parse_touch(data) == numbers, hid.parse_touch(data)
+    refused(hid.touch, 65536, 0, 1, 1)
+
+
+def items(case):
+    data = unhexlify(case["data_hex"])
+    expect = case["expect"]
+    if "error" in expect:
+        refused(tlv8.decode, data)
+        return
+    records = [[(tag, value(item)) for tag, item in record] for record in expect.get("records", [])]
+    found = tlv8.decode(data)
+    if records:
+        assert tlv8.records(found) == records, found
+    else:
+        assert found == [(tag, value(item)) for tag, item in expect["items"]], found
+    if case["direction"] == "both":
+        assert tlv8.encode(found) == data, tlv8.encode(found)
+
+
+CHECKS = {
+    "dmap": {"decode": decode, "decode_damaged": damaged, "encode": encode},
+    "mrp": {
+        "varint": number,
+        "messages": message,
+        "framing": framing,
+        "encryption": sealed,
+        "hid": button,
+        "touch": touch,
+    },
+    "pairing": {"tlv8": items},
+}
+
+counts = {}
 failed = 0
-for group in json.loads(VECTORS)["groups"]:
-    if group["name"] in CHECKS:
-        for case in group["cases"]:
-            count += 1
-            try:
-                CHECKS[group["name"]](case)
-            except Exception as error:
-                failed += 1
-                print("FAILED", group["name"], case["name"])
-                sys.print_exception(error)
+for sheet, checks in CHECKS.items():
+    counts[sheet] = 0
+    for group in json.loads(VECTORS[sheet])["groups"]:
+        if group["name"] in checks:
+            for case in group["cases"]:
+                counts[sheet] += 1
+                try:
+                    checks[group["name"]](case)
+                except Exception as error:
+                    failed += 1
+                    print("FAILED", sheet, group["name"], case["name"])
+                    sys.print_exception(error)
 
 # What there is no vector for and MicroPython does its own way: bool is no int, to_bytes() does
 # not know signs, numbers beyond 30 bits are another type inside.
@@ -96,7 +236,7 @@ for code, number, data in (
     ("msto", -18000, "6d73746f00000004" "ffffb9b0"),
     ("asai", (1 << 64) - 1, "6173616900000008" "ffffffffffffffff"),
 ):
-    count += 1
+    counts["dmap"] += 1
     if dmap.encode([(code, number)]) != unhexlify(data) or dmap.decode(unhexlify(data)) != [
         (code, number)
     ]:
@@ -105,7 +245,8 @@ for code, number, data in (
 
 if failed:
     raise RuntimeError(str(failed) + " cases failed")
-print("OK", count, "cases")
+for sheet in sorted(counts):
+    print("OK", sheet, counts[sheet], "cases")
 `;
 
 if (process.argv.length !== 3) {
@@ -136,7 +277,11 @@ try {
   python.runPython("import sys; sys.path.append('/board'); print(sys.version)");
   python.runPython(read("examples/micropython_dmap.py"));
   python.globals.set("MODULES", JSON.stringify(modules));
-  python.globals.set("VECTORS", read("tests/vectors/dmap.json"));
+  python.runPython("VECTORS = {}");
+  for (const sheet of ["dmap", "mrp", "pairing"]) {
+    python.globals.set("SHEET", read("tests/vectors", `${sheet}.json`));
+    python.runPython(`VECTORS["${sheet}"] = SHEET`);
+  }
   python.runPython(CHECK);
   console.log(`imported ${modules.join(" ")}`);
 } catch (error) {

@@ -9,6 +9,7 @@ import tracemalloc
 
 import pytest
 
+from tests.mutations import mutate
 from tinyatv.wire import dmap
 from tinyatv.wire.dmap_tags import TAGS
 
@@ -51,33 +52,24 @@ def seeds():
     return [*found, deep, listing(5), listing(40), listing(400)]
 
 
-def mutate(rng, seed, other):
-    """Damage a seed in one to four of the ways bytes get damaged."""
-    data = bytearray(seed)
-    for _ in range(rng.randrange(1, 5)):
-        at = rng.randrange(len(data) + 1)
-        way = rng.randrange(9)
-        if way == 0:
-            data[at : at + 1] = bytes([rng.randrange(256)])
-        elif way == 1:
-            del data[at:]
-        elif way == 2:
-            del data[at : at + rng.randrange(1, 12)]
-        elif way == 3:
-            data[at:at] = rng.randbytes(rng.randrange(1, 12))
-        elif way == 4:  # a length, where one is likely to be
-            data[at : at + 4] = rng.choice(LENGTHS).to_bytes(4, "big")
-        elif way == 5:  # a code that changes the meaning of what follows
-            at = max(0, data.find(rng.choice(CODES[:40] + CONTAINERS), at))
-            data[at : at + 4] = rng.choice(CODES)
-        elif way == 6:
-            data[at:at] = item(rng.choice(CODES), rng.randbytes(rng.randrange(20)))
-        elif way == 7:
-            data = bytearray(item(rng.choice(CONTAINERS), bytes(data)))
-        else:
-            cut = rng.randrange(len(other) + 1)
-            data[at:] = other[cut : cut + 2000]
-    return bytes(data)
+def length(rng, data, at):  # where one is likely to be
+    data[at : at + 4] = rng.choice(LENGTHS).to_bytes(4, "big")
+
+
+def code(rng, data, at):  # changes the meaning of what follows
+    at = max(0, data.find(rng.choice(CODES[:40] + CONTAINERS), at))
+    data[at : at + 4] = rng.choice(CODES)
+
+
+def another(rng, data, at):
+    data[at:at] = item(rng.choice(CODES), rng.randbytes(rng.randrange(20)))
+
+
+def wrap(rng, data, at):
+    data[:] = item(rng.choice(CONTAINERS), bytes(data))
+
+
+WAYS = [length, code, another, wrap]
 
 
 def inputs(count, seed):
@@ -88,7 +80,7 @@ def inputs(count, seed):
     for number in range(count):
         # Large ones are rarer, since they take a hundred times as long.
         pool = large if number % 200 == 0 else small
-        yield mutate(rng, rng.choice(pool), rng.choice(small))
+        yield mutate(rng, rng.choice(pool), rng.choice(small), WAYS)
 
 
 def outcome(data, plist=None):

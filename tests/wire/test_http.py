@@ -8,6 +8,7 @@ import tracemalloc
 
 import pytest
 
+from tests.mutations import mutate
 from tinyatv.wire.http import BODY_LIMIT, HEAD_LIMIT, HttpWire, Request, Response
 
 
@@ -480,33 +481,20 @@ PIECES = [
 ]  # fmt: skip
 
 
-def mutate(rng, seed, other):
-    data = bytearray(seed)
-    for _ in range(rng.randrange(1, 5)):
-        at = rng.randrange(len(data) + 1)
-        way = rng.randrange(7)
-        if way == 0:
-            data[at : at + 1] = bytes([rng.randrange(256)])
-        elif way == 1:
-            del data[at:]
-        elif way == 2:
-            del data[at : at + rng.randrange(1, 12)]
-        elif way == 3:
-            data[at:at] = rng.randbytes(rng.randrange(1, 12))
-        elif way == 4:
-            data[at:at] = rng.choice(PIECES)
-        elif way == 5:
-            data[at : at + 4] = rng.choice(PIECES)
-        else:
-            data[at:] = other
-    return bytes(data)
+def add_piece(rng, data, at):
+    data[at:at] = rng.choice(PIECES)
+
+
+def put_piece(rng, data, at):
+    data[at : at + 4] = rng.choice(PIECES)
 
 
 def inputs(count, seed):
     rng = random.Random(seed)
     seeds = [data for data, _ in GOLDEN.values()] * 5 + [*MALFORMED.values()]
     for _ in range(count):
-        yield mutate(rng, rng.choice(seeds), rng.choice(seeds)), rng.randrange(1, 200)
+        data = mutate(rng, rng.choice(seeds), rng.choice(seeds), (add_piece, put_piece), 0.3)
+        yield data, rng.randrange(1, 200)
 
 
 def outcome(data, step):

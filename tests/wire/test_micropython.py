@@ -15,6 +15,8 @@ import sys
 
 import pytest
 
+from tests.conftest import cases
+
 ROOT = pathlib.Path(__file__).parents[2]
 RUNNER = pathlib.Path(__file__).with_name("micropython.mjs")
 EXAMPLE = ROOT / "examples" / "micropython_dmap.py"
@@ -54,12 +56,19 @@ def run():
     )
 
 
-def test_vectors(run):
+SHEETS = {  # sheet: groups that concern this layer, and cases of the runner's own
+    "dmap": (("decode", "decode_damaged", "encode"), 3),
+    "mrp": (("varint", "messages", "framing", "encryption", "hid", "touch"), 0),
+    "pairing": (("tlv8",), 0),
+}
+
+
+@pytest.mark.parametrize("sheet", SHEETS)
+def test_vectors(run, sheet):
     assert run.returncode == 0, run.stdout + run.stderr
-    groups = json.loads((ROOT / "tests/vectors/dmap.json").read_text("utf-8"))["groups"]
-    counts = {group["name"]: len(group["cases"]) for group in groups}
-    expect = counts["decode"] + counts["decode_damaged"] + counts["encode"] + 3  # its own
-    assert f"OK {expect} cases" in run.stdout.splitlines()
+    names, own = SHEETS[sheet]
+    count = sum(len(cases(sheet, name)) for name in names) + own
+    assert f"OK {sheet} {count} cases" in run.stdout.splitlines()
 
 
 def test_every_module_is_imported(run):

@@ -7,6 +7,7 @@ pool at first use. There is no generated code, which would run on one version of
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from ..wire import varint
@@ -80,6 +81,7 @@ SHOWN = 200  # characters of a message in a log
 SECRET = (CRYPTO_PAIRING, TEXT_INPUT, REMOTE_TEXT_INPUT)  # not shown in logs: keys and passwords
 
 _envelope: Any = None
+_classes: list[Any] = []
 
 
 class Message:
@@ -96,20 +98,24 @@ class Message:
 
     def __init__(self, envelope: Any) -> None:
         self.envelope = envelope
-        self.identifier: str = envelope.identifier
+        self.identifier = text(envelope, "identifier") or ""
         self.kind: int = envelope.type
         if not self.kind:  # some devices leave it out: the body tells
             bodies = (field.name for field, _ in envelope.ListFields() if field.name in KINDS)
             self.kind = KINDS.get(next(bodies, ""), UNKNOWN)
         field = BODIES.get(self.kind)
-        self.body = getattr(envelope, field) if field else None
+        self.body: Any = getattr(envelope, field) if field else None
 
     def __repr__(self) -> str:
-        name = NAMES.get(self.kind, str(self.kind)) if self.kind or self.body else "DONE"
+        name = NAMES.get(self.kind, str(self.kind)) if self.kind else "DONE"
         if self.kind in SECRET:
             return name
-        text = " ".join(str(self.body).split()) if self.body is not None else ""
-        return f"{name}({text if len(text) <= SHOWN else text[:SHOWN] + '...'})"
+        shown = ""
+        for word in _words(self.body, DEPTH):
+            shown += f" {word}" if shown else word
+            if len(shown) > SHOWN:  # str() would first write out all of it
+                return f"{name}({shown[:SHOWN]}...)"
+        return f"{name}({shown})"
 
 
 def build(kind: int, identifier: str = "", **fields: Any) -> Message:
@@ -127,11 +133,13 @@ def build(kind: int, identifier: str = "", **fields: Any) -> Message:
     if identifier:
         envelope["identifier"] = identifier
     if fields:
+        if kind not in BODIES:
+            raise ValueError(f"message {kind} has no fields that are known")
         envelope[BODIES[kind]] = fields
     try:
         return Message(_load()(**envelope))
     except TypeError as exc:
-        raise ValueError(f"{NAMES[kind]}: {exc}") from exc
+        raise ValueError(f"{NAMES.get(kind, kind)}: {exc}") from exc
 
 
 def parse(data: bytes) -> Message:
@@ -147,7 +155,7 @@ def parse(data: bytes) -> Message:
     try:
         return Message(envelope.FromString(data))
     except Exception:  # which one differs between the runtimes and their versions
-        mended = _mend(data, envelope.DESCRIPTOR, 0)
+        mended = _mend(memoryview(data), envelope.DESCRIPTOR, 0)
     try:
         return Message(envelope.FromString(mended))
     except Exception as exc:
@@ -188,6 +196,24 @@ def text(message: Any, field: str) -> str | None:
     return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
+def _words(message: Any, depth: int) -> Iterator[str]:
+    """The fields of a message for people; bytes only by their number."""
+    if not hasattr(message, "ListFields"):  # a body that is a text, or none
+        return
+    for field, value in message.ListFields():
+        one = isinstance(value, (int, float, str, bytes)) or hasattr(value, "ListFields")
+        for item in (value,) if one else value:
+            if field.message_type is not None:
+                yield f"{field.name} {{"
+                yield from _words(item, depth - 1) if depth else ("...",)
+                yield "}"
+            elif field.type == field.TYPE_BYTES:
+                yield f"{field.name}: {len(item)} bytes"
+            else:
+                shown = item[:SHOWN] if isinstance(item, (str, bytes)) else item
+                yield f"{field.name}: {shown!r}"
+
+
 def _load() -> Any:
     """The class of the envelope. Takes 2 ms at first use, 35 ms without protobuf's C part."""
     global _envelope
@@ -201,11 +227,14 @@ def _load() -> Any:
         pool = descriptor_pool.DescriptorPool()
         pool.AddSerializedFile(data[start:])
         descriptor = pool.FindMessageTypeByName("tinyatv.mrp.ProtocolMessage")
+        # Up to 4.24, protobuf's C part frees the classes of inner messages while it uses them.
+        for inner in descriptor.file.message_types_by_name.values():
+            _classes.append(message_factory.GetMessageClass(inner))
         _envelope = message_factory.GetMessageClass(descriptor)
     return _envelope
 
 
-def _mend(data: bytes, descriptor: Any, depth: int) -> bytes:
+def _mend(data: memoryview, descriptor: Any, depth: int) -> bytes:
     """Leave out of a message what cannot be read, and mend text that is not UTF-8.
 
     Raises:
@@ -228,7 +257,8 @@ def _mend(data: bytes, descriptor: Any, depth: int) -> bytes:
             if at <= len(data) and field is not None:
                 mended = _mended(value, field, depth)
                 if mended is not None:
-                    kept += varint.encode(tag) + varint.encode(len(mended)) + mended
+                    kept += varint.encode(tag) + varint.encode(len(mended))
+                    kept += mended
                 continue
         else:
             raise ValueError(f"not an MRP message: wire type {wire_type}")
@@ -239,7 +269,7 @@ def _mend(data: bytes, descriptor: Any, depth: int) -> bytes:
     return bytes(kept)
 
 
-def _mended(value: bytes, field: Any, depth: int) -> bytes | None:
+def _mended(value: memoryview, field: Any, depth: int) -> bytes | memoryview | None:
     """A mended field of varying length; None to leave it out."""
     if field.message_type is not None:
         try:
@@ -247,11 +277,11 @@ def _mended(value: bytes, field: Any, depth: int) -> bytes | None:
         except ValueError:
             return None
     if field.type == field.TYPE_STRING:
-        return value.decode("utf-8", "replace").encode()
+        return str(value, "utf-8", "replace").encode()
     return value if field.type == field.TYPE_BYTES else None  # packed numbers, or another kind
 
 
-def _number(data: bytes, at: int) -> tuple[int, int]:
+def _number(data: bytes | memoryview, at: int) -> tuple[int, int]:
     found = varint.decode(data, at)
     if found is None:
         raise ValueError("not an MRP message: cut short")

@@ -37,6 +37,7 @@ USAGE = {  # button: (usage page, usage)
     "play_pause": (12, 0xCD),
     "volume_up": (12, 0xE9),
     "volume_down": (12, 0xEA),
+    "mute": (12, 0xE2),  # of the HID tables; the others were seen
 }
 BUTTON = {usage: name for name, usage in USAGE.items()}
 
@@ -48,6 +49,7 @@ RECORD = "<QQIIIIIIIHHIII"
 
 def event(page: int, usage: int, down: bool) -> bytes:
     """A button that goes down or up: 60 bytes."""
+    _check(page, usage)
     return struct.pack(RECORD, TIME, 0, 1, 0, 2, 32, 3, 1, 0, page, usage, int(down), 0, 1)
 
 
@@ -79,6 +81,7 @@ def touch(x: int, y: int, phase: int, device: int, finger: int = 0) -> bytes:
         device: Number that the device gave when the touch area was registered.
         finger: Number of the finger.
     """
+    _check(x, y, phase, device, finger)
     return struct.pack("<HHHHH", x, y, phase, device, finger)
 
 
@@ -87,3 +90,9 @@ def parse_touch(data: bytes) -> "tuple[int, int, int, int, int]":
     if len(data) != 10:
         raise ValueError(f"a touch has 10 bytes, not {len(data)}")
     return struct.unpack("<HHHHH", data)
+
+
+def _check(*numbers: int) -> None:
+    for number in numbers:  # struct refuses it with an error of its own, MicroPython's cuts it
+        if not 0 <= number <= 0xFFFF:
+            raise ValueError(f"{number} is not a number of 16 bits")

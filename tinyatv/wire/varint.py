@@ -14,7 +14,7 @@ def encode(value: int) -> bytes:
 
 
 def decode(
-    data: "bytes | bytearray", start: int = 0, longest: int = 10
+    data: "bytes | bytearray | memoryview", start: int = 0, longest: int = 10
 ) -> "tuple[int, int] | None":
     """Read a number.
 

@@ -1,0 +1,104 @@
+"""What HAP pairing leaves behind, as text: the same that other tools of the field write.
+
+    device key : own seed : device identifier : own identifier     HAP
+    own identifier : own seed                                      legacy AirPlay
+    :own seed::own identifier                                      the same, as others write it
+    7472616e7369656e74:::                                          transient: nothing to keep
+    :::                                                            none
+
+All fields are hex.
+"""
+
+from __future__ import annotations
+
+import binascii
+
+from ..errors import CredentialsError
+
+TRANSIENT = b"transient"
+KEY = 32  # bytes of a key or seed
+
+
+class Credentials:
+    """Keys and identifiers of a pairing. ``repr`` shows none of them.
+
+    Attributes:
+        device_key: The device's public key, 32 bytes; ``b"transient"`` or ``b""`` without one.
+        seed: Our private key, 32 bytes.
+        device_id: The device's identifier.
+        client_id: Our identifier.
+    """
+
+    __slots__ = ("client_id", "device_id", "device_key", "seed")
+
+    def __init__(
+        self,
+        device_key: bytes = b"",
+        seed: bytes = b"",
+        device_id: bytes = b"",
+        client_id: bytes = b"",
+    ) -> None:
+        self.device_key = device_key
+        self.seed = seed
+        self.device_id = device_id
+        self.client_id = client_id
+
+    @property
+    def kind(self) -> str:
+        """``"hap"``, ``"legacy"``, ``"transient"`` or ``"null"``."""
+        if self.device_key == TRANSIENT:
+            return "transient"
+        if not self.seed:
+            return "null"
+        return "hap" if self.device_key else "legacy"
+
+    def checked(self) -> Credentials:
+        """These credentials, if the lengths of their keys are right.
+
+        Raises:
+            CredentialsError: They are not.
+        """
+        for name, value in (("device key", self.device_key), ("seed", self.seed)):
+            if value and value != TRANSIENT and len(value) != KEY:
+                raise CredentialsError(
+                    f"malformed credentials: the {name} has {len(value)} bytes, not {KEY}"
+                )
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Credentials) and str(self) == str(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        fields = (self.device_key, self.seed, self.device_id, self.client_id)
+        return ":".join(field.hex() for field in fields)
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.kind})"
+
+
+def parse(text: str | None) -> Credentials:
+    """Read credentials; None means that there are none.
+
+    Raises:
+        CredentialsError: Malformed.
+    """
+    if text is None:
+        return Credentials()
+    fields = text.strip().split(":")
+    try:
+        values = [binascii.unhexlify(field) for field in fields]
+    except ValueError:
+        raise CredentialsError("malformed credentials: fields are hex, with : between") from None
+    if len(values) == 2:
+        values = [b"", values[1], b"", values[0]]
+    if len(values) != 4:
+        raise CredentialsError(f"malformed credentials: {len(values)} fields instead of 4 or 2")
+    found = Credentials(*values)
+    present = tuple(bool(value) for value in values)
+    if present == (False, False, False, False) or found.device_key == TRANSIENT:
+        return found
+    if present not in ((True, True, True, True), (False, True, False, True)):
+        raise CredentialsError("malformed credentials: a field is missing")
+    return found

@@ -1,0 +1,159 @@
+"""The device's memory of pairings, and the handshakes of one connection to it."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Generator
+from typing import Callable
+
+from . import hap
+from .hap import Identity, Refusal, Reply
+from .hap_setup import hap_setup_device
+from .hap_verify import hap_verify_device
+
+DELAYS = (1, 16, 32, 64, 128, 256, 512)  # s; the pause that a wrong PIN costs, the n-th time
+MAX_FAILURES = 100
+
+
+class Accessory:
+    """Who the device is, whom it knows, and the PIN on its screen. One for all its protocols.
+
+    Args:
+        identity: Its own.
+        pin: Always this PIN; None makes up a new one each time.
+        show: Called with a PIN when it appears, and with None when it goes away.
+
+    Attributes:
+        clients: Public key of each client that is paired, by identifier.
+        pin_shown: What is on screen now, or None.
+        failures: Wrong PINs since the last right one.
+        locked_until: Time of `clock` before which nobody may pair.
+        clock: Seconds; a test may put its own here.
+        back_off: False lets everybody try as often as they like.
+        max_peers: How many clients it stores.
+        refuse: Code of an error to answer every pairing with, or None.
+        transient: True allows pairing without a PIN.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        pin: str | None = None,
+        show: Callable[[str | None], object] | None = None,
+    ) -> None:
+        self.identity = identity
+        self.clients: dict[bytes, bytes] = {}
+        self.pin_shown: str | None = None
+        self.failures = 0
+        self.locked_until = 0.0
+        self.clock: Callable[[], float] = time.monotonic
+        self.back_off = True
+        self.max_peers = 16
+        self.refuse: int | None = None
+        self.transient = False
+        self._pin = pin
+        self._show = show
+        self._owner: object = None
+        self._lock = threading.Lock()
+
+    def begin(self, owner: object, transient: bool) -> str:
+        """Somebody wants to pair: show a PIN and return it.
+
+        Raises:
+            Refusal: Not now.
+        """
+        if self.refuse is not None:
+            raise Refusal(self.refuse)
+        if transient:
+            if not self.transient:
+                raise Refusal(hap.UNAVAILABLE)
+            return hap.TRANSIENT_PIN
+        if len(self.clients) >= self.max_peers:
+            raise Refusal(hap.MAX_PEERS)
+        if self.failures >= MAX_FAILURES:
+            raise Refusal(hap.MAX_TRIES)
+        left = self.locked_until - self.clock()
+        if left > 0:
+            raise Refusal(hap.BACK_OFF, int(left) + 1)
+        with self._lock:
+            if self._owner not in (None, owner):
+                raise Refusal(hap.BUSY)
+            self._owner = owner
+        pin = self._pin or f"{secrets.randbelow(10000):04}"
+        self._on_screen(pin)
+        return pin
+
+    def failed(self) -> Refusal:
+        """A PIN was wrong; returns what to answer."""
+        self.failures += 1
+        if not self.back_off:
+            return Refusal(hap.AUTHENTICATION)
+        delay = DELAYS[min(self.failures, len(DELAYS)) - 1]
+        self.locked_until = self.clock() + delay
+        return Refusal(hap.AUTHENTICATION, delay)
+
+    def remember(self, client_id: bytes, key: bytes) -> None:
+        """Store a client; one that is known gets the new key."""
+        self.failures = 0
+        self.clients[client_id] = key
+
+    def done(self, owner: object) -> None:
+        """`owner` is verified, has failed, or is gone: take its PIN off the screen."""
+        with self._lock:
+            if self._owner is not owner:
+                return
+            self._owner = None
+        self._on_screen(None)
+
+    def _on_screen(self, pin: str | None) -> None:
+        self.pin_shown = pin
+        if self._show is not None:
+            self._show(pin)
+
+
+class Handshakes:
+    """The handshakes of one connection.
+
+    Args:
+        accessory: The device.
+    """
+
+    def __init__(self, accessory: Accessory) -> None:
+        self._accessory = accessory
+        self._steps: Generator[Reply, bytes, None] | None = None
+
+    def answer(self, data: bytes) -> Reply:
+        """Take a message of pair-setup or pair-verify and return the reply to it.
+
+        The first message of a handshake tells which one it is: a method, or a public key.
+        """
+        try:
+            items = hap.read(data)
+        except ValueError:
+            items = {}
+        if items.get(hap.STATE) == b"\1":
+            verifying = hap.PUBLIC_KEY in items and hap.METHOD not in items
+            self._steps = (
+                hap_verify_device(self._accessory)
+                if verifying
+                else hap_setup_device(self._accessory, self)
+            )
+            next(self._steps)
+        try:
+            if self._steps is None:
+                raise StopIteration
+            reply = self._steps.send(data)
+        except StopIteration:  # nothing was begun, or it is over
+            self._steps = None
+            state = items.get(hap.STATE, b"\0")[:1] or b"\0"
+            return Refusal(hap.UNKNOWN).reply(min(state[0] + 1, 255))
+        if reply.secret is not None:
+            self._accessory.done(self)
+        return reply
+
+    def close(self) -> None:
+        """The connection is gone."""
+        self._accessory.done(self)
