@@ -203,7 +203,7 @@ def test_events_say_what_they_are():
     assert (Disconnected(error, "mrp").error, Disconnected(error, "mrp").protocol) == (error, "mrp")
     kinds = [kind for kind in vars(events).values() if isinstance(kind, type)]
     kinds = [kind for kind in kinds if issubclass(kind, Event) and kind is not Event]
-    assert len(kinds) == 7
+    assert len(kinds) == 8
     for kind in kinds:
         made = kind(*range(len(kind.__slots__)))
         assert [getattr(made, name) for name in kind.__slots__] == list(range(len(kind.__slots__)))

@@ -654,20 +654,55 @@ def test_stale(ends, trouble, stale):
 
 
 def test_idle_is_called_again_and_again_on_the_reader(ends):
-    names = queue.SimpleQueue()
-    e = ends(
-        idle=lambda: (names.put(threading.current_thread().name), e.link.send((PING, b"?"))),
-        idle_after=0.01,
-    ).started()
+    names, counts = set(), queue.SimpleQueue()
+
+    def idle(times):
+        names.add(threading.current_thread().name)
+        counts.put(times)
+        e.link.send((PING, b"?"))
+
+    e = ends(idle=idle, idle_after=0.01, timeout=0.02).started()
     assert e.read(8) == frame(PING, b"?") * 2
-    assert {names.get(timeout=WAIT) for _ in range(2)} == {"tinyatv-link-test"}
+    assert [counts.get(timeout=WAIT) for _ in range(2)] == [1, 2]
+    assert names == {"tinyatv-link-test"}
     e.peer.sendall(frame(EVENT, b"still here"))
     assert e.message() == (EVENT, b"still here")
 
 
+def test_idle_counts_anew_once_something_came(ends):
+    counts = queue.SimpleQueue()
+    e = ends(idle=counts.put, idle_after=0.01, timeout=0.01).started()
+    while counts.get(timeout=WAIT) < 3:
+        pass
+    e.peer.sendall(frame(EVENT, b"here I am"))
+    e.message()
+    while counts.get(timeout=WAIT) != 1:
+        pass
+
+
+def test_an_error_of_idle_ends_the_link(ends):
+    def idle(times):
+        if times > 2:
+            raise ConnectionLost("nobody there")
+
+    e = ends(idle=idle, idle_after=0.01, timeout=0.01).started()
+    assert str(e.losses.get(timeout=WAIT)) == "nobody there"
+    assert e.link.ended
+
+
+def test_prepare_is_called_when_it_is_quiet_after_a_message(ends):
+    prepared = queue.SimpleQueue()
+    e = ends(prepare=lambda: prepared.put(threading.current_thread().name)).started()
+    assert prepared.get(timeout=WAIT) == "tinyatv-link-test"  # after the handshake
+    e.peer.sendall(frame(EVENT, b"one"))
+    assert e.message() == (EVENT, b"one")
+    prepared.get(timeout=WAIT)
+    assert prepared.empty()  # and not again until something comes
+
+
 def test_idle_is_not_called_during_the_handshake(ends):
     calls = []
-    e = ends(idle=lambda: calls.append(1), idle_after=0.01)
+    e = ends(idle=calls.append, idle_after=0.01)
     with pytest.raises(CommandTimeout):
         e.link.request((1, b""), 0.1)
     assert calls == []

@@ -75,9 +75,12 @@ def playing(position=10.0, total_time=222, state=DeviceState.Playing, **more):
         ({"rate": 2.0}, 5, 20),
         ({"rate": -1.0}, 4, 6),
         ({"rate": -4.0}, 60, 0),
-        ({"position": 7.995}, 0, 8),  # 214.005 s are left, which remotes show as 214
-        ({"position": 8.49}, 0, 8),
-        ({"position": 8.51}, 0, 9),
+        # 214.005 s are left, which remotes show as 214
+        ({"position": 7.995, "remaining": True}, 0, 8),
+        ({"position": 8.49, "remaining": True}, 0, 8),
+        ({"position": 8.51, "remaining": True}, 0, 9),
+        ({"position": 8.51}, 0, 8),  # the device tells the position itself
+        ({"position": 8.99}, 0, 8),
     ],
 )  # fmt: skip
 def test_position(clock, made, after, expect):

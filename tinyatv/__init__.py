@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .errors import ProtocolError as ProtocolError
     from .events import Disconnected as Disconnected
     from .events import KeyboardChanged as KeyboardChanged
+    from .events import OutputDevicesChanged as OutputDevicesChanged
     from .events import PlayingChanged as PlayingChanged
     from .events import PowerChanged as PowerChanged
     from .events import Reconnected as Reconnected
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from .model import KeyboardFocus as KeyboardFocus
     from .model import MediaType as MediaType
     from .model import OperatingSystem as OperatingSystem
+    from .model import OutputDevice as OutputDevice
     from .model import PairingRequirement as PairingRequirement
     from .model import Playing as Playing
     from .model import PowerState as PowerState
@@ -67,14 +69,14 @@ _HOME = {
     "ConnectionFailed": "errors", "ConnectionLost": "errors", "CredentialsError": "errors",
     "DeviceNotFound": "errors", "NotSupported": "errors", "PairingBackOff": "errors",
     "PairingError": "errors", "ProtocolError": "errors",
-    "Disconnected": "events", "KeyboardChanged": "events", "PlayingChanged": "events",
-    "PowerChanged": "events", "Reconnected": "events", "UpdateFailed": "events",
-    "VolumeChanged": "events",
+    "Disconnected": "events", "KeyboardChanged": "events", "OutputDevicesChanged": "events",
+    "PlayingChanged": "events", "PowerChanged": "events", "Reconnected": "events",
+    "UpdateFailed": "events", "VolumeChanged": "events",
     "App": "model", "Artwork": "model", "Device": "model", "DeviceInfo": "model",
     "DeviceState": "model", "FeatureState": "model", "KeyboardFocus": "model",
-    "MediaType": "model", "OperatingSystem": "model", "PairingRequirement": "model",
-    "Playing": "model", "PowerState": "model", "RepeatState": "model", "Service": "model",
-    "ShuffleState": "model",
+    "MediaType": "model", "OperatingSystem": "model", "OutputDevice": "model",
+    "PairingRequirement": "model", "Playing": "model", "PowerState": "model",
+    "RepeatState": "model", "Service": "model", "ShuffleState": "model",
     "VirtualAppleTV": "virtual",
 }  # fmt: skip
 

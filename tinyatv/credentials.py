@@ -248,6 +248,21 @@ class Store:
                 data.setdefault("client", {}).setdefault("id", secrets.token_hex(8).upper())
         return str(data["client"]["id"])
 
+    def client_uuid(self) -> str:
+        """The same identity as the text of a UUID, which is how HAP pairing wants it.
+
+        Always the same one, so that a device which is paired again does not list two remotes. Made
+        up anew if the store cannot be written.
+        """
+        import hashlib
+        import uuid
+
+        try:
+            seed = self.client_id().encode()
+        except OSError:
+            seed = os.urandom(16)
+        return str(uuid.UUID(bytes=hashlib.sha256(seed).digest()[:16], version=4))
+
     def import_foreign(self, path: str | None = None) -> list[str]:
         """Copy the credentials of another library's store into this one.
 

@@ -17,6 +17,7 @@ from .errors import (
     CredentialsError,
     DeviceNotFound,
     NotSupported,
+    PairingError,
 )
 from .events import Disconnected, Events, Reconnected
 from .model import PROTOCOLS, FeatureState, RepeatState, ShuffleState
@@ -24,53 +25,91 @@ from .model import PROTOCOLS, FeatureState, RepeatState, ShuffleState
 if TYPE_CHECKING:
     from .credentials import Store
     from .events import Event, Listener
-    from .model import Artwork, Device, Playing
+    from .model import (
+        Artwork,
+        Device,
+        KeyboardFocus,
+        OutputDevice,
+        Playing,
+        PowerState,
+        Service,
+    )
 
 log = logging.getLogger(__name__)
 
 ROUTES: dict[str, tuple[str, ...]] = {
-    # command: protocols that serve it, best first
-    "up": ("dmap",),
-    "down": ("dmap",),
-    "left": ("dmap",),
-    "right": ("dmap",),
-    "select": ("dmap",),
-    "menu": ("dmap",),
-    "top_menu": ("dmap",),
-    "play": ("dmap",),
-    "pause": ("dmap",),
-    "play_pause": ("dmap",),
-    "stop": ("dmap",),
-    "next": ("dmap",),
-    "previous": ("dmap",),
-    "skip_forward": ("dmap",),
-    "skip_backward": ("dmap",),
-    "set_position": ("dmap",),
-    "set_shuffle": ("dmap",),
-    "set_repeat": ("dmap",),
-    "volume_up": ("dmap",),
-    "volume_down": ("dmap",),
-    "volume": ("dmap",),  # iTunes and its like; an Apple TV has steps alone
-    "set_volume": ("dmap",),
-    "playing": ("dmap",),
-    "artwork": ("dmap",),
+    # command: protocols that serve it, best first. MRP before DMAP (tvOS 9 to 12 has both): it is
+    # one connection that stays open, and says when it refuses.
+    "up": ("mrp", "dmap"),
+    "down": ("mrp", "dmap"),
+    "left": ("mrp", "dmap"),
+    "right": ("mrp", "dmap"),
+    "select": ("mrp", "dmap"),
+    "menu": ("mrp", "dmap"),
+    "top_menu": ("mrp", "dmap"),
+    "home": ("mrp",),
+    "suspend": ("mrp",),
+    "wakeup": ("mrp",),
+    "play": ("mrp", "dmap"),
+    "pause": ("mrp", "dmap"),
+    "play_pause": ("mrp", "dmap"),
+    "stop": ("mrp", "dmap"),
+    "next": ("mrp", "dmap"),
+    "previous": ("mrp", "dmap"),
+    "skip_forward": ("mrp", "dmap"),
+    "skip_backward": ("mrp", "dmap"),
+    "begin_fast_forward": ("mrp",),
+    "end_fast_forward": ("mrp",),
+    "begin_rewind": ("mrp",),
+    "end_rewind": ("mrp",),
+    "set_position": ("mrp", "dmap"),
+    "set_shuffle": ("mrp", "dmap"),
+    "set_repeat": ("mrp", "dmap"),
+    "volume_up": ("mrp", "dmap"),
+    "volume_down": ("mrp", "dmap"),
+    "volume": ("mrp", "dmap"),  # DMAP: iTunes and its like; an Apple TV has steps alone
+    "set_volume": ("mrp", "dmap"),
+    "mute": ("mrp",),
+    "output_devices": ("mrp",),
+    "add_output_devices": ("mrp",),
+    "remove_output_devices": ("mrp",),
+    "set_output_devices": ("mrp",),
+    "power_state": ("mrp",),
+    "turn_on": ("mrp",),
+    "turn_off": ("mrp",),
+    "text_focus": ("mrp",),
+    "text_set": ("mrp",),
+    "text_append": ("mrp",),
+    "text_clear": ("mrp",),
+    "playing": ("mrp", "dmap"),
+    "artwork": ("mrp", "dmap"),
     "server_info": ("dmap",),
 }
 
 FIELDS: dict[str, tuple[str, ...]] = {
     # what is told of what plays: protocols that tell it
-    "title": ("dmap",),
-    "artist": ("dmap",),
-    "album": ("dmap",),
-    "genre": ("dmap",),
-    "total_time": ("dmap",),
-    "position": ("dmap",),
-    "shuffle": ("dmap",),
-    "repeat": ("dmap",),
-    "push_updates": ("dmap",),
+    "title": ("mrp", "dmap"),
+    "artist": ("mrp", "dmap"),
+    "album": ("mrp", "dmap"),
+    "genre": ("mrp", "dmap"),
+    "total_time": ("mrp", "dmap"),
+    "position": ("mrp", "dmap"),
+    "shuffle": ("mrp", "dmap"),
+    "repeat": ("mrp", "dmap"),
+    "series_name": ("mrp",),
+    "season_number": ("mrp",),
+    "episode_number": ("mrp",),
+    "content_identifier": ("mrp",),
+    "itunes_store_identifier": ("mrp",),
+    "app": ("mrp",),
+    "push_updates": ("mrp", "dmap"),
 }
 
-BACKENDS = {"dmap": "DmapBackend"}  # protocol: class in the module of that name
+BACKENDS = {  # protocol: class in the module of that name
+    "mrp": "MrpBackend",
+    "dmap": "DmapBackend",
+}
+UNPAIRED = ("mrp",)  # protocols that may work without credentials, if the device allows it
 
 PAUSES = (1.0, 60.0)  # s; first and longest pause between two tries to reconnect
 
@@ -239,7 +278,7 @@ class AppleTV:
                 continue
             if service.protocol not in BACKENDS or not service.enabled or not service.port:
                 continue
-            if not service.credentials:
+            if not service.credentials and service.protocol not in UNPAIRED:
                 missing.append(service.protocol)
                 continue
             module = import_module(f".backends.{service.protocol}", __package__)
@@ -247,7 +286,6 @@ class AppleTV:
             backends.append(
                 make(
                     self.device.address, service, timeout=self.timeout, post=self._events.post,
-                    name=f"tinyatv-{service.protocol}-poll-{self.device.address}",
                     lost=lambda error, p=service.protocol: self._lost(p, error),
                 )
             )  # fmt: skip
@@ -420,6 +458,21 @@ class AppleTV:
         """Go to the main menu."""
         self._via("top_menu").top_menu()
 
+    def home(self, *, hold: float = 0.0, presses: int = 1) -> None:
+        """Press the TV button: go home; held down, open the control centre.
+
+        Arguments as in :meth:`up`.
+        """
+        self._via("home").home(*_press(hold, presses))
+
+    def suspend(self) -> None:
+        """Press the key that puts old systems to sleep; :meth:`turn_off` is better."""
+        self._via("suspend").suspend()
+
+    def wakeup(self) -> None:
+        """Press the key that wakes old systems; :meth:`turn_on` is better."""
+        self._via("wakeup").wakeup()
+
     # -- playback --------------------------------------------------------------------------------
 
     def play(self) -> None:
@@ -450,16 +503,34 @@ class AppleTV:
         """Jump ahead, at most to the end.
 
         Args:
-            seconds: How far; 0 takes the usual step (10 s over DMAP).
+            seconds: How far, over MRP in whole seconds; 0 takes the step of the app that plays
+                (over DMAP 10 s).
 
         Raises:
-            CommandFailed: The position is not known, as in live streams.
+            CommandFailed: The app does not allow it now, or the position is not known, as in live
+                streams.
         """
         self._via("skip_forward").skip_forward(_at_least(0, seconds, "seconds"))
 
     def skip_backward(self, seconds: float = 0.0) -> None:
         """Jump back, at most to the start; see :meth:`skip_forward`."""
         self._via("skip_backward").skip_backward(_at_least(0, seconds, "seconds"))
+
+    def begin_fast_forward(self) -> None:
+        """Start to wind forward; :meth:`end_fast_forward` ends it."""
+        self._via("begin_fast_forward").begin_fast_forward()
+
+    def end_fast_forward(self) -> None:
+        """Stop to wind forward, and go on playing."""
+        self._via("end_fast_forward").end_fast_forward()
+
+    def begin_rewind(self) -> None:
+        """Start to wind back; :meth:`end_rewind` ends it."""
+        self._via("begin_rewind").begin_rewind()
+
+    def end_rewind(self) -> None:
+        """Stop to wind back, and go on playing."""
+        self._via("end_rewind").end_rewind()
 
     def set_position(self, seconds: float) -> None:
         """Jump to a position.
@@ -487,27 +558,120 @@ class AppleTV:
         """Lower the volume by one step."""
         self._via("volume_down").volume_down()
 
-    def volume(self) -> float:
+    def volume(self, output_device: str | None = None) -> float:
         """Ask for the volume: percent, 0 to 100.
+
+        Args:
+            output_device: Identifier of one of :meth:`output_devices`; None asks for the device
+                itself.
 
         Raises:
             NotSupported: The output only knows steps.
         """
-        level: float = self._via("volume").volume()
+        level: float = self._via("volume").volume(output_device)
         return level
 
-    def set_volume(self, level: float) -> None:
+    def set_volume(self, level: float, output_device: str | None = None) -> None:
         """Set the volume.
 
         Args:
             level: Percent, 0 to 100.
+            output_device: As in :meth:`volume`.
 
         Raises:
             NotSupported: The output only knows steps, or is fixed.
         """
         if not 0 <= level <= 100:
             raise ValueError(f"volume is 0 to 100, not {level}")
-        self._via("set_volume").set_volume(level)
+        self._via("set_volume").set_volume(level, output_device)
+
+    def mute(self) -> None:
+        """Mute the sound; once more, and it is as loud as before.
+
+        Where the output only knows steps, this is the mute key of a remote: what it does is up to
+        the television.
+
+        Raises:
+            NotSupported: The output is fixed.
+        """
+        self._via("mute").mute()
+
+    # -- output devices --------------------------------------------------------------------------
+
+    def output_devices(self) -> list[OutputDevice]:
+        """What plays the sound now: the device itself, or speakers."""
+        devices: list[OutputDevice] = self._via("output_devices").output_devices()
+        return devices
+
+    def add_output_devices(self, *identifiers: str) -> None:
+        """Let more speakers play the sound. Blocks until the device says that they do.
+
+        Args:
+            *identifiers: Of the speakers.
+        """
+        self._via("add_output_devices").add_output_devices(*_some(identifiers))
+
+    def remove_output_devices(self, *identifiers: str) -> None:
+        """Let speakers play the sound no more; see :meth:`add_output_devices`."""
+        self._via("remove_output_devices").remove_output_devices(*_some(identifiers))
+
+    def set_output_devices(self, *identifiers: str) -> None:
+        """Let these speakers play the sound, and no others; see :meth:`add_output_devices`."""
+        self._via("set_output_devices").set_output_devices(*_some(identifiers))
+
+    # -- power -----------------------------------------------------------------------------------
+
+    def power_state(self) -> PowerState:
+        """Whether it is awake."""
+        power: PowerState = self._via("power_state").power_state()
+        return power
+
+    def turn_on(self, *, wait: bool = False) -> None:
+        """Wake it up.
+
+        Args:
+            wait: Block until it says that it is awake, up to 25 s.
+
+        Raises:
+            CommandTimeout: It did not wake up in time.
+        """
+        self._via("turn_on").turn_on(wait)
+
+    def turn_off(self, *, wait: bool = False) -> None:
+        """Put it to sleep.
+
+        Over MRP there is no command for it: this presses keys, in 1.1 s, that do it up to tvOS 17.
+
+        Args:
+            wait: Block until it says that it sleeps, up to 25 s.
+
+        Raises:
+            CommandTimeout: It did not fall asleep in time.
+        """
+        self._via("turn_off").turn_off(wait)
+
+    # -- text ------------------------------------------------------------------------------------
+
+    def text_focus(self) -> KeyboardFocus:
+        """Whether a text field wants letters."""
+        focus: KeyboardFocus = self._via("text_focus").text_focus()
+        return focus
+
+    def text_set(self, text: str) -> None:
+        """Replace what is in the text field.
+
+        Raises:
+            CommandFailed: No text field is open.
+        """
+        self._via("text_set").text_set(text)
+
+    def text_append(self, text: str) -> None:
+        """Add to what is in the text field; see :meth:`text_set`."""
+        self._via("text_append").text_append(text)
+
+    def text_clear(self) -> None:
+        """Empty the text field; see :meth:`text_set`."""
+        self._via("text_clear").text_clear()
 
     # -- what is playing -------------------------------------------------------------------------
 
@@ -542,6 +706,12 @@ def _press(hold: float, presses: int) -> tuple[float, int]:
     if presses < 1:
         raise ValueError(f"presses must be 1 or more, not {presses}")
     return _at_least(0, hold, "hold"), presses
+
+
+def _some(identifiers: tuple[str, ...]) -> tuple[str, ...]:
+    if not identifiers or not all(isinstance(one, str) and one for one in identifiers):
+        raise ValueError(f"name output devices by their identifiers, not {identifiers!r}")
+    return identifiers
 
 
 def _at_least(low: float, value: float, name: str) -> float:
@@ -701,7 +871,7 @@ def pair(
     target: str | Device | None = None,
     *,
     protocols: Iterable[str] | None = None,
-    pin: str | int | None = None,
+    pin: str | int | Callable[[], str] | None = None,
     show_pin: Callable[[str], object] | None = None,
     name: str = "tinyatv",
     timeout: float = 60.0,
@@ -711,16 +881,19 @@ def pair(
 ) -> Device:
     """Pair with a device and store the result.
 
-    Over DMAP (Apple TV 1-3, tvOS up to 12) this end chooses the PIN, and the user picks the remote
-    on the TV, in *Settings > General > Remotes*, and types the PIN there.
+    Most devices show a PIN, and this end has to know it. Over DMAP (Apple TV 1-3, tvOS up to 12)
+    it is the other way round: this end chooses the PIN, and the user picks the remote on the TV, in
+    *Settings > General > Remotes*, and types the PIN there.
 
     Args:
         target: As for :func:`connect`.
         protocols: Names of the protocols to pair; None pairs all that can be.
-        pin: The PIN to type on the TV, up to four digits; None makes one up.
-        show_pin: Called with the PIN when the TV is ready for it; None prints it.
+        pin: The PIN that the TV shows, or a function that asks for it, called once the TV shows
+            it; None asks on the terminal. Over DMAP: the PIN to type on the TV, up to four digits;
+            None makes one up.
+        show_pin: Over DMAP: called with the PIN when the TV is ready for it; None prints it.
         name: Shown on the TV.
-        timeout: Seconds to wait for the user.
+        timeout: Seconds to wait for the user over DMAP.
         scan_timeout: Seconds that a scan may take.
         store: Where the result goes; None takes the user's.
         **options: For odd networks; see :func:`tinyatv.backends.dmap_pairing.pair`.
@@ -730,29 +903,52 @@ def pair(
 
     Raises:
         DeviceNotFound: No such device.
-        PairingError: Nobody typed the PIN in time, or it was wrong three times.
+        PairingError: Wrong PIN, nobody typed it in time, or the device refuses.
+        PairingBackOff: The device wants a pause after wrong PINs.
+        ConnectionFailed: The device cannot be reached.
         NotSupported: The device offers nothing that can be paired.
         OSError: The store cannot be written. The credentials are in the error's ``device``.
     """
-    from .backends import dmap_pairing
-
     store = _store(store)
     device, _ = find(target, store, scan_timeout)
     wanted = PROTOCOLS if protocols is None else tuple(protocols)
-    services = [s for s in device.services if s.protocol in wanted and s.protocol in BACKENDS]
+    services = [
+        s for s in device.services if s.protocol in wanted and s.protocol in BACKENDS and s.enabled
+    ]
     if not services:
         offered = ", ".join(s.protocol for s in device.services) or "nothing"
         raise NotSupported(f"{device.name} offers nothing that can be paired: {offered}")
+
+    def pair_one(service: Service) -> str:
+        if service.protocol == "dmap":
+            from .backends import dmap_pairing
+
+            return dmap_pairing.pair(
+                device.address, pin=None if callable(pin) else pin, show_pin=show_pin, name=name,
+                timeout=timeout, **options,
+            )  # fmt: skip
+        from .backends import mrp_pairing
+
+        return mrp_pairing.pair(
+            device.address, service.port, client_id=store.client_uuid(), name=name,
+            pin=_ask_pin if pin is None else pin if callable(pin) else str(pin),
+        )  # fmt: skip
+
     for service in services:
-        service.credentials = dmap_pairing.pair(
-            device.address, pin=pin, show_pin=show_pin, name=name, timeout=timeout, **options
-        )
-    try:
-        store.save(device)
-    except OSError as exc:
-        exc.device = device  # type: ignore[attr-defined]
-        raise
+        service.credentials = pair_one(service)
+        try:
+            store.save(device)
+        except OSError as exc:
+            exc.device = device  # type: ignore[attr-defined]
+            raise
     return device
+
+
+def _ask_pin() -> str:
+    try:
+        return input("PIN on the TV: ")
+    except EOFError:
+        raise PairingError("no PIN was given") from None
 
 
 def _store(store: Store | None) -> Store:

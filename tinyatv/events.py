@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from .errors import AppleTVError
-    from .model import KeyboardFocus, Playing, PowerState
+    from .model import KeyboardFocus, OutputDevice, Playing, PowerState
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +57,31 @@ class VolumeChanged(Event):
 
     Attributes:
         volume: Percent, 0 to 100.
+        output_device: Identifier of the speaker that it is about; None for the device itself.
+        before: What it was, in percent.
     """
 
-    __slots__ = ("volume",)
+    __slots__ = ("volume", "output_device", "before")
 
-    def __init__(self, volume: float) -> None:
+    def __init__(
+        self, volume: float, output_device: str | None = None, before: float = 0.0
+    ) -> None:
         self.volume = volume
+        self.output_device = output_device
+        self.before = before
+
+
+class OutputDevicesChanged(Event):
+    """The sound comes out somewhere else.
+
+    Attributes:
+        output_devices: All that play now.
+    """
+
+    __slots__ = ("output_devices",)
+
+    def __init__(self, output_devices: list[OutputDevice]) -> None:
+        self.output_devices = output_devices
 
 
 class KeyboardChanged(Event):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHUNK = 65536
+QUIET = 0.002  # s; after that nobody seems to wait
 
 
 def open_socket(host: str, port: int, timeout: float, protocol: str) -> socket.socket:
@@ -78,8 +79,12 @@ class Link:
             None after :meth:`close`.
         name: Of the reader thread.
         timeout: Seconds that sending may stall before the link is given up.
-        idle: Called on the reader thread when nothing arrived for `idle_after` seconds.
+        idle: Called on the reader thread when nothing arrived for `idle_after` seconds, with 1;
+            then with 2, 3 ... every `timeout` seconds until something arrives. An error that it
+            raises ends the link.
         idle_after: Seconds; None never calls `idle`.
+        prepare: Called on the reader thread when it has been quiet for a moment after something
+            came: work for which nobody has to wait.
     """
 
     def __init__(
@@ -91,8 +96,9 @@ class Link:
         lost: Callable[[AppleTVError | None], object] | None = None,
         name: str = "tinyatv-link",
         timeout: float = 5.0,
-        idle: Callable[[], object] | None = None,
+        idle: Callable[[int], object] | None = None,
         idle_after: float | None = None,
+        prepare: Callable[[], object] | None = None,
     ) -> None:
         sock.setblocking(False)  # settimeout() would also cut sendall() short and ruin the nonces
         self.name = name
@@ -104,6 +110,8 @@ class Link:
         self._timeout = timeout
         self._idle = idle
         self._idle_after = idle_after
+        self._idled = 0
+        self._prepare = prepare
         self._sending = threading.Lock()
         self._ending = threading.Lock()
         self._ended = False
@@ -226,7 +234,9 @@ class Link:
                 self._received(self._early.pop(0))
             self._deliver()
             while not self._ended:
-                self._read(self._idle_after)
+                if self._prepare is not None and not _ready(self._sock, False, QUIET):
+                    self._prepare()
+                self._read(self._timeout if self._idled else self._idle_after)
         except Exception as exc:  # a bug of ours must not leave a link that looks alive
             log.exception("%s: failed", self.name)
             self._end(ProtocolError(f"{self.name}: {exc}"), exc)
@@ -248,9 +258,14 @@ class Link:
         try:
             if not _ready(self._sock, False, timeout):
                 if self._thread is not None and self._idle is not None:
-                    self._idle()
+                    self._idled += 1
+                    self._idle(self._idled)
                 return
+            self._idled = 0
             data = self._sock.recv(CHUNK)
+        except AppleTVError as exc:
+            self._end(exc)
+            return
         except BlockingIOError:
             return
         except (OSError, ValueError) as exc:

@@ -141,6 +141,21 @@ class App(_Data):
         self.identifier = identifier
 
 
+class OutputDevice(_Data):
+    """Something that plays the sound of a device: itself, or a speaker that it has joined.
+
+    Attributes:
+        name: What its owner calls it.
+        identifier: What :meth:`tinyatv.AppleTV.add_output_devices` and its like take.
+    """
+
+    __slots__ = ("name", "identifier")
+
+    def __init__(self, name: str, identifier: str) -> None:
+        self.name = name
+        self.identifier = identifier
+
+
 class DeviceInfo(_Data):
     """Make and software of a device; what no service told is None.
 
@@ -425,12 +440,15 @@ class Playing(_Data):
         itunes_store_identifier: Number in the iTunes Store.
         app: The app that plays.
         hash: Stable for the same title, artist, album and length.
+        artwork_id: Stable for the same image; None if there is no image, or the device does not
+            tell (DMAP).
     """
 
     __slots__ = (
         "media_type", "device_state", "title", "artist", "album", "genre", "total_time", "shuffle",
         "repeat", "series_name", "season_number", "episode_number", "content_identifier",
-        "itunes_store_identifier", "app", "hash", "_position", "_rate", "_at", "_artwork",
+        "itunes_store_identifier", "app", "hash", "artwork_id", "_position", "_rate", "_at",
+        "_remaining", "_artwork",
     )  # fmt: skip
 
     def __init__(
@@ -454,6 +472,8 @@ class Playing(_Data):
         itunes_store_identifier: int | None = None,
         app: App | None = None,
         hash: str | None = None,
+        artwork_id: str | None = None,
+        remaining: bool = False,
         artwork: Callable[[], Artwork | None] | None = None,
     ) -> None:
         """Describe what plays now.
@@ -461,6 +481,8 @@ class Playing(_Data):
         Args:
             position: Seconds from the start at this moment; None if it is not known.
             rate: Speed of the position, 1.0 for normal; None takes it from `device_state`.
+            remaining: True if the device tells the remaining time: then that is rounded, as
+                remotes do, and the position follows from it.
             artwork: Called by the notebook card to get the image.
         """
         self.media_type = media_type
@@ -479,19 +501,22 @@ class Playing(_Data):
         self.itunes_store_identifier = itunes_store_identifier
         self.app = app
         self.hash = hash if hash is not None else content_hash(title, artist, album, total_time)
+        self.artwork_id = artwork_id
         self._position = position
         self._rate = float(device_state is DeviceState.Playing) if rate is None else rate
         self._at = time.monotonic()
+        self._remaining = remaining
         self._artwork = artwork
 
     @property
     def position(self) -> int | None:
         """Seconds from the start, at this moment; None if it is not known."""
         exact = self._exact()
-        if exact is None or not self.total_time:
-            return None if exact is None else int(exact)
-        # Devices tell the remaining time and remotes round that, so round what they round.
-        return self.total_time - round(self.total_time - exact)
+        if exact is None:
+            return None
+        if self._remaining and self.total_time:
+            return self.total_time - round(self.total_time - exact)
+        return int(exact)
 
     def _exact(self) -> float | None:
         if self._position is None:
@@ -590,7 +615,9 @@ def _clock(seconds: int) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def content_hash(title: str | None, artist: str | None, album: str | None, total_time: int) -> str:
+def content_hash(
+    title: str | None, artist: str | None, album: str | None, total_time: int | None
+) -> str:
     """64 hex digits that stay the same for the same content.
 
     The text that goes in is the one that other libraries use, a missing value being the word

@@ -140,7 +140,6 @@ class DmapBackend:
     Args:
         host: Address.
         service: Port and credentials.
-        name: Of the polling thread.
         timeout: Seconds that a command may take.
         post: Takes events.
         lost: Called once with the error when the device is gone.
@@ -153,14 +152,13 @@ class DmapBackend:
         host: str,
         service: Service,
         *,
-        name: str,
         timeout: float,
         post: Callable[[Event], None],
         lost: Callable[[AppleTVError], None],
     ) -> None:
         self._login_query = login_query(service.credentials)
         self._where = f"{host} port {service.port} (dmap)"
-        self._name = name
+        self._name = f"tinyatv-dmap-poll-{host}"
         self._timeout = timeout
         self._post = post
         self._lost = lost
@@ -345,7 +343,9 @@ class DmapBackend:
     def volume_down(self) -> None:
         self._control("volumedown", "volume_down")
 
-    def volume(self) -> float:
+    def volume(self, output_device: str | None = None) -> float:
+        if output_device is not None:
+            raise NotSupported("volume: DMAP knows no output devices")
         path = "/ctrl-int/1/getproperty?properties=dmcp.volume&session-id=%d"
         try:
             body = self._exchange(self._http, "GET", path, "volume")
@@ -356,8 +356,8 @@ class DmapBackend:
             raise NotSupported("volume: this device only knows volume_up and volume_down")
         return float(level)
 
-    def set_volume(self, level: float) -> None:
-        self.volume()  # Apple TVs accept the property and ignore it: say so instead
+    def set_volume(self, level: float, output_device: str | None = None) -> None:
+        self.volume(output_device)  # Apple TVs accept the property and ignore it: say so instead
         self._set_property(f"dmcp.volume={level:.6f}", "set_volume")
 
     def set_position(self, seconds: float) -> None:
@@ -555,6 +555,7 @@ def to_playing(
         genre=_text(status, "cang"),
         total_time=total_time,
         position=position,
+        remaining=True,
         shuffle=ShuffleState.Songs if _int(status, "cash") else ShuffleState.Off,
         repeat=RepeatState(repeat) if repeat <= 2 else RepeatState.Off,
         artwork=artwork,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..model import Device, Playing
+    from ..model import Device, OutputDevice, Playing
 
 EXIT_CODES = (
     # error, exit code, word in JSON
@@ -149,3 +149,8 @@ def device_text(device: Device) -> str:
             + ("" if service.enabled else " (disabled)")
         )
     return "\n".join(lines)
+
+
+def output_keys(devices: list[OutputDevice]) -> list[dict[str, str]]:
+    """Output devices as JSON shows them."""
+    return [{"name": one.name, "identifier": one.identifier} for one in devices]

@@ -1,7 +1,7 @@
 """Pair with a device, and store what comes of it.
 
-An Apple TV up to the third generation lists this program in Settings > General > Remotes; choose
-it there and type the PIN that is shown here.
+Most devices show a PIN: type it here. An Apple TV up to the third generation lists this program in
+Settings > General > Remotes instead; choose it there and type the PIN that is shown here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from ..device import pair
+from ..device import BACKENDS, pair
+from ..errors import PairingError
 from ..model import Device
 from .output import one_line
 from .target import choose, open_target, scan, the_store
@@ -19,10 +20,21 @@ if TYPE_CHECKING:
     from .output import Output
 
 
+NO_PIN = """\
+No PIN on the TV?
+ - Wake it up: while it sleeps, or shows its screen saver, there is none.
+ - Settings > Remotes and Devices > Remote App and Devices must allow remotes.
+ - Settings > AirPlay and HomeKit > Allow Access: "Anyone on the Same Network".
+ - After wrong PINs it wants a pause; restarting it ends that.
+"""
+
+
 def add_flags(parser: Parser, word: str) -> None:
     """How to introduce ourselves."""
     add = parser.add_argument
-    add("-p", "--pin", help="PIN to type on the TV, up to four digits (random)")
+    add(
+        "-p", "--pin", help="PIN that the TV shows (asks), or to type on an old one (random)"
+    )
     add("--remote-name", default="tinyatv", metavar="NAME", help="name shown on the TV")
     add("--pairing-guid", metavar="0xHEX", help="fixed identity: 16 hex digits")
     add("--pairing-timeout", type=float, default=120.0, metavar="S", help="seconds to wait (120)")
@@ -45,7 +57,7 @@ def _pair(flags: Arguments, out: Output, device: Device) -> int:
         paired = pair(
             device,
             protocols=None if flags.protocol is None else [flags.protocol],
-            pin=None if flags.pin in (None, "none") else flags.pin,
+            pin=(lambda: _ask_pin(device, out)) if flags.pin in (None, "none") else flags.pin,
             show_pin=lambda pin: _show_pin(pin, flags, out),
             name=flags.remote_name,
             timeout=flags.pairing_timeout,
@@ -70,6 +82,24 @@ def _pair(flags: Arguments, out: Output, device: Device) -> int:
     text = f"Paired with {paired.name} ({', '.join(protocols)})"
     out.result(text, paired=protocols, device=paired.identifier, name=paired.name)
     return 0
+
+
+def _ask_pin(device: Device, out: Output) -> str:
+    """Ask for the PIN that the TV shows now, with hints for those who see none."""
+    if out.json:
+        out.result(pin="wanted", device=device.identifier)
+    while True:
+        if not out.json:
+            print(f"PIN that {device.name} shows (ENTER if there is none): ", end="", flush=True)
+        line = sys.stdin.readline() if sys.stdin is not None else ""
+        if not line:
+            raise PairingError("no PIN was given: use --pin, or type it")
+        digits = line.strip()
+        if digits.isascii() and digits.isdecimal() and len(digits) <= 4:
+            return digits
+        if out.json:
+            raise ValueError("a PIN has four digits")
+        print("A PIN has four digits." if digits else NO_PIN)
 
 
 def _show_pin(pin: str, flags: Arguments, out: Output) -> None:
@@ -97,21 +127,23 @@ def _wizard(flags: Arguments, out: Output) -> int:
         return 0
     store = the_store(flags)
     store.fill(device)
-    service = device.service("dmap")
-    if service is None:
+    services = [s for s in device.services if s.protocol in BACKENDS and s.enabled]
+    if not services:
         offered = ", ".join(s.protocol for s in device.services)
-        print(f"{device.name} offers {offered}; this version pairs DMAP (Apple TV 1 to 3) only")
+        print(f"{device.name} offers {offered}; this version pairs {', '.join(BACKENDS)} only")
         return 5
-    if service.credentials and service.pairing.name == "Optional":
-        print(f"{device.name} needs no pairing: Home Sharing is on")
-        store.save(device)
-    elif service.credentials:
-        print(f"{device.name} is paired already")
-        store.save(device)
-    else:
+    for service in services:
+        if service.credentials:
+            free = service.protocol == "dmap" and service.pairing.name == "Optional"
+            why = "needs no pairing: Home Sharing is on" if free else "is paired already"
+            print(f"{device.name} ({service.protocol}) {why}")
+            store.save(device)
+            continue
+        flags.protocol = service.protocol
         code = _pair(flags, out, device)
         if code:
             return code
+    flags.protocol = None
     flags.id, flags.name = device.identifier, None
     try:
         with open_target(flags, out) as atv:

@@ -1,7 +1,8 @@
 """Run a virtual Apple TV until Ctrl-C or SIGTERM.
 
-It prints what it is asked to do. To pair with it, run `tinyatv pair` elsewhere and type here the
-PIN that is shown there: that is what one does on a real Apple TV of the third generation.
+It prints what it is asked to do. To pair with it, run `tinyatv pair` elsewhere. A newer Apple TV
+shows a PIN: it is printed here, to be typed there. One of the third generation wants the PIN that
+is shown there to be typed here.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ def add_flags(parser: Parser, word: str) -> None:
     add("--host", default="127.0.0.1", help="own address to listen on (127.0.0.1: this machine)")
     add("--no-announce", action="store_true", help="do not announce it by multicast DNS")
     add("--mdns-port", type=int, metavar="N", help="UDP port for directed queries; 0 is any")
-    add("--identifier", metavar="HEX", help="fixed identifier: 16 hex digits")
+    add("--identifier", metavar="HEX", help="fixed identifier: 16 hex digits, or a UUID")
     add("--home-sharing", nargs="?", const=True, metavar="ID", help="needs no pairing")
-    add("--accept", action="append", metavar="GUID", help="pairing GUID that is accepted")
-    add("--pin", help="type this PIN for every remote that wants to be paired")
+    add("--accept", action="append", metavar="CRED", help="credentials that are accepted")
+    add("--pin", help="show this PIN, or (atv3) type it for every remote that wants to be paired")
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
@@ -39,13 +40,15 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         flags.name,
         profile=flags.profile,
         host=flags.host,
-        ports={"dmap": flags.port},
+        ports={PROFILES[flags.profile][0][0]: flags.port},
         announce=not flags.no_announce,
         mdns_port=flags.mdns_port,
         identifier=flags.identifier,
         home_sharing=flags.home_sharing or False,
         credentials=tuple(flags.accept or ()) or (() if flags.pin else None),
+        pin=flags.pin,
     )
+    types_pin = "dmap" in tv.protocols  # who shows it: the device, or the remote
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -56,21 +59,24 @@ def run(flags: Arguments, out: Output, word: str) -> int:
             text, name=tv.name, profile=tv.profile, address=tv.host, ports=tv.ports,
             identifier=tv.identifier, credentials=tv.credentials,
         )  # fmt: skip
-        if flags.pin:
+        if flags.pin and types_pin:
             thread = threading.Thread(
                 target=tv.accept_pin, args=(flags.pin, stop), name="tinyatv-pin", daemon=True
             )
             thread.start()
-        if sys.stdin is not None:
+        if sys.stdin is not None and types_pin:
             typing = threading.Thread(
                 target=_read_pins, args=(tv, out), name="tinyatv-stdin", daemon=True
             )
             typing.start()
-        shown = 0
+        logged = shown = 0
         while not stop.wait(0.1):
-            for entry in tv.log[shown:]:
-                shown += 1
+            for entry in tv.log[logged:]:
+                logged += 1
                 out.result(entry, command=entry)
+            for pin in tv.pins[shown:]:
+                shown += 1
+                out.result(f"PIN {pin}", pin=pin)
     return 0
 
 

@@ -12,8 +12,17 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from ..events import Disconnected, PlayingChanged, Reconnected, UpdateFailed
-from .output import playing_keys
+from ..events import (
+    Disconnected,
+    KeyboardChanged,
+    OutputDevicesChanged,
+    PlayingChanged,
+    PowerChanged,
+    Reconnected,
+    UpdateFailed,
+    VolumeChanged,
+)
+from .output import output_keys, playing_keys
 from .target import open_target
 
 if TYPE_CHECKING:
@@ -48,6 +57,11 @@ def run(flags: Arguments, out: Output, word: str) -> int:
                 return 0
             if isinstance(event, PlayingChanged):
                 out.result(f"{event.playing}\n{'-' * 20}", **playing_keys(event.playing))
+            elif isinstance(event, (PowerChanged, VolumeChanged, OutputDevicesChanged)):
+                _show(event, out)
+            elif isinstance(event, KeyboardChanged):
+                focus = event.focus.name
+                out.result(f"Keyboard: {focus}", focus_state=focus.lower())
             elif isinstance(event, Reconnected):
                 out.result("reconnected", connection="reconnected")
             elif isinstance(event, UpdateFailed):
@@ -56,6 +70,21 @@ def run(flags: Arguments, out: Output, word: str) -> int:
                 code = out.failure(event.error, connection="lost")
                 if not flags.reconnect:
                     return code
+
+
+def _show(event: PowerChanged | VolumeChanged | OutputDevicesChanged, out: Output) -> None:
+    if isinstance(event, PowerChanged):
+        out.result(f"Power: {event.power.name}", power_state=event.power.name.lower())
+    elif isinstance(event, OutputDevicesChanged):
+        names = ", ".join(one.name for one in event.output_devices) or "none"
+        out.result(f"Output: {names}", output_devices=output_keys(event.output_devices))
+    elif event.output_device is None:
+        out.result(f"Volume: {event.volume:g}", volume=event.volume)
+    else:
+        out.result(
+            f"Volume of {event.output_device}: {event.volume:g}",
+            output_device_id=event.output_device, old_level=event.before, new_level=event.volume,
+        )  # fmt: skip
 
 
 def _wait_for_enter(received: queue.SimpleQueue[Any]) -> None:

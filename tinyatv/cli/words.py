@@ -9,7 +9,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Callable
 
-from .output import playing_keys
+from .output import output_keys, playing_keys
 
 if TYPE_CHECKING:
     from ..device import AppleTV
@@ -27,6 +27,7 @@ PRESSES = {  # word with an action: what it does
     "right": "move right",
     "select": "choose what is marked",
     "menu": "go back",
+    "home": "go home; held down, the control centre",
 }
 PLAIN = {  # word without arguments: what it does
     "top_menu": "go to the main menu",
@@ -36,6 +37,14 @@ PLAIN = {  # word without arguments: what it does
     "stop": "stop playback",
     "next": "next item",
     "previous": "previous item",
+    "begin_fast_forward": "start to wind forward",
+    "end_fast_forward": "stop to wind forward",
+    "begin_rewind": "start to wind back",
+    "end_rewind": "stop to wind back",
+    "suspend": "the key that puts old systems to sleep",
+    "wakeup": "the key that wakes old systems",
+    "mute": "mute, or unmute",
+    "text_clear": "empty the text field",
     "volume_up": "volume one step up",
     "volume_down": "volume one step down",
 }
@@ -69,33 +78,18 @@ INFO = {  # word about the device: attribute of DeviceInfo
     "output_device_id": "output_device_id",
 }
 ELSEWHERE = {  # word that people know: protocols that will serve it
-    "home": "mrp, companion",
-    "home_hold": "mrp, companion",
-    "suspend": "mrp, companion",
-    "wakeup": "mrp, companion",
     "channel_up": "companion",
     "channel_down": "companion",
     "screensaver": "companion",
     "guide": "companion",
     "control_center": "companion",
-    "power_state": "companion, mrp",
-    "turn_on": "companion, mrp",
-    "turn_off": "companion, mrp",
-    "output_devices": "mrp",
-    "add_output_devices": "mrp",
-    "remove_output_devices": "mrp",
-    "set_output_devices": "mrp",
     "play_url": "airplay",
     "stream_file": "raop",
     "app_list": "companion",
     "launch_app": "companion",
     "account_list": "companion",
     "switch_account": "companion",
-    "text_focus_state": "companion",
     "text_get": "companion",
-    "text_clear": "companion",
-    "text_append": "companion",
-    "text_set": "companion",
     "swipe": "companion",
     "action": "companion",
     "click": "companion",
@@ -109,8 +103,19 @@ HELP = {
     "set_position": "jump to a position; =SECONDS",
     "set_shuffle": "=off, albums or songs (0, 1, 2)",
     "set_repeat": "=off, track or all (0, 1, 2)",
-    "volume": "show the volume in percent",
-    "set_volume": "set the volume; =PERCENT",
+    "home_hold": "the same as home=hold",
+    "volume": "show the volume in percent; =ID of an output device",
+    "set_volume": "set the volume; =PERCENT[,ID of an output device]",
+    "output_devices": "show what plays the sound",
+    "add_output_devices": "let more speakers play the sound; =ID[,ID...]",
+    "remove_output_devices": "let speakers play it no more; =ID[,ID...]",
+    "set_output_devices": "let these speakers play it and no others; =ID[,ID...]",
+    "power_state": "show whether it is awake",
+    "turn_on": "wake it up; =wait blocks until it is awake",
+    "turn_off": "put it to sleep; =wait blocks until it sleeps",
+    "text_focus_state": "show whether a text field wants letters",
+    "text_set": "replace what is in the text field; =TEXT",
+    "text_append": "add to what is in the text field; =TEXT",
     "playing": "show what is playing",
     **{w: f"show the {t}" for w, t in FIELDS.items()},
     "artwork": "save the image; =FILE or =WIDTH,HEIGHT[,FILE]; -1 is any size",
@@ -143,10 +148,34 @@ def parse(word: str) -> tuple[str, Run]:
         _count(name, args, 0, 1)
         seconds = _number(name, args[0], 0) if args else 0.0
         return name, lambda atv, out: _done(getattr(atv, name)(seconds), out, name)
-    if name in ("set_position", "set_volume"):
+    if name == "home_hold":
+        _count(name, args, 0, 0)
+        return name, lambda atv, out: _done(atv.home(hold=HOLD), out, name)
+    if name == "set_position":
         _count(name, args, 1, 1)
-        value = _number(name, args[0], 0, 100 if name == "set_volume" else float("inf"))
-        return name, lambda atv, out: _done(getattr(atv, name)(value), out, name)
+        value = _number(name, args[0], 0)
+        return name, lambda atv, out: _done(atv.set_position(value), out, name)
+    if name == "set_volume":
+        _count(name, args, 1, 2)
+        value = _number(name, args[0], 0, 100)
+        return name, lambda atv, out: _done(atv.set_volume(value, *args[1:]), out, name)
+    if name == "volume":
+        _count(name, args, 0, 1)
+        return name, lambda atv, out: _value(atv.volume(*args), out, name)
+    if name in ("turn_on", "turn_off"):
+        if args not in ([], ["wait"]):
+            raise ValueError(f"{name} takes nothing or =wait")
+        wait = bool(args)
+        return name, lambda atv, out: _done(getattr(atv, name)(wait=wait), out, name)
+    if name in ("add_output_devices", "remove_output_devices", "set_output_devices"):
+        if not args or not all(args):
+            raise ValueError(f"{name} takes identifiers: =ID[,ID...]")
+        return name, lambda atv, out: _done(getattr(atv, name)(*args), out, name)
+    if name in ("text_set", "text_append"):
+        if not equals:
+            raise ValueError(f"{name} takes a text: =TEXT")
+        text = args[0] if len(args) == 1 else rest  # a comma is part of what somebody types
+        return name, lambda atv, out: _done(getattr(atv, name)(text), out, name)
     if name in ("set_shuffle", "set_repeat"):
         _count(name, args, 1, 1)
         state = _state(name, args[0])
@@ -212,7 +241,9 @@ def _split(text: str) -> list[str]:
 
 def _count(name: str, args: list[str], low: int, high: int) -> None:
     if not low <= len(args) <= high:
-        wanted = "no argument" if high == 0 else "one argument" if low == high else "at most one"
+        wanted = (
+            "no argument" if high == 0 else "one argument" if low == high else f"at most {high}"
+        )
         raise ValueError(f"{name} takes {wanted}, not {','.join(args) or 'none'}")
 
 
@@ -285,12 +316,25 @@ def _playing(atv: AppleTV, out: Output) -> None:
     out.result(str(playing), **playing_keys(playing))
 
 
-def _volume(atv: AppleTV, out: Output) -> None:
-    _value(atv.volume(), out, "volume")
+def _power_state(atv: AppleTV, out: Output) -> None:
+    power = atv.power_state()
+    out.result(power.name, power_state=power.name.lower())
+
+
+def _text_focus(atv: AppleTV, out: Output) -> None:
+    focus = atv.text_focus()
+    out.result(focus.name, focus_state=focus.name.lower())
+
+
+def _output_devices(atv: AppleTV, out: Output) -> None:
+    devices = atv.output_devices()
+    text = "\n".join(f"{one.name}: {one.identifier}" for one in devices)
+    out.result(text or "none", output_devices=output_keys(devices))
 
 
 def _artwork_id(atv: AppleTV, out: Output) -> None:
-    _value(atv.playing().hash, out, "artwork_id")
+    playing = atv.playing()
+    _value(playing.artwork_id or playing.hash, out, "artwork_id")
 
 
 def _device_id(atv: AppleTV, out: Output) -> None:
@@ -318,7 +362,9 @@ def _server_info(atv: AppleTV, out: Output) -> None:
 _SIMPLE: dict[str, Run] = {
     "server_info": _server_info,
     "playing": _playing,
-    "volume": _volume,
+    "output_devices": _output_devices,
+    "power_state": _power_state,
+    "text_focus_state": _text_focus,
     "artwork_id": _artwork_id,
     "device_id": _device_id,
     "info": _info,

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import secrets
 import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..errors import DeviceNotFound, PairingError
-from ..model import Device
+from ..errors import CredentialsError, DeviceNotFound, PairingError
+from ..model import App, Device, DeviceState
 from .dmap import VirtualDmap
 from .server import Fault, Faults
-from .state import State
+from .state import Item, Player, State
 
 if TYPE_CHECKING:
     from ..discovery import Publication
+    from ..pairing.hap_device import Accessory
     from ..records import Record
+    from .mrp import VirtualMrp
     from .responder import Responder
 
 PROFILES = {
-    # name: (protocols, model, internal model, system version)
-    "atv3": (("dmap",), "AppleTV3,2", "J33IAP", "8.4.4"),
+    # name: (protocols, model, internal model, system version, build)
+    "atv3": (("dmap",), "AppleTV3,2", "J33IAP", "8.4.4", "12H1006"),
+    "tvos14": (("mrp",), "AppleTV6,2", "J105aAP", "14.7", "18M60"),
 }
+
+_UUID = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
 
 
 class VirtualAppleTV:
@@ -41,18 +48,28 @@ class VirtualAppleTV:
         announce: Announce it by multicast DNS, so that scans find it.
         mdns_port: UDP port of an own responder for directed queries, which needs no multicast:
             0 picks a free one, None does without.
-        identifier: 16 hex digits that stay the same over restarts; None makes them up.
+        identifier: What stays the same over restarts, and with it the key that the device proves
+            itself with: 16 hex digits (``atv3``) or a UUID (``tvos14``). None makes it up.
         home_sharing: Home Sharing id that logs in without pairing; True makes one up.
-        credentials: DMAP pairing GUIDs (``0x`` and 16 hex digits) that are accepted from the
-            start. None makes one up and puts it into :attr:`device`, so that nobody has to pair.
+        credentials: What is accepted from the start: DMAP pairing GUIDs (``0x`` and 16 hex
+            digits), or HAP credentials of this very device. None makes one up and puts it into
+            :attr:`device`, so that nobody has to pair.
+        pin: The PIN that it shows, always; None makes up a new one each time.
+        seed: Its private key, 32 bytes; None derives it from `identifier`, if that is given.
 
     Attributes:
         state: What it is doing; see :class:`tinyatv.virtual.state.State`.
         faults: How it misbehaves.
-        dmap: Its DMAP side: sessions, accepted credentials, strictness.
+        pins: Every PIN that it has shown, in order; see :attr:`pin` for the one on screen.
+        protocols: What it speaks.
+        model: ``AppleTV6,2``.
+        mac: Its hardware address.
+        version: Version of its system.
+        build: Build of its system.
 
     Raises:
         ValueError: Unknown profile or malformed identifier.
+        CredentialsError: Malformed credentials, or those of another device.
         OSError: A port is taken.
     """
 
@@ -68,38 +85,103 @@ class VirtualAppleTV:
         identifier: str | None = None,
         home_sharing: str | bool = False,
         credentials: tuple[str, ...] | None = None,
+        pin: str | None = None,
+        seed: bytes | None = None,
     ) -> None:
         if profile not in PROFILES:
             raise ValueError(f"unknown profile {profile!r}; known: {', '.join(PROFILES)}")
         self.profile = profile
+        self.protocols, self.model, self._internal, self.version, self.build = PROFILES[profile]
         self.host = host
-        self.identifier = (identifier or secrets.token_hex(8)).upper()
-        if len(self.identifier) != 16:
-            raise ValueError(f"an identifier has 16 hex digits, not {identifier!r}")
+        self.identifier = self._checked(identifier)
+        digits = self.identifier.replace("-", "")
+        self.mac = ":".join(["02", *(digits[n : n + 2] for n in range(0, 10, 2))])
         self.name = name or f"Virtual Apple TV {self.identifier[:4]}"
         self.home_sharing = _home_sharing_id() if home_sharing is True else home_sharing or None
-        self.state = State(self.name)
+        self.state = State(self.name, self.identifier)
         self.faults = Faults()
-        self._credentials = credentials
-        if credentials is None:
-            self._credentials = (f"0x{secrets.token_hex(8).upper()}",)
+        self.pins: list[str] = []
+        self._accessory: Accessory | None = None
+        self._credentials: list[str] = []
         self._wanted_ports = dict(ports or {})
         self._announce = announce
         self._mdns_port = mdns_port
         self._publication: Publication | None = None
         self._responder: Responder | None = None
         self._prefix = f"virtual-{self.identifier[:4]}"
-        self.dmap = self._new_dmap()
+        self._dmap: VirtualDmap | None = None
+        self._mrp: VirtualMrp | None = None
+        if "dmap" in self.protocols:
+            self._dmap = self._new_dmap()
+            if credentials is None:
+                credentials = (f"0x{secrets.token_hex(8).upper()}",)
+            self._dmap.accepted.update(credentials)
+        if "mrp" in self.protocols:
+            if pin is not None and not re.fullmatch(r"[0-9]{4}", pin):
+                raise ValueError(f"a PIN has four digits, not {pin!r}")
+            if seed is None and identifier is not None:
+                seed = hashlib.sha256(f"virtual {self.identifier}".encode()).digest()
+            self._new_accessory(pin, seed, credentials)
+            self.state.absolute_volume = True
+            self.state.players.append(paused_podcast())
+            self._mrp = self._new_mrp()
+
+    def _checked(self, identifier: str | None) -> str:
+        if "mrp" in self.protocols:
+            text = (identifier or _uuid()).upper()
+            if not _UUID.fullmatch(text):
+                raise ValueError(f"an identifier is a UUID, not {identifier!r}")
+            return text
+        text = (identifier or secrets.token_hex(8)).upper()
+        if len(text) != 16:
+            raise ValueError(f"an identifier has 16 hex digits, not {identifier!r}")
+        return text
+
+    def _new_accessory(
+        self, pin: str | None, seed: bytes | None, credentials: tuple[str, ...] | None
+    ) -> None:
+        from ..pairing.credentials import Credentials, parse
+        from ..pairing.hap import Identity
+        from ..pairing.hap_device import Accessory
+
+        identity = Identity(self.identifier.encode(), seed)
+        show = self._pin_shown
+        self._accessory = Accessory(identity, pin=pin, show=show)
+        if credentials is None:
+            mine, client = secrets.token_bytes(32), _uuid().lower().encode()
+            credentials = (str(Credentials(identity.public, mine, identity.identifier, client)),)
+        for text in credentials:
+            given = parse(text)
+            known = given.device_key, given.device_id
+            if given.kind != "hap" or known != (identity.public, identity.identifier):
+                raise CredentialsError("these are not credentials for this device")
+            client_key = Identity(given.client_id, given.seed).public
+            self._accessory.remember(given.client_id, client_key)
+            self._credentials.append(text)
+
+    def _pin_shown(self, pin: str | None) -> None:
+        if pin is not None:
+            self.pins.append(pin)
+        self.state.notify()
 
     def _new_dmap(self) -> VirtualDmap:
         dmap = VirtualDmap(
             self.state, self.faults, self.host, self._wanted_ports.get("dmap", 0),
             f"{self._prefix}-dmap", self.identifier,
         )  # fmt: skip
-        dmap.accepted.update(self._credentials or ())
         if self.home_sharing:
             dmap.accepted.add(self.home_sharing)
         return dmap
+
+    def _new_mrp(self) -> VirtualMrp:
+        from .mrp import VirtualMrp
+        from .mrp_view import About
+
+        about = About(self.identifier, self.model, self.build, self.mac)
+        return VirtualMrp(
+            self.state, self.faults, self.host, self._wanted_ports.get("mrp", 0),
+            f"{self._prefix}-mrp", self.accessory, about,
+        )  # fmt: skip
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -107,7 +189,10 @@ class VirtualAppleTV:
         """Open the ports and, if asked to, announce them. Blocks about a second for that."""
         try:
             self.state.start(f"{self._prefix}-clock")
-            self.dmap.server.start()
+            if self._dmap is not None:
+                self._dmap.server.start()
+            if self._mrp is not None:
+                self._mrp.start()
             if self._mdns_port is not None:
                 from .responder import Responder
 
@@ -126,17 +211,31 @@ class VirtualAppleTV:
             self._publication.close()
         if self._responder is not None:
             self._responder.close()
-        self.dmap.server.stop()
+        if self._dmap is not None:
+            self._dmap.server.stop()
+        if self._mrp is not None:
+            self._mrp.stop()
         self.state.stop()
 
     def move(self, port: int = 0) -> None:
-        """Do what a reboot does: drop everybody, forget sessions, come back on another port."""
-        accepted, strict = self.dmap.accepted, self.dmap.strict
-        self.dmap.server.stop()
-        self._wanted_ports["dmap"] = port
-        self.dmap = self._new_dmap()
-        self.dmap.accepted, self.dmap.strict = accepted, strict
-        self.dmap.server.start()
+        """Do what a reboot does: drop everybody, forget sessions, come back on another port.
+
+        Args:
+            port: Of the first protocol; 0 picks free ones for all.
+        """
+        self._wanted_ports = {self.protocols[0]: port}
+        if self._dmap is not None:
+            old = self._dmap
+            old.server.stop()
+            self._dmap = self._new_dmap()
+            self._dmap.accepted, self._dmap.strict = old.accepted, old.strict
+            self._dmap.server.start()
+        if self._mrp is not None:
+            before = self._mrp
+            before.stop()
+            self._mrp = self._new_mrp()
+            self._mrp.take_over(before)
+            self._mrp.start()
         if self._publication is not None:
             self._publication.close()
             self._publish()
@@ -162,9 +261,39 @@ class VirtualAppleTV:
     # -- what it offers --------------------------------------------------------------------------
 
     @property
+    def dmap(self) -> VirtualDmap:
+        """Its DMAP side: sessions, accepted credentials, strictness."""
+        if self._dmap is None:
+            raise AttributeError(f"{self.profile} does not speak DMAP")
+        return self._dmap
+
+    @property
+    def mrp(self) -> VirtualMrp:
+        """Its MRP side: who is connected, oddities, whether pairing is needed."""
+        if self._mrp is None:
+            raise AttributeError(f"{self.profile} does not speak MRP")
+        return self._mrp
+
+    @property
+    def accessory(self) -> Accessory:
+        """Its memory of pairings, one for all protocols: clients, back-off, how it refuses."""
+        if self._accessory is None:
+            raise AttributeError(f"{self.profile} does not pair by a PIN of its own")
+        return self._accessory
+
+    @property
+    def pin(self) -> str | None:
+        """The PIN on its screen, or None."""
+        return None if self._accessory is None else self._accessory.pin_shown
+
+    @property
     def ports(self) -> dict[str, int]:
         """TCP port of each protocol, and ``"mdns"``: UDP port of its own responder."""
-        ports = {"dmap": self.dmap.server.port}
+        ports = {}
+        if self._dmap is not None:
+            ports["dmap"] = self._dmap.server.port
+        if self._mrp is not None:
+            ports["mrp"] = self._mrp.port
         if self._responder is not None:
             ports["mdns"] = self._responder.port
         return ports
@@ -172,7 +301,17 @@ class VirtualAppleTV:
     @property
     def credentials(self) -> dict[str, str]:
         """Credentials of each protocol that are accepted now; empty before pairing."""
-        return {"dmap": sorted(self.dmap.accepted)[0]} if self.dmap.accepted else {}
+        if self._dmap is not None:
+            return {"dmap": sorted(self._dmap.accepted)[0]} if self._dmap.accepted else {}
+        return {"mrp": self._credentials[0]} if self._credentials else {}
+
+    def forget_clients(self) -> None:
+        """Forget everybody who is paired. Those who are connected stay connected."""
+        self._credentials.clear()
+        if self._dmap is not None:
+            self._dmap.accepted.clear()
+        if self._accessory is not None:
+            self._accessory.clients.clear()
 
     @property
     def device(self) -> Device:
@@ -191,8 +330,27 @@ class VirtualAppleTV:
         """The service records that it publishes."""
         from ..records import Record
 
-        _, _, internal, _ = PROFILES[self.profile]
-        port = self.dmap.server.port
+        records = []
+        info: dict[str, str | None] = {"model": self._internal}
+        instance = self.identifier
+        if self._dmap is not None:
+            records += self._dmap_records(self._dmap.server.port)
+        if self._mrp is not None:
+            instance = self.name
+            pairing = self._mrp.about.allows_pairing
+            txt: dict[str, str | None] = {
+                "Name": self.name, "ModelName": "Apple TV", "UniqueIdentifier": self.identifier,
+                "SystemBuildVersion": self.build, "AllowPairing": "YES" if pairing else "NO",
+                "macAddress": self.mac.lower(),
+            }  # fmt: skip
+            kind = "_mediaremotetv._tcp.local."
+            records.append(Record(kind, instance, self._mrp.port, self.host, txt))
+        records.append(Record("_device-info._tcp.local.", instance, 0, self.host, info))
+        return records
+
+    def _dmap_records(self, port: int) -> list[Record]:
+        from ..records import Record
+
         touch: dict[str, str | None] = {
             "CtlN": self.name, "DbId": self.identifier, "DvTy": "AppleTV", "DvSv": "1792",
             "Ver": "131077", "atSV": "65541", "atCV": "65539", "txtvers": "1",
@@ -202,8 +360,6 @@ class VirtualAppleTV:
             sharing: dict[str, str | None] = {"Name": self.name, "hG": self.home_sharing}
             kind = "_appletv-v2._tcp.local."
             records.append(Record(kind, self.identifier, port, self.host, sharing))
-        info: dict[str, str | None] = {"model": internal}
-        records.append(Record("_device-info._tcp.local.", self.identifier, 0, self.host, info))
         return records
 
     # -- shortcuts for tests ---------------------------------------------------------------------
@@ -214,9 +370,9 @@ class VirtualAppleTV:
         return self.state.log
 
     @property
-    def requests(self) -> list[tuple[str, str]]:
-        """(method, path) of all requests on the DMAP port, in order."""
-        return self.dmap.server.requests
+    def requests(self) -> list[Any]:
+        """What it received, in order: (method, path) over DMAP, names of messages over MRP."""
+        return self.dmap.server.requests if self._mrp is None else self._mrp.requests
 
     def wait_for(self, condition: Callable[[], Any], timeout: float = 5.0) -> bool:
         """Block until `condition()` is true; it is looked at after every request and change.
@@ -284,6 +440,19 @@ class VirtualAppleTV:
         return False
 
 
+def paused_podcast() -> Player:
+    """What another app than the one that plays has to say: clients are told of all of them."""
+    episode = Item("Episode 7", "The Port Authority", "Knocking", "Technology", 1860)
+    return Player(
+        [episode], App("Podcasts", "com.apple.podcasts"), device_state=DeviceState.Paused,
+        position=333, identifier="avkit-5C1B7C1E-3A54-4A61-9D0B-0A3D7A6E1F52", name="player-1",
+    )  # fmt: skip
+
+
 def _home_sharing_id() -> str:
-    digits = secrets.token_hex(16)
+    return _uuid().lower()
+
+
+def _uuid() -> str:
+    digits = secrets.token_hex(16).upper()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -74,7 +74,7 @@ class VirtualDmap:
         self._touch: tuple[int, int, float] | None = None
         self._waiting = threading.Lock()
         self.server = HttpServer(
-            self._answer, self._word, faults, state.wake, host, port, name
+            self._answer, self._word, faults, state.notify, host, port, name
         )  # fmt: skip
         state.watch(self._release)
         self._commands: dict[str, Callable[[], object]] = {

@@ -1,4 +1,4 @@
-"""The device's HTTP side: accepts peers, answers requests, misbehaves on demand."""
+"""How the device misbehaves on demand, and its HTTP side: accepts peers, answers requests."""
 
 from __future__ import annotations
 
@@ -20,16 +20,22 @@ class Fault:
     """One way to misbehave, for the next requests of one kind.
 
     Attributes:
-        command: Which requests: a word of the log such as ``"play"``, or ``"*"`` for all.
+        command: Which requests: a word of the log such as ``"play"``, or ``"*"`` for all. Over DMAP
+            also ``"login"``, ``"playing"``, ``"artwork"`` and other words of its paths; over MRP
+            the name of a message such as ``"SET_VOLUME"``, and ``"connect"``, ``"pair"``,
+            ``"verify"`` (or a step of them, ``"verify M3"``), ``"playing"`` (what a client gets
+            when it begins to listen), ``"artwork"``, ``"keyboard"``, ``"generic"``,
+            ``"volume"``, ``"output_devices"``.
         times: How many of them; None means every one until it is removed.
-        status: Answer with this status instead of doing what was asked.
-        body: Body of that answer.
+        status: Refuse instead of doing what was asked: with this HTTP status over DMAP; over MRP
+            with this error of a command, status of a pairing, or error code of a message.
+        body: Body of that answer (DMAP).
         delay: Seconds to wait before anything else.
         drop: Close the connection instead of answering.
-        garbage: Send these bytes instead of an answer.
-        truncate: Announce the whole body, send half of it, close the connection.
-        chunked: Answer in chunks instead of with a length.
-        silent: Never answer.
+        garbage: Send these bytes instead of an answer. Over DMAP, the connection ends after them.
+        truncate: Announce the whole body, send half of it, close the connection (DMAP).
+        chunked: Answer in chunks instead of with a length (DMAP).
+        silent: Neither do it nor answer.
     """
 
     def __init__(
@@ -75,11 +81,11 @@ class Faults:
         with self._lock:
             self._faults.clear()
 
-    def take(self, command: str) -> Fault | None:
-        """The fault for a request, used up once; None to behave."""
+    def take(self, *words: str) -> Fault | None:
+        """The fault for a request that goes by any of these words, used up once; None to behave."""
         with self._lock:
             for fault in self._faults:
-                if fault.command in (command, "*"):
+                if fault.command in (*words, "*"):
                     if fault.times is not None:
                         fault.times -= 1
                         if fault.times <= 0:

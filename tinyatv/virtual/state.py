@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import random
+import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
-from ..model import DeviceState, MediaType, PowerState, RepeatState, ShuffleState
+from ..model import App, Artwork, DeviceState, MediaType, PowerState, RepeatState, ShuffleState
 from .artwork import render
 
 VOLUME_STEP = 5.0
+HOLD = 0.5
+"""Seconds from which on a button that is kept down counts as held."""
+DOUBLE = 0.5
+"""Seconds within which a second tap makes a double one."""
+SKIP = 10.0
+"""Seconds of a skip when the remote does not say how far."""
+FAST = 2.0
+"""How many times faster than normal fast forward is."""
+
+MUSIC = App("Music", "com.apple.TVMusic")
+VIDEO = App("TV", "com.apple.TVWatchList")
+
+DEFAULT_PLAYER = "MediaRemote-DefaultPlayer"
+ASLEEP = ("volume_up", "volume_down", "suspend")  # buttons that do not wake it
 
 
 class Item:
@@ -26,6 +41,15 @@ class Item:
         duration: Seconds; 0 if it has no end.
         media_type: Kind of media.
         artwork: PNG or JPEG bytes; None draws one, ``b""`` means that there is none.
+        series_name: Series of a TV episode, or None.
+        season_number: Its season, or None.
+        episode_number: Its number, or None.
+        content_identifier: The app's own name for it, or None.
+        itunes_store_identifier: Number in the iTunes Store, or None.
+        artwork_identifier: Of the image; may be the template of a URL. None makes one up.
+        artwork_url: Where the image is, or None.
+        artwork_mime: What kind of image is announced; None says what it is.
+        identifier: Of the item itself; stays the same when other fields change. None makes one up.
     """
 
     def __init__(
@@ -37,6 +61,16 @@ class Item:
         duration: float = 180.0,
         media_type: MediaType = MediaType.Music,
         artwork: bytes | None = None,
+        *,
+        series_name: str | None = None,
+        season_number: int | None = None,
+        episode_number: int | None = None,
+        content_identifier: str | None = None,
+        itunes_store_identifier: int | None = None,
+        artwork_identifier: str | None = None,
+        artwork_url: str | None = None,
+        artwork_mime: str | None = None,
+        identifier: str | None = None,
     ) -> None:
         self.title = title
         self.artist = artist
@@ -45,6 +79,30 @@ class Item:
         self.duration = duration
         self.media_type = media_type
         self.artwork = artwork
+        self.series_name = series_name
+        self.season_number = season_number
+        self.episode_number = episode_number
+        self.content_identifier = content_identifier
+        self.itunes_store_identifier = itunes_store_identifier
+        self.artwork_identifier = artwork_identifier
+        self.artwork_url = artwork_url
+        self.artwork_mime = artwork_mime
+        self.identifier = secrets.token_hex(8) if identifier is None else identifier
+
+    def image(self, width: int = 0, height: int = 0) -> bytes:
+        """Its artwork, no larger than asked (0: any size); ``b""`` if there is none."""
+        if self.artwork is not None:
+            return self.artwork
+        wide = self.media_type in (MediaType.Video, MediaType.TV)
+        size = (640, 360) if wide else (512, 512)
+        return render(f"{self.title}{self.album}", size, width, height)
+
+    @property
+    def mime(self) -> str | None:
+        """What kind of image is announced; None without one."""
+        if self.artwork_mime is not None or self.artwork == b"":
+            return self.artwork_mime
+        return "image/png" if self.artwork is None else Artwork(self.artwork).mimetype
 
 
 def playlist() -> list[Item]:
@@ -54,8 +112,177 @@ def playlist() -> list[Item]:
         Item("Three Hops", "The Loopbacks", "Local Hosts", "Ambient", 187),
         Item("Umlaut Café", "Ünï Cödes", "Plane Zero", "Pop", 201),
         Item("The Long Poll", None, None, "Documentary", 2580, MediaType.Video),
-        Item("Pilot", None, None, "Drama", 1500, MediaType.TV),
+        Item(
+            "Pilot", None, None, "Drama", 1500, MediaType.TV,
+            series_name="Keep Alive", season_number=1, episode_number=1,
+            content_identifier="keep-alive-s01e01", itunes_store_identifier=1402001,
+        ),
+    ]  # fmt: skip
+
+
+class Player:
+    """What one app plays.
+
+    Args:
+        items: What there is to play.
+        app: The app; None is Music for music and TV for everything else.
+
+    Attributes:
+        items: What there is to play.
+        device_state: What it does.
+        shuffle: Shuffle state.
+        repeat: Repeat state.
+        rate: Speed of playback; negative while it rewinds.
+        identifier: Of the player, within its app.
+        name: What the app calls it.
+        disabled: Commands that the app does not take now, as words of the log: ``"next"``.
+        missing: Commands that it does not know at all.
+        one_sided: Of play and pause, offer only the one that changes something, and no
+            play_pause: as YouTube does.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Item] = (),
+        app: App | None = None,
+        *,
+        device_state: DeviceState = DeviceState.Paused,
+        position: float = 0.0,
+        identifier: str = DEFAULT_PLAYER,
+        name: str = "Default Player",
+    ) -> None:
+        self.items = list(items)
+        self.device_state = device_state
+        self.shuffle = ShuffleState.Off
+        self.repeat = RepeatState.Off
+        self.rate = 1.0
+        self.identifier = identifier
+        self.name = name
+        self.disabled: set[str] = set()
+        self.missing: set[str] = set()
+        self.one_sided = False
+        self._app = app
+        self._index = 0
+        self._order: list[int] = []
+        self._position = position
+        self._since = time.monotonic()
+
+    @property
+    def app(self) -> App:
+        """The app; assign another one to pretend that it plays the same."""
+        if self._app is not None:
+            return self._app
+        item = self.item or (self.items[0] if self.items else None)
+        return MUSIC if item is None or item.media_type is MediaType.Music else VIDEO
+
+    @app.setter
+    def app(self, app: App) -> None:
+        self._app = app
+
+    @property
+    def item(self) -> Item | None:
+        """What it plays, or None when idle."""
+        if self.device_state is DeviceState.Idle or not self.items:
+            return None
+        return self.items[self._index % len(self.items)]
+
+    @property
+    def speed(self) -> float:
+        """How fast the position moves."""
+        seeks = self.device_state is DeviceState.Seeking and self.rate != 1.0
+        return self.rate if seeks or self.device_state is DeviceState.Playing else 0.0
+
+    @property
+    def position(self) -> float:
+        """Seconds from the start of the item, now."""
+        position = self._position + self.speed * (time.monotonic() - self._since)
+        item = self.item
+        if item is not None and item.duration:
+            position = min(position, item.duration)
+        return max(0.0, position)
+
+    @position.setter
+    def position(self, seconds: float) -> None:
+        item = self.item
+        limit = item.duration if item is not None and item.duration else seconds
+        self._position, self._since = max(0.0, min(seconds, limit)), time.monotonic()
+
+    def hold_position(self) -> None:
+        """Write down where it is, before something changes that moves it."""
+        self._position, self._since = self.position, time.monotonic()
+
+    def restart_clock(self) -> None:
+        """Move on from what was written down."""
+        self._since = time.monotonic()
+
+    def step(self, by: int) -> None:
+        """Go on (or back) in the order of play; at its end, stop unless everything repeats."""
+        order = self._sequence()
+        if not order:
+            return
+        place = order.index(self._index % len(order)) + by
+        if not 0 <= place < len(order) and self.repeat is not RepeatState.All:
+            place = max(0, min(place, len(order) - 1))
+            if by > 0:
+                self.device_state = DeviceState.Stopped
+        self._index = order[place % len(order)]
+
+    def mix(self, shuffle: ShuffleState) -> None:
+        """Set the shuffle state and with it the order of play; what plays now comes first."""
+        self.shuffle = shuffle
+        self._order = list(range(len(self.items)))
+        if shuffle is not ShuffleState.Off and self.items:
+            random.shuffle(self._order)
+            self._order.remove(self._index % len(self.items))
+            self._order.insert(0, self._index % len(self.items))
+
+    def _sequence(self) -> list[int]:
+        """The order of play, as indexes of the items; anew if there are other items now."""
+        if sorted(self._order) != list(range(len(self.items))):
+            self._order = list(range(len(self.items)))
+        return self._order
+
+
+class Output:
+    """Something that sounds can come out of.
+
+    Attributes:
+        name: What its owner calls it.
+        identifier: A UUID or hardware address.
+        volume: Percent.
+    """
+
+    def __init__(self, name: str, identifier: str, volume: float = 40.0) -> None:
+        self.name = name
+        self.identifier = identifier
+        self.volume = volume
+
+
+def speakers() -> list[Output]:
+    """The other outputs that a new virtual Apple TV has in its home."""
+    return [
+        Output("Kitchen", "00:F7:6F:0A:0B:0C"),
+        Output("Bedroom", "7A0C4D2E-9B1F-4E6A-8C3D-5F60718293A4"),
     ]
+
+
+class TextField:
+    """What wants letters.
+
+    Attributes:
+        text: What is in it.
+        title: What stands above it.
+        prompt: What stands in it while it is empty.
+        secure: True for a password.
+    """
+
+    def __init__(
+        self, text: str = "", title: str = "", prompt: str = "", secure: bool = False
+    ) -> None:
+        self.text = text
+        self.title = title
+        self.prompt = prompt
+        self.secure = secure
 
 
 class State:
@@ -63,36 +290,52 @@ class State:
 
     Attributes:
         name: What the owner calls the device.
-        items: The playlist.
-        device_state: What the player does.
-        shuffle: Shuffle state.
-        repeat: Repeat state.
+        player: What plays; all of `items`, `device_state`, `shuffle`, `repeat`, `rate` and `app`
+            are its own.
+        players: The players of all apps that have one, `player` among them.
         volume: Percent.
         volume_control: False if the output has a fixed volume.
         absolute_volume: True if the volume can be asked for and set, as in iTunes; Apple TVs
-            only know up and down.
+            only know up and down until they know better.
+        relative_volume: False if it cannot be turned up and down by keys.
         power: Whether it is awake.
+        output: The device itself as an output, in front of the list of `known_outputs`.
+        known_outputs: Every output that there is, in use or not.
+        outputs: Identifiers of the outputs in use.
+        field: The text field that has the focus, or None.
+        held: Buttons that are down now, and since when (monotonic clock).
         log: Commands it was given, in order, for assertions.
+        presses: (button, seconds that it was down) of all buttons that came up again.
+        gestures: What the presses amount to: ``"up"``, ``"up hold"``, or ``"up double"`` for the
+            second of two quick taps. The log calls that one ``"up"``, since not every protocol
+            can tell.
         revision: Counts the changes.
+        lock: Hold it to read several fields as of one moment.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, output_id: str = "") -> None:
         self.name = name
-        self.items = playlist()
-        self.device_state = DeviceState.Playing
-        self.shuffle = ShuffleState.Off
-        self.repeat = RepeatState.Off
+        self.player = Player(playlist(), device_state=DeviceState.Playing)
+        self.players = [self.player]
         self.volume = 50.0
         self.volume_control = True
         self.absolute_volume = False
+        self.relative_volume = True
         self.power = PowerState.On
+        self.output = Output(name, output_id)
+        self.known_outputs = [self.output, *speakers()]
+        self.outputs = [output_id]
+        self.field: TextField | None = None
+        self.held: dict[str, float] = {}
         self.log: list[str] = []
+        self.presses: list[tuple[str, float]] = []
+        self.gestures: list[str] = []
         self.revision = 2  # 1 is what some remotes ask with first, and must not block
-        self._index = 0
-        self._order: list[int] = []
-        self._position = 0.0
-        self._since = time.monotonic()
-        self._changed = threading.Condition(threading.RLock())
+        self.lock = threading.RLock()
+        self._running: dict[str, App] = {}
+        self._last_tap: tuple[str, float] | None = None
+        self._changing = 0
+        self._changed = threading.Condition(self.lock)
         self._watchers: list[Callable[[], object]] = []
         self._clock: threading.Thread | None = None
         self._stopped = False
@@ -116,17 +359,34 @@ class State:
         """Call `watcher` after every change, on the thread that made it, with no lock held."""
         self._watchers.append(watcher)
 
+    def unwatch(self, watcher: Callable[[], object]) -> None:
+        """Do not call it any more."""
+        if watcher in self._watchers:
+            self._watchers.remove(watcher)
+
     @contextlib.contextmanager
     def change(self) -> Iterator[None]:
-        """Group changes: the revision moves once, and watchers hear of it once, at the end."""
+        """Group changes: the revision moves once, and watchers hear of it once, at the end.
+
+        May be nested; the outermost one counts.
+        """
         with self._changed:
-            self._position, self._since = self._position_now(), time.monotonic()
-            yield
-            self._since = time.monotonic()
+            for player in self.players:
+                player.hold_position()
+            self._changing += 1
+            try:
+                yield
+            finally:
+                self._changing -= 1
+            for player in self.players:
+                player.restart_clock()
+                self._running[player.app.identifier] = player.app
+            if self._changing:
+                return
             self.revision += 1
-        for watcher in self._watchers:
+        for watcher in self._watchers.copy():
             watcher()
-        self.wake()
+        self.notify()
 
     def wait_for(self, condition: Callable[[State], Any], timeout: float = 5.0) -> bool:
         """Block until `condition(state)` is true.
@@ -140,7 +400,7 @@ class State:
         with self._changed:
             return self._changed.wait_for(lambda: bool(condition(self)), timeout)
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """Let everybody in :meth:`wait_for` look again."""
         with self._changed:
             self._changed.notify_all()
@@ -154,38 +414,75 @@ class State:
     # -- what is playing -------------------------------------------------------------------------
 
     @property
+    def items(self) -> list[Item]:
+        """The playlist."""
+        return self.player.items
+
+    @items.setter
+    def items(self, items: list[Item]) -> None:
+        self.player.items = items
+
+    @property
+    def device_state(self) -> DeviceState:
+        """What the player does."""
+        return self.player.device_state
+
+    @device_state.setter
+    def device_state(self, state: DeviceState) -> None:
+        self.player.device_state = state
+
+    @property
+    def shuffle(self) -> ShuffleState:
+        """Shuffle state."""
+        return self.player.shuffle
+
+    @shuffle.setter
+    def shuffle(self, shuffle: ShuffleState) -> None:
+        self.player.shuffle = shuffle
+
+    @property
+    def repeat(self) -> RepeatState:
+        """Repeat state."""
+        return self.player.repeat
+
+    @repeat.setter
+    def repeat(self, repeat: RepeatState) -> None:
+        self.player.repeat = repeat
+
+    @property
+    def rate(self) -> float:
+        """Speed of playback."""
+        return self.player.rate
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
+        self.player.rate = rate
+
+    @property
     def item(self) -> Item | None:
         """The item that plays, or None when idle."""
-        if self.device_state is DeviceState.Idle or not self.items:
-            return None
-        return self.items[self._index % len(self.items)]
+        return self.player.item
 
     @property
     def position(self) -> float:
         """Seconds from the start of the item, now."""
         with self._changed:
-            return self._position_now()
+            return self.player.position
 
-    def _position_now(self) -> float:
-        position = self._position
-        if self.device_state is DeviceState.Playing:
-            position += time.monotonic() - self._since
-        item = self.item
-        if item is not None and item.duration:
-            position = min(position, item.duration)
-        return position
+    @property
+    def app(self) -> App | None:
+        """The app that plays, or None when idle."""
+        return None if self.player.device_state is DeviceState.Idle else self.player.app
+
+    @app.setter
+    def app(self, app: App) -> None:
+        with self.change():
+            self.player.app = app
 
     def artwork(self, width: int = 0, height: int = 0) -> bytes:
         """The image of the item, no larger than asked (0: any size); ``b""`` if there is none."""
         item = self.item
-        if item is None:
-            return b""
-        if item.artwork is not None:
-            return item.artwork
-        wide = item.media_type in (MediaType.Video, MediaType.TV)
-        return render(
-            f"{item.title}{item.album}", (640, 360) if wide else (512, 512), width, height
-        )
+        return b"" if item is None else item.image(width, height)
 
     def update(self, **fields: Any) -> None:
         """Change fields of the playing item: ``update(title="Other")``."""
@@ -203,7 +500,9 @@ class State:
             with self._changed:
                 item, wait = self.item, None
                 if item is not None and item.duration and self.device_state is DeviceState.Playing:
-                    wait = item.duration - self._position_now()
+                    wait = item.duration - self.player.position
+                    if self.player.rate > 0:
+                        wait /= self.player.rate
                 if wait is None or wait > 0:
                     self._changed.wait(wait)
                     if self._stopped:
@@ -214,26 +513,80 @@ class State:
     def _finished(self) -> None:
         with self.change():
             if self.repeat is not RepeatState.Track:
-                self._step(1)
-            self._position = 0.0
+                self.player.step(1)
+            self.player.position = 0.0
 
-    def _step(self, by: int) -> None:
-        """Go on (or back) in the order of play; at its end, stop unless everything repeats."""
-        order = self._sequence()
-        if not order:
-            return
-        place = order.index(self._index % len(order)) + by
-        if not 0 <= place < len(order) and self.repeat is not RepeatState.All:
-            place = max(0, min(place, len(order) - 1))
-            if by > 0:
-                self.device_state = DeviceState.Stopped
-        self._index = order[place % len(order)]
+    # -- apps ------------------------------------------------------------------------------------
 
-    def _sequence(self) -> list[int]:
-        """The order of play, as indexes of the items; anew if there are other items now."""
-        if sorted(self._order) != list(range(len(self.items))):
-            self._order = list(range(len(self.items)))
-        return self._order
+    @property
+    def running(self) -> list[App]:
+        """Apps that have played something and were not removed."""
+        with self._changed:
+            for player in self.players:
+                self._running[player.app.identifier] = player.app
+            return list(self._running.values())
+
+    def find_player(self, app: str) -> Player:
+        """The player of an app.
+
+        Args:
+            app: Its identifier.
+
+        Raises:
+            ValueError: It has none.
+        """
+        for player in self.players:
+            if player.app.identifier == app:
+                return player
+        raise ValueError(f"no player of {app!r}")
+
+    def add_player(self, player: Player) -> Player:
+        """Another app starts to play, or gets ready to, beside the one that does; returns it."""
+        with self.change():
+            self.players.append(player)
+        return player
+
+    def activate(self, player: Player | str | None) -> None:
+        """Make another player the one that counts, and pause the one that did.
+
+        Args:
+            player: One of `players`, or the identifier of its app; None if nothing plays.
+        """
+        if isinstance(player, str):
+            player = self.find_player(player)
+        with self.change():
+            if self.player.device_state is DeviceState.Playing:
+                self.player.device_state = DeviceState.Paused
+            self.player = Player(device_state=DeviceState.Idle) if player is None else player
+            if player is not None and player not in self.players:
+                self.players.append(player)
+
+    def remove_player(self, app: str) -> None:
+        """An app stops to play for good, but goes on running; ValueError if it has no player."""
+        player = self.find_player(app)
+        with self.change():
+            self.players.remove(player)
+            if player is self.player:
+                self.player = Player(device_state=DeviceState.Idle)
+
+    def remove_app(self, app: str) -> None:
+        """An app is closed."""
+        with self.change():
+            for player in self.players.copy():
+                if player.app.identifier == app:
+                    self.remove_player(app)
+            self._running.pop(app, None)
+
+    def enable(self, *commands: str) -> None:
+        """Let the app that plays take commands again: ``enable("next")``."""
+        with self.change():
+            self.player.disabled.difference_update(commands)
+            self.player.missing.difference_update(commands)
+
+    def disable(self, *commands: str) -> None:
+        """Let the app that plays refuse commands, and say so: ``disable("next")``."""
+        with self.change():
+            self.player.disabled.update(commands)
 
     # -- commands: each one is what the word says, and stands in the log -------------------------
 
@@ -254,36 +607,61 @@ class State:
         self.note("stop")
         with self.change():
             self.device_state = DeviceState.Stopped
-            self._position = 0.0
+            self.player.position = 0.0
 
     def next(self) -> None:
         self.note("next")
         with self.change():
-            self._step(1)
-            self._position = 0.0
+            self.player.step(1)
+            self.player.position = 0.0
 
     def previous(self) -> None:
         self.note("previous")
         with self.change():
-            self._step(-1)
-            self._position = 0.0
+            self.player.step(-1)
+            self.player.position = 0.0
 
     def set_position(self, seconds: float) -> None:
         self.note(f"set_position {seconds:g}")
         with self.change():
-            item = self.item
-            limit = item.duration if item is not None and item.duration else seconds
-            self._position = max(0.0, min(seconds, limit))
+            self.player.position = seconds
+
+    def skip_forward(self, seconds: float = SKIP) -> None:
+        self.note(f"skip_forward {seconds:g}")
+        with self.change():
+            self.player.position += seconds
+
+    def skip_backward(self, seconds: float = SKIP) -> None:
+        self.note(f"skip_backward {seconds:g}")
+        with self.change():
+            self.player.position -= seconds
+
+    def fast_forward(self) -> None:
+        self.note("fast_forward")
+        self._seek(FAST)
+
+    def rewind(self) -> None:
+        self.note("rewind")
+        self._seek(-FAST)
+
+    def end_seeking(self) -> None:
+        """End :meth:`fast_forward` or :meth:`rewind`, and play on."""
+        self.note("end_seeking")
+        with self.change():
+            self.player.rate = 1.0
+            if self.device_state is DeviceState.Seeking:
+                self.device_state = DeviceState.Playing
+
+    def set_rate(self, rate: float) -> None:
+        """Play at another speed: 1.0 is normal."""
+        self.note(f"set_rate {rate:g}")
+        with self.change():
+            self.player.rate = rate
 
     def set_shuffle(self, shuffle: ShuffleState) -> None:
         self.note(f"set_shuffle {shuffle.name}")
         with self.change():
-            self.shuffle = shuffle
-            self._order = list(range(len(self.items)))
-            if shuffle is not ShuffleState.Off and self.items:
-                random.shuffle(self._order)
-                self._order.remove(self._index % len(self.items))
-                self._order.insert(0, self._index % len(self.items))
+            self.player.mix(shuffle)
 
     def set_repeat(self, repeat: RepeatState) -> None:
         self.note(f"set_repeat {repeat.name}")
@@ -292,15 +670,37 @@ class State:
 
     def volume_up(self) -> None:
         self.note("volume_up")
-        self._set_volume(self.volume + VOLUME_STEP)
+        self._turn(VOLUME_STEP)
 
     def volume_down(self) -> None:
         self.note("volume_down")
-        self._set_volume(self.volume - VOLUME_STEP)
+        self._turn(-VOLUME_STEP)
 
-    def set_volume(self, level: float) -> None:
-        self.note(f"set_volume {level:g}")
-        self._set_volume(level)
+    def set_volume(self, level: float, output: str | None = None) -> None:
+        """Set the volume of an output; None is the device itself."""
+        self.note(f"set_volume {level:g}" + (f" {output}" if output else ""))
+        self._set_volume(level, output)
+
+    def wake(self) -> None:
+        self.note("turn_on")
+        self._set_power(PowerState.On)
+
+    def sleep(self) -> None:
+        self.note("turn_off")
+        self._set_power(PowerState.Off)
+
+    def add_outputs(self, *identifiers: str) -> None:
+        """Let more outputs sound; those that are not known do not count."""
+        self.note(" ".join(["add_output_devices", *identifiers]))
+        self._use([*self.outputs, *identifiers])
+
+    def remove_outputs(self, *identifiers: str) -> None:
+        self.note(" ".join(["remove_output_devices", *identifiers]))
+        self._use([one for one in self.outputs if one not in identifiers])
+
+    def set_outputs(self, *identifiers: str) -> None:
+        self.note(" ".join(["set_output_devices", *identifiers]))
+        self._use(identifiers)
 
     def press(self, button: str, action: str = "") -> None:
         """A button without an effect of its own here; `action` is "", "hold" or "double"."""
@@ -309,8 +709,124 @@ class State:
     def _set_player(self, player: DeviceState) -> None:
         with self.change():
             self.device_state = player
+            self.player.rate = 1.0
 
-    def _set_volume(self, level: float) -> None:
-        if self.volume_control:
+    def _seek(self, rate: float) -> None:
+        with self.change():
+            self.device_state = DeviceState.Seeking
+            self.player.rate = rate
+
+    def _turn(self, by: float) -> None:
+        if self.relative_volume:
+            self._set_volume(self.volume + by)
+
+    def _set_volume(self, level: float, output: str | None = None) -> None:
+        if not self.volume_control:
+            return
+        level = max(0.0, min(100.0, level))
+        with self.change():
+            if output in (None, "", self.output.identifier):
+                self.volume = level
+            for one in self.known_outputs:
+                if one.identifier == output:
+                    one.volume = level
+
+    def _set_power(self, power: PowerState) -> None:
+        with self.change():
+            self.power = power
+            if power is PowerState.Off and self.device_state is DeviceState.Playing:
+                self.device_state = DeviceState.Paused
+
+    def _use(self, identifiers: Iterable[str]) -> None:
+        known = {one.identifier for one in self.known_outputs}
+        with self.change():
+            self.outputs = [one for one in dict.fromkeys(identifiers) if one in known]
+
+    # -- buttons with two edges ------------------------------------------------------------------
+
+    def button_down(self, button: str) -> None:
+        """A button goes down; nothing happens before it comes up again."""
+        with self._changed:
+            self.held.setdefault(button, time.monotonic())
+            self._changed.notify_all()
+
+    def button_up(self, button: str) -> None:
+        """A button comes up: log it, and do what it does. One that was not down does nothing."""
+        now = time.monotonic()
+        with self._changed:
+            since = self.held.pop(button, None)
+            if since is None:
+                return
+            self.presses.append((button, now - since))
+            before = self.gestures[-1] if self.gestures else ""
+            held = now - since > HOLD
+            double = not held and self._last_tap is not None and (
+                self._last_tap[0] == button and since - self._last_tap[1] <= DOUBLE
+            )  # fmt: skip
+            self._last_tap = None if held or double else (button, now)
+            self.gestures.append(button + (" hold" if held else " double" if double else ""))
+        effect: Callable[[], None] | None = {
+            "play": self.play,
+            "pause": self.pause,
+            "play_pause": self.play_pause,
+            "stop": self.stop_playing,
+            "next": self.next,
+            "previous": self.previous,
+            "volume_up": self.volume_up,
+            "volume_down": self.volume_down,
+        }.get(button)
+        asleep = self.power is PowerState.Off
+        if effect is not None:
+            effect()
+        else:
+            self.press(button, "hold" if held else "")
+        if button == "suspend":
+            self._set_power(PowerState.Off)
+        elif asleep and button not in ASLEEP:
+            self._set_power(PowerState.On)
+        elif before == "home hold" and button == "select" and not held:
+            self.sleep()  # what the control center has first
+
+    def forget_button(self, button: str) -> None:
+        """Whoever held it down is gone."""
+        with self._changed:
+            self.held.pop(button, None)
+
+    # -- text ------------------------------------------------------------------------------------
+
+    @property
+    def text(self) -> str | None:
+        """What is in the text field; None without one."""
+        return None if self.field is None else self.field.text
+
+    def open_field(self, text: str = "", **about: Any) -> None:
+        """A text field gets the focus; see :class:`TextField`."""
+        with self.change():
+            self.field = TextField(text, **about)
+
+    def close_field(self) -> None:
+        """The text field is done with."""
+        with self.change():
+            self.field = None
+
+    def text_set(self, text: str) -> None:
+        self.note(f"text_set {text}")
+        self._type(lambda _: text)
+
+    def text_append(self, text: str) -> None:
+        self.note(f"text_append {text}")
+        self._type(lambda old: old + text)
+
+    def text_delete(self) -> None:
+        """Delete the last letter."""
+        self.note("text_delete")
+        self._type(lambda old: old[:-1])
+
+    def text_clear(self) -> None:
+        self.note("text_clear")
+        self._type(lambda _: "")
+
+    def _type(self, edit: Callable[[str], str]) -> None:
+        if self.field is not None:
             with self.change():
-                self.volume = max(0.0, min(100.0, level))
+                self.field.text = edit(self.field.text)

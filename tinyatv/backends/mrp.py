@@ -1,0 +1,856 @@
+"""The client side of MRP, the Media Remote Protocol of tvOS 9 to 14.
+
+The device pushes what plays, so that is known without asking. Buttons are HID events, which newer
+systems do not acknowledge: after each press an empty request is, so the press has been seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Callable
+
+from .. import proto
+from ..deadline import Deadline
+from ..errors import (
+    AppleTVError,
+    CommandFailed,
+    CommandTimeout,
+    ConnectionFailed,
+    ConnectionLost,
+    CredentialsError,
+    NotSupported,
+    ProtocolError,
+)
+from ..events import (
+    KeyboardChanged,
+    OutputDevicesChanged,
+    PlayingChanged,
+    PowerChanged,
+    VolumeChanged,
+)
+from ..link import Link, open_socket
+from ..model import (
+    Artwork,
+    DeviceState,
+    FeatureState,
+    KeyboardFocus,
+    OutputDevice,
+    Playing,
+    PowerState,
+    RepeatState,
+    ShuffleState,
+)
+from ..wire import hid
+from ..wire.mrp import LIMIT, MrpWire
+from . import mrp_state as state
+
+if TYPE_CHECKING:
+    from ..events import Event
+    from ..model import Service
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT = 30.0  # s without a word from the device until we ask whether it is there
+BEATS = 2  # unanswered ones until it is given up; a single late answer can be harmless
+WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
+VOLUME_STEP = 5.0  # percent; where there is no key for it
+SKIP = 15.0  # s; where the app names no step of its own
+ARTWORK_TIMEOUT = 25.0  # s; large images take a while to be drawn
+
+RELATIVE, ABSOLUTE = 1, 2  # bits of the volume capabilities
+
+SEND_ERRORS = {
+    1: "the app was not found",
+    2: "no connection to the app",
+    3: "ignored",
+    4: "the app cannot be started",
+    5: "the app did not answer",
+    6: "the device does not know itself",
+    7: "wrong options",
+    8: "nothing that plays can do this now",
+    9: "the app is not installed",
+    10: "not supported",
+}
+DEVICE_INFO = {  # how we introduce ourselves: as the remote app of an iPhone
+    "name": "tinyatv",
+    "localizedModelName": "iPhone",
+    "systemBuildVersion": "18G82",
+    "applicationBundleIdentifier": "com.apple.TVRemote",
+    "applicationBundleVersion": "344.28",
+    "protocolVersion": 1,
+    "lastSupportedMessageType": 108,
+    "supportsSystemPairing": True,
+    "allowsPairing": True,
+    "systemMediaApplication": "com.apple.TVMusic",
+    "supportsACL": True,
+    "supportsSharedQueue": True,
+    "supportsExtendedMotion": True,
+    "sharedQueueVersion": 2,
+    "deviceClass": 1,
+    "logicalDeviceCount": 1,
+}
+UPDATES = {
+    "artworkUpdates": True,
+    "nowPlayingUpdates": False,  # what plays is told all the same
+    "volumeUpdates": True,
+    "keyboardUpdates": True,
+    "outputDeviceUpdates": True,
+}
+
+ALWAYS = (
+    "up", "down", "left", "right", "select", "menu", "top_menu", "home", "suspend", "wakeup",
+    "turn_on", "turn_off", "power_state", "output_devices", "add_output_devices",
+    "remove_output_devices", "set_output_devices", "playing", "push_updates", "text_focus",
+)  # fmt: skip
+COMMANDS = {  # feature: command that must be enabled
+    "play": state.PLAY,
+    "pause": state.PAUSE,
+    "stop": state.STOP,
+    "next": state.NEXT,
+    "previous": state.PREVIOUS,
+    "skip_forward": state.SKIP_FORWARD,
+    "skip_backward": state.SKIP_BACKWARD,
+    "set_position": state.SEEK,
+    "set_repeat": state.REPEAT_COMMAND,
+    "repeat": state.REPEAT_COMMAND,
+    "set_shuffle": state.SHUFFLE_COMMAND,
+    "shuffle": state.SHUFFLE_COMMAND,
+    "begin_fast_forward": state.BEGIN_FAST_FORWARD,
+    "end_fast_forward": state.BEGIN_FAST_FORWARD,
+    "begin_rewind": state.BEGIN_REWIND,
+    "end_rewind": state.BEGIN_REWIND,
+}
+
+
+class MrpBackend:
+    """One device over MRP.
+
+    Args:
+        host: Address.
+        service: Port and credentials; without credentials nothing is encrypted.
+        timeout: Seconds that a command may take.
+        post: Takes events.
+        lost: Called once with the error when the device is gone.
+    """
+
+    protocol = "mrp"
+
+    def __init__(
+        self,
+        host: str,
+        service: Service,
+        *,
+        timeout: float,
+        post: Callable[[Event], None],
+        lost: Callable[[AppleTVError], None],
+    ) -> None:
+        from ..pairing.credentials import parse
+
+        self._host = host
+        self._port = service.port
+        self._credentials = parse(service.credentials or None).checked()
+        self._timeout = timeout
+        self._post = post
+        self._lost = lost
+        self._link: Link | None = None
+        self._closing = threading.Event()
+        self._pressing = threading.Lock()
+        self._listening = False
+        self._lock = threading.Lock()  # over everything below
+        self._players = state.Players()
+        self._shown: Playing | None = None  # what listeners were told last
+        self._info: Any = None  # the latest DEVICE_INFO
+        self._own_uid = ""  # us as an output device; of the first DEVICE_INFO
+        self._volumes: dict[str, float] = {}  # percent, by output device
+        self._capabilities = 0
+        self._muted = 0.0  # the volume before mute()
+        self._focus = KeyboardFocus.Unknown
+        self._expecting: list[tuple[Callable[[proto.Message], bool], queue.SimpleQueue[Any]]] = []
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Introduce ourselves, verify each other, learn what plays.
+
+        Raises:
+            ConnectionFailed: The device cannot be reached.
+            CommandTimeout: It takes the connection and does not answer.
+            CredentialsError: It does not accept the credentials.
+            ProtocolError: It answers with nonsense.
+        """
+        sock = open_socket(self._host, self._port, self._timeout, self.protocol)
+        keep_alive(sock)
+        wire = MrpWire(proto.dumps, proto.parse, proto.key)
+        link = self._link = Link(
+            sock, wire, self._received, lost=self._ended, timeout=self._timeout,
+            name=f"tinyatv-mrp-{self._host}", prepare=wire.prepare,
+            idle=self._idle, idle_after=HEARTBEAT,
+        )  # fmt: skip
+        try:
+            self._introduce(link, wire)
+        except CommandTimeout as exc:
+            self.close()
+            if self._credentials.kind != "hap" and self._info is not None:
+                raise CredentialsError(
+                    f"{self._where} does not answer a remote that is not paired: pair first"
+                ) from exc
+            raise
+        except ConnectionLost as exc:  # it broke before anything was up
+            self.close()
+            raise ConnectionFailed(f"{self._where} hung up while connecting: {exc}") from exc
+        except BaseException:
+            self.close()
+            raise
+        log.info("connected to %s", self._where)
+
+    def _introduce(self, link: Link, wire: MrpWire) -> None:
+        """The start of every connection; until it is secured, on the caller's thread.
+
+        A device answers nothing before it has seen who we are.
+        """
+        who = self._credentials.client_id.decode("utf-8", "replace") or proto.new_id()
+        answer = self._ask("DEVICE_INFO", proto.DEVICE_INFO, uniqueIdentifier=who, **DEVICE_INFO)
+        if answer.body is None or answer.kind != proto.DEVICE_INFO:
+            raise ProtocolError(f"{self._where} does not introduce itself (mrp)")
+        if self._credentials.kind == "hap":
+            secure(link, wire, self._credentials)
+        else:
+            wire.limit = LIMIT
+        with self._lock:
+            self._info = answer.body
+            self._own_uid = (
+                proto.text(answer.body, "clusterID") or proto.text(answer.body, "deviceUID") or ""
+            )
+        link.start()
+        link.send(proto.build(proto.SET_CONNECTION_STATE, state=2))  # connected
+        # Answered after everything that there is to tell, so that it is known from here on.
+        self._ask("CLIENT_UPDATES_CONFIG", proto.CLIENT_UPDATES_CONFIG, **UPDATES)
+        keyboard = self._ask("GET_KEYBOARD_SESSION", proto.GET_KEYBOARD_SESSION)
+        if keyboard.kind == proto.KEYBOARD:
+            self._received(keyboard)
+
+    def close(self) -> None:
+        """Close the connection and join the reader."""
+        self._closing.set()
+        if self._link is not None:
+            self._link.close()
+
+    def listen(self) -> None:
+        """Start to post what changes; what plays now comes first."""
+        with self._lock:
+            self._listening, self._shown = True, None
+        self._show()
+
+    def unlisten(self) -> None:
+        """Stop to post."""
+        self._listening = False
+
+    @property
+    def _where(self) -> str:
+        return f"{self._host} port {self._port} (mrp)"
+
+    def _ended(self, error: AppleTVError | None) -> None:
+        """The link is gone: wake everybody who waits for a message."""
+        self._closing.set()
+        with self._lock:
+            waiting = [found for _, found in self._expecting]
+        for found in waiting:
+            found.put(None)
+        if error is not None:
+            self._lost(ConnectionLost(f"connection to {self._where} lost: {error}"))
+
+    def _idle(self, times: int) -> None:
+        """Nothing came for long: ask, twice, whether the device is still there."""
+        if times > BEATS:
+            raise ConnectionLost(f"{self._where} does not answer any more")
+        assert self._link is not None, "there is a link, for it calls us"
+        self._link.send(proto.build(proto.GENERIC, proto.new_id()))
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def _open(self) -> Link:
+        if self._link is None:
+            raise ConnectionLost(f"{self._where}: not connected")
+        return self._link
+
+    def _ask(self, command: str, kind: int, /, **fields: Any) -> proto.Message:
+        """Send a request and return the answer; `command` is for the words of an error."""
+        try:
+            answer: proto.Message = self._open().request(
+                proto.build(kind, proto.new_id(), **fields)
+            )
+        except CommandTimeout as exc:
+            raise CommandTimeout(f"no reply to {command} within {self._timeout:g} s (mrp)") from exc
+        if answer.envelope.errorCode:
+            code = answer.envelope.errorCode
+            raise CommandFailed(f"{command}: refused with error {code} (mrp)", command, code)
+        return answer
+
+    def _control(self, word: str, number: int, **options: Any) -> None:
+        """Send a media command and check its result."""
+        fields = {"command": number}
+        if options:
+            fields["options"] = options  # type: ignore[assignment]
+        answer = self._ask(word, proto.SEND_COMMAND, **fields)
+        code = answer.body.sendError if answer.kind == proto.SEND_COMMAND_RESULT else 0
+        if code:
+            status = answer.body.handlerReturnStatus
+            text = SEND_ERRORS.get(code, f"error {code}") + (f", status {status}" if status else "")
+            raise CommandFailed(f"{word}: {text} (mrp)", word, code)
+
+    @contextlib.contextmanager
+    def _expect(self, wanted: Callable[[proto.Message], bool]) -> Iterator[Callable[..., Any]]:
+        """Wait for a message that nobody asks for, for the sending comes after the waiting::
+
+        with self._expect(is_it) as wait:
+            link.send(...)
+            message = wait("set_volume")
+        """
+        found: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        entry = (wanted, found)
+        with self._lock:
+            self._expecting.append(entry)
+
+        def wait(command: str, timeout: float | None = None) -> Any:
+            deadline = Deadline(self._timeout if timeout is None else timeout)
+            try:
+                message = found.get(timeout=deadline.wait())
+            except queue.Empty:
+                raise CommandTimeout(
+                    f"{command}: no word of it from the device within {deadline.seconds:g} s (mrp)"
+                ) from None
+            if message is None:
+                raise ConnectionLost(f"{command}: connection to {self._where} lost")
+            return message
+
+        try:
+            if self._closing.is_set():
+                raise ConnectionLost(f"connection to {self._where} closed")
+            yield wait
+        finally:
+            with self._lock:
+                self._expecting.remove(entry)
+
+    # -- what the device says --------------------------------------------------------------------
+
+    def _received(self, message: proto.Message) -> None:
+        """Take in a message that is no reply; on the reader thread."""
+        kind, body = message.kind, message.body
+        events: list[Event] = []
+        with self._lock:
+            if self._players.handle(message):
+                pass
+            elif kind in (proto.DEVICE_INFO_UPDATE, proto.DEVICE_INFO):
+                events = self._set_info(body)
+            elif kind == proto.VOLUME_DID_CHANGE:
+                events = self._set_level(body)
+            elif kind == proto.VOLUME_CONTROL_AVAILABILITY:
+                self._set_capabilities(body)
+            elif kind == proto.VOLUME_CONTROL_CAPABILITIES_DID_CHANGE:
+                if proto.text(body, "outputDeviceUID") in (None, "", self._own_uid):
+                    self._set_capabilities(body.capabilities)
+            elif kind == proto.KEYBOARD:
+                events = self._set_focus(body)
+            waiting = [found for wanted, found in self._expecting if wanted(message)]
+        for found in waiting:
+            found.put(message)
+        if self._listening:
+            for event in events:
+                self._post(event)
+            self._show()
+
+    def _show(self) -> None:
+        """Tell listeners what plays, if that is something else now."""
+        with self._lock:
+            playing = self._playing()
+            shown = self._shown
+            if shown is not None and playing == shown and not playing.jumped(shown):
+                return
+            self._shown = playing
+            # Under the lock, so that they come in order; it only puts them into a queue.
+            self._post(PlayingChanged(playing))
+
+    def _set_info(self, info: Any) -> list[Event]:
+        before = (self._power(), self._outputs())
+        self._info = info
+        events: list[Event] = []
+        if self._power() is not before[0]:
+            events.append(PowerChanged(self._power()))
+        if self._outputs() != before[1]:
+            events.append(OutputDevicesChanged(self._outputs()))
+        return events
+
+    def _set_level(self, body: Any) -> list[Event]:
+        uid = proto.text(body, "outputDeviceUID") or self._own_uid
+        before, level = self._volumes.get(uid, 0.0), round(100 * body.volume, 1)
+        self._volumes[uid] = level
+        if level == before:
+            return []
+        return [VolumeChanged(level, None if uid == self._own_uid else uid, before)]
+
+    def _set_capabilities(self, told: Any) -> None:
+        # Some devices say that there is control without saying which: then there are keys.
+        told_bits = told.volumeCapabilities if told.HasField("volumeCapabilities") else RELATIVE
+        self._capabilities = told_bits if told.volumeControlAvailable else 0
+
+    def _set_focus(self, body: Any) -> list[Event]:
+        editing = body.state in (2, 3, 4)  # began, goes on, changed
+        focus = KeyboardFocus.Focused if editing else KeyboardFocus.Unfocused
+        if focus is self._focus:
+            return []
+        first, self._focus = self._focus is KeyboardFocus.Unknown, focus
+        return [] if first else [KeyboardChanged(focus)]
+
+    # -- buttons ---------------------------------------------------------------------------------
+
+    def up(self, hold: float, presses: int) -> None:
+        self._press("up", hold, presses)
+
+    def down(self, hold: float, presses: int) -> None:
+        self._press("down", hold, presses)
+
+    def left(self, hold: float, presses: int) -> None:
+        self._press("left", hold, presses)
+
+    def right(self, hold: float, presses: int) -> None:
+        self._press("right", hold, presses)
+
+    def select(self, hold: float, presses: int) -> None:
+        self._press("select", hold, presses)
+
+    def menu(self, hold: float, presses: int) -> None:
+        self._press("menu", hold, presses)
+
+    def home(self, hold: float, presses: int) -> None:
+        self._press("home", hold, presses)
+
+    def top_menu(self) -> None:
+        self._press("top_menu")
+
+    def suspend(self) -> None:
+        self._press("suspend")
+
+    def wakeup(self) -> None:
+        self._press("wakeup")
+
+    def _press(self, button: str, hold: float = 0.0, presses: int = 1) -> None:
+        """Press a button; two threads must not mix theirs."""
+        deadline = Deadline(self._timeout)
+        if not self._pressing.acquire(timeout=deadline.left() or 0):
+            raise CommandTimeout(f"{button}: another button is still down (mrp)")
+        try:
+            for _ in range(presses):
+                self._tap(button, hold)
+                # Without it, presses got lost when the next one, or our goodbye, came too early.
+                self._ask(button, proto.GENERIC)
+        finally:
+            self._pressing.release()
+
+    def _tap(self, button: str, hold: float = 0.0) -> None:
+        link = self._open()
+        page, usage = hid.USAGE[button]
+        link.send(proto.build(proto.SEND_HID_EVENT, hidEventData=hid.event(page, usage, True)))
+        if hold and self._closing.wait(hold):
+            raise ConnectionLost(f"{button}: connection to {self._where} lost while it was down")
+        link.send(proto.build(proto.SEND_HID_EVENT, hidEventData=hid.event(page, usage, False)))
+
+    # -- playback --------------------------------------------------------------------------------
+
+    def play(self) -> None:
+        self._control("play", state.PLAY)
+
+    def pause(self) -> None:
+        self._control("pause", state.PAUSE)
+
+    def play_pause(self) -> None:
+        """Some apps only offer what would change something: play while paused, and so on."""
+        number = state.TOGGLE
+        with self._lock:
+            players = self._players
+            if not players.enabled(state.TOGGLE):
+                doing = players.state()
+                if doing is DeviceState.Playing and players.enabled(state.PAUSE):
+                    number = state.PAUSE
+                elif doing is DeviceState.Paused and players.enabled(state.PLAY):
+                    number = state.PLAY
+        self._control("play_pause", number)
+
+    def stop(self) -> None:
+        self._control("stop", state.STOP)
+
+    def next(self) -> None:
+        self._control("next", state.NEXT)
+
+    def previous(self) -> None:
+        self._control("previous", state.PREVIOUS)
+
+    def begin_fast_forward(self) -> None:
+        self._control("begin_fast_forward", state.BEGIN_FAST_FORWARD)
+
+    def end_fast_forward(self) -> None:
+        self._control("end_fast_forward", state.END_FAST_FORWARD)
+
+    def begin_rewind(self) -> None:
+        self._control("begin_rewind", state.BEGIN_REWIND)
+
+    def end_rewind(self) -> None:
+        self._control("end_rewind", state.END_REWIND)
+
+    def skip_forward(self, seconds: float) -> None:
+        self._skip("skip_forward", state.SKIP_FORWARD, seconds)
+
+    def skip_backward(self, seconds: float) -> None:
+        self._skip("skip_backward", state.SKIP_BACKWARD, seconds)
+
+    def _skip(self, word: str, number: int, seconds: float) -> None:
+        step = float(int(seconds))  # whole seconds, as all remotes send them
+        if not step:
+            with self._lock:
+                info = self._players.command(number)
+            step = next(iter(info.preferredIntervals), SKIP) if info is not None else SKIP
+        self._control(word, number, skipInterval=step)
+
+    def set_position(self, seconds: float) -> None:
+        self._control("set_position", state.SEEK, playbackPosition=seconds)
+
+    def set_shuffle(self, shuffle: ShuffleState) -> None:
+        mode = state.SHUFFLE_MODE[shuffle]
+        self._control("set_shuffle", state.SHUFFLE_COMMAND, sendOptions=0, shuffleMode=mode)
+
+    def set_repeat(self, repeat: RepeatState) -> None:
+        mode = state.REPEAT_MODE[repeat]
+        self._control("set_repeat", state.REPEAT_COMMAND, sendOptions=0, repeatMode=mode)
+
+    # -- volume ----------------------------------------------------------------------------------
+
+    def volume_up(self) -> None:
+        self._step("volume_up", VOLUME_STEP, 100.0)
+
+    def volume_down(self) -> None:
+        self._step("volume_down", -VOLUME_STEP, 0.0)
+
+    def _step(self, word: str, by: float, end: float) -> None:
+        """One step up or down, by whatever the output understands."""
+        with self._lock:
+            capabilities, uid = self._capabilities, self._own_uid
+            level = self._volumes.get(uid, 0.0)
+        if not capabilities:
+            raise NotSupported(f"{word}: the output has a fixed volume (mrp)")
+        if not capabilities & ABSOLUTE:
+            self._press(word)  # by HDMI or infrared; nothing will tell how loud it is then
+        elif level == end:
+            return
+        elif capabilities & RELATIVE:
+            with self._expect(self._is_level(uid)) as wait, self._pressing:
+                self._tap(word)
+                wait(word)
+        else:  # HomePods ignore the keys
+            self._set_volume(word, max(0.0, min(100.0, level + by)), uid)
+
+    def volume(self, output_device: str | None = None) -> float:
+        with self._lock:
+            uid = output_device or self._own_uid
+            level = self._volumes.get(uid)
+            absolute = self._capabilities & ABSOLUTE
+        if output_device is None and not absolute:
+            raise NotSupported("volume: the output only knows volume_up and volume_down (mrp)")
+        if level is None:  # it has not told yet
+            answer = self._ask("volume", proto.GET_VOLUME, outputDeviceUID=uid)
+            if answer.kind != proto.GET_VOLUME_RESULT:
+                raise CommandFailed(f"volume: {uid} does not tell (mrp)", "volume")
+            level = round(100 * answer.body.volume, 1)
+        return level
+
+    def set_volume(self, level: float, output_device: str | None = None) -> None:
+        with self._lock:
+            absolute, uid = self._capabilities & ABSOLUTE, output_device or self._own_uid
+        if output_device is None and not absolute:
+            raise NotSupported("set_volume: the output only knows volume_up and volume_down (mrp)")
+        self._set_volume("set_volume", level, uid)
+
+    def mute(self) -> None:
+        with self._lock:
+            capabilities, uid = self._capabilities, self._own_uid
+            level = self._volumes.get(uid, 0.0)
+            before = self._muted
+            if level:
+                self._muted = level
+        if not capabilities:
+            raise NotSupported("mute: the output has a fixed volume (mrp)")
+        if not capabilities & ABSOLUTE:
+            self._press("mute")
+        elif level:
+            self._set_volume("mute", 0.0, uid)
+        elif before:
+            self._set_volume("mute", before, uid)
+
+    def _set_volume(self, word: str, level: float, uid: str) -> None:
+        """Set a volume, and wait until the device says that it has changed."""
+        with self._lock:
+            known = self._volumes.get(uid)
+        message = proto.build(proto.SET_VOLUME, volume=level / 100, outputDeviceUID=uid)
+        with self._expect(self._is_level(uid)) as wait:
+            self._open().send(message)
+            if known is None or abs(known - level) >= 0.05:  # what it has is not told again
+                wait(word)
+
+    @staticmethod
+    def _is_level(uid: str) -> Callable[[proto.Message], bool]:
+        return lambda message: (
+            message.kind == proto.VOLUME_DID_CHANGE
+            and (proto.text(message.body, "outputDeviceUID") or uid) == uid
+        )
+
+    # -- output devices --------------------------------------------------------------------------
+
+    def output_devices(self) -> list[OutputDevice]:
+        with self._lock:
+            return self._outputs()
+
+    def _outputs(self) -> list[OutputDevice]:
+        info = self._info
+        found = []
+        if info.isGroupLeader and not info.isProxyGroupPlayer:
+            found.append(
+                OutputDevice(
+                    proto.text(info, "name") or "", proto.text(info, "uniqueIdentifier") or ""
+                )
+            )
+        for one in info.groupedDevices:
+            found.append(
+                OutputDevice(proto.text(one, "name") or "", proto.text(one, "deviceUID") or "")
+            )
+        return found
+
+    def add_output_devices(self, *identifiers: str) -> None:
+        now = self._output_ids()
+        self._modify_outputs("add_output_devices", "Adding", identifiers, now | {*identifiers})
+
+    def remove_output_devices(self, *identifiers: str) -> None:
+        now = self._output_ids()
+        self._modify_outputs("remove_output_devices", "Removing", identifiers, now - {*identifiers})
+
+    def set_output_devices(self, *identifiers: str) -> None:
+        self._modify_outputs("set_output_devices", "Setting", identifiers, {*identifiers})
+
+    def _output_ids(self) -> set[str]:
+        return {one.identifier for one in self.output_devices()}
+
+    def _modify_outputs(
+        self, word: str, how: str, identifiers: tuple[str, ...], wanted: set[str]
+    ) -> None:
+        if wanted == self._output_ids():
+            return  # it would not say anything
+        fields: dict[str, Any] = {
+            f"{how.lower()}Devices": list(identifiers),
+            f"clusterAware{how}Devices": list(identifiers),
+        }
+        message = proto.build(proto.MODIFY_OUTPUT_CONTEXT_REQUEST, type=1, **fields)
+        with self._expect(lambda m: m.kind == proto.DEVICE_INFO_UPDATE) as wait:
+            self._open().send(message)
+            wait(word)
+
+    # -- power -----------------------------------------------------------------------------------
+
+    def power_state(self) -> PowerState:
+        with self._lock:
+            return self._power()
+
+    def _power(self) -> PowerState:
+        return PowerState.On if self._info.logicalDeviceCount else PowerState.Off
+
+    def turn_on(self, wait: bool) -> None:
+        message = proto.build(proto.WAKE_DEVICE)
+        self._switch("turn_on", PowerState.On, lambda: self._open().send(message), wait)
+
+    def turn_off(self, wait: bool) -> None:
+        """Home held down opens the control centre, and select presses what is marked: Sleep."""
+
+        def keys() -> None:
+            self._press("home", 1.0)
+            if self._closing.wait(0.1):
+                raise ConnectionLost(f"turn_off: connection to {self._where} lost")
+            self._press("select")
+
+        if self.power_state() is not PowerState.Off:  # it would wake up
+            self._switch("turn_off", PowerState.Off, keys, wait)
+
+    def _switch(
+        self, word: str, wanted: PowerState, action: Callable[[], object], wait: bool
+    ) -> None:
+        on = wanted is PowerState.On
+
+        def there(message: proto.Message) -> bool:
+            kinds = (proto.DEVICE_INFO_UPDATE, proto.DEVICE_INFO)
+            return message.kind in kinds and bool(message.body.logicalDeviceCount) is on
+
+        with self._expect(there) as until:
+            action()
+            if wait and self.power_state() is not wanted:
+                until(word, WAKE_TIMEOUT)
+
+    # -- text ------------------------------------------------------------------------------------
+
+    def text_focus(self) -> KeyboardFocus:
+        return self._focus
+
+    def text_set(self, text: str) -> None:
+        self._type("text_set", 2, text)
+
+    def text_append(self, text: str) -> None:
+        self._type("text_append", 1, text)
+
+    def text_clear(self) -> None:
+        self._type("text_clear", 4, "")
+
+    def _type(self, word: str, action: int, text: str) -> None:
+        """Change the text field. Not acknowledged, so ask for something that is."""
+        import time
+
+        if self._focus is not KeyboardFocus.Focused:
+            raise CommandFailed(f"{word}: no text field is open (mrp)", word)
+        self._open().send(
+            proto.build(proto.TEXT_INPUT, timestamp=time.time(), text=text, actionType=action)
+        )
+        self._ask(word, proto.GENERIC)
+
+    # -- what is playing -------------------------------------------------------------------------
+
+    def playing(self) -> Playing:
+        with self._lock:
+            self._check()
+            return self._playing()
+
+    def _playing(self) -> Playing:
+        return self._players.playing(lambda: self.artwork(256, None))
+
+    def _check(self) -> None:
+        if self._closing.is_set():
+            raise ConnectionLost(f"connection to {self._where} closed")
+
+    def artwork(self, width: int | None, height: int | None) -> Artwork | None:
+        from . import mrp_artwork
+
+        with self._lock:
+            self._check()
+            player, metadata = self._players.player, self._players.metadata
+            location = player.location if player is not None else 0
+            source = mrp_artwork.Source(metadata) if metadata is not None else None
+        if source is None or not source.announced:
+            return None
+        found = mrp_artwork.download(source.urls(width, height), max(self._timeout, 10.0))
+        return found or self._queue_artwork(location, width, height)
+
+    def _queue_artwork(
+        self, location: int, width: int | None, height: int | None
+    ) -> Artwork | None:
+        """Ask the device for the image of the current item."""
+        from . import mrp_artwork
+
+        request = proto.build(
+            proto.PLAYBACK_QUEUE_REQUEST, proto.new_id(), location=location, length=1,
+            artworkWidth=float(width or 0), artworkHeight=float(height or -1),
+            returnContentItemAssetsInUserCompletion=True,
+        )  # fmt: skip
+        pieces = mrp_artwork.Pieces()
+        timeout = max(self._timeout, ARTWORK_TIMEOUT)
+        with self._expect(pieces.complete) as wait:
+            try:
+                answer = self._open().request(request, timeout)
+            except CommandTimeout as exc:
+                raise CommandTimeout(f"no reply to artwork within {timeout:g} s (mrp)") from exc
+            if answer.kind != proto.SET_STATE:
+                return None
+            queue = answer.body.playbackQueue
+            for item in queue.contentItems:  # the index is not the same on all systems
+                if item.artworkData:
+                    return Artwork(item.artworkData)
+            if not queue.sendingPlaybackQueueTransaction:
+                return None
+            wait("artwork", timeout)  # too large for one message
+        return pieces.artwork()
+
+    def features(self) -> dict[str, FeatureState]:
+        """What the player that counts says it can do now."""
+        with self._lock:
+            players, metadata = self._players, self._players.metadata
+            there = dict.fromkeys(ALWAYS, True)
+            there.update((name, players.enabled(number)) for name, number in COMMANDS.items())
+            doing = players.state()
+            there["play_pause"] = (
+                players.enabled(state.TOGGLE)
+                or (doing is DeviceState.Playing and there["pause"])
+                or (doing is DeviceState.Paused and there["play"])
+            )
+            fields = {**state.TEXTS, **state.NUMBERS, "total_time": "duration"}
+            fields["position"] = "elapsedTimeTimestamp"
+            there.update(
+                (name, metadata is not None and metadata.HasField(field))
+                for name, field in fields.items()
+            )
+            there["artwork"] = metadata is not None and metadata.artworkAvailable
+            there["app"] = players.client is not None
+            steps = bool(self._capabilities)
+            there.update(volume_up=steps, volume_down=steps, mute=steps)
+            absolute = bool(self._capabilities & ABSOLUTE)
+            there.update(volume=absolute, set_volume=absolute)
+            typing = self._focus is KeyboardFocus.Focused
+            there.update(text_set=typing, text_append=typing, text_clear=typing)
+        return {
+            name: FeatureState.Available if can else FeatureState.Unavailable
+            for name, can in there.items()
+        }
+
+
+def keep_alive(sock: Any) -> None:
+    """Let TCP notice within 21 s that the device is gone; not every system can be told when."""
+    import socket
+
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 1), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def secure(link: Link, wire: MrpWire, credentials: Any) -> None:
+    """Verify each other, and encrypt everything from here on.
+
+    Raises:
+        CredentialsError: The device does not accept the credentials, or is another one.
+        ProtocolError: It answers with nonsense.
+    """
+    from ..crypto.chacha20poly1305 import Session
+    from ..pairing.hap import channel_keys, drive
+    from ..pairing.hap_verify import hap_verify
+
+    secret = drive(hap_verify(credentials), lambda data: exchange(link, data, verifying=True))
+    wire.secure(Session(*channel_keys(secret, "mrp")))
+
+
+def exchange(link: Link, data: bytes, *, verifying: bool) -> bytes:
+    """Send one message of a pairing and return the answer.
+
+    Raises:
+        CredentialsError: Refused, while `verifying`.
+        PairingError: Refused.
+    """
+    from ..errors import PairingError
+
+    first = not verifying and data[-3:] == b"\6\1\1"
+    message = proto.build(
+        proto.CRYPTO_PAIRING, pairingData=data, status=0, isRetrying=False,
+        isUsingSystemPairing=False, state=2 if first else 0,
+    )  # fmt: skip
+    answer = link.request(message).body
+    if answer.status or not answer.pairingData:
+        if verifying:  # what a device says to a client that it does not know
+            raise CredentialsError(
+                f"the device does not know the credentials (status {answer.status}): pair again"
+            )
+        raise PairingError(f"the device refuses (status {answer.status})")
+    pairing_data: bytes = answer.pairingData
+    return pairing_data

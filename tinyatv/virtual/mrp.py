@@ -1,0 +1,622 @@
+"""The device side of MRP: handshake, buttons, commands, and what is told to whom."""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+import threading
+from typing import Any, Callable
+
+from .. import proto
+from ..crypto.chacha20poly1305 import Session
+from ..errors import AppleTVError
+from ..link import Link, Listener
+from ..model import Artwork, RepeatState, ShuffleState
+from ..pairing.hap import METHOD, STATE, channel_keys
+from ..pairing.hap_device import Accessory, Handshakes
+from ..proto import Message, build
+from ..wire import hid, tlv8
+from ..wire.mrp import MrpWire
+from .mrp_view import COMMANDS, REPEATS, SHUFFLES, About, Config, Oddities, View, dumper
+from .mrp_view import list_commands as listed
+from .server import Fault, Faults
+from .state import State
+
+log = logging.getLogger(__name__)
+
+INVALID_OPTIONS, NO_HANDLERS = 7, 8  # errors of a command
+COMMAND_FAILED, NOTHING_PLAYS = 2, 10  # what its handler says
+NOT_PAIRED = 110  # error of a message
+UNKNOWN_CLIENT = -6727  # status of a pairing
+
+SYSTEM_COMMANDS = [48, 58]  # set the queue, get ready for that: what Music can while it is closed
+
+_WORDS = {  # kind: word by which faults know it, besides its name
+    proto.DEVICE_INFO: "connect",
+    proto.CLIENT_UPDATES_CONFIG: "playing",
+    proto.GET_KEYBOARD_SESSION: "keyboard",
+    proto.GENERIC: "generic",
+    proto.PLAYBACK_QUEUE_REQUEST: "artwork",
+    proto.SET_VOLUME: "set_volume",
+    proto.GET_VOLUME: "volume",
+    proto.MODIFY_OUTPUT_CONTEXT_REQUEST: "output_devices",
+    proto.WAKE_DEVICE: "turn_on",
+    proto.TEXT_INPUT: "text",
+}
+
+
+class VirtualMrp:
+    """Serves MRP.
+
+    Args:
+        state: Shared state of the device.
+        faults: Shared faults.
+        host: Address to listen on.
+        port: TCP port; 0 picks a free one.
+        name: Prefix of the threads' names.
+        accessory: The device's memory of pairings.
+        about: What it says of itself.
+
+    Attributes:
+        oddities: How it is peculiar.
+        accessory: The device's memory of pairings.
+        about: What it says of itself.
+        allow_unpaired: False refuses everything but pairing to a client that is not verified.
+        default_commands: Numbers of the commands that an app knows while it has no player.
+        requests: Names of all messages received, in order.
+        port: TCP port.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        faults: Faults,
+        host: str,
+        port: int,
+        name: str,
+        accessory: Accessory,
+        about: About,
+    ) -> None:
+        self.name = name
+        self.accessory = accessory
+        self.about = about
+        self.oddities = Oddities()
+        self.allow_unpaired = True
+        self.default_commands = {"com.apple.TVMusic": SYSTEM_COMMANDS}
+        self.requests: list[str] = []
+        self._state = state
+        self._faults = faults
+        self._processes: dict[str, int] = {}
+        self._numbers = 0  # of touch areas and microphones
+        self._lock = threading.Lock()
+        self._peers: list[MrpPeer] = []
+        self._stopping = threading.Event()
+        self._listener = Listener(self._accepted, host, port, f"{name}-accept")
+        self.port = self._listener.port
+        self._handlers: dict[int, Callable[[MrpPeer, Message], object]] = {
+            proto.DEVICE_INFO: self._introduce,
+            proto.CRYPTO_PAIRING: self._pair,
+            proto.SET_CONNECTION_STATE: self._connection_state,
+            proto.CLIENT_UPDATES_CONFIG: self._configure,
+            proto.GET_KEYBOARD_SESSION: self._keyboard,
+            proto.GENERIC: self._generic,
+            proto.SEND_HID_EVENT: self._hid_event,
+            proto.SEND_BUTTON_EVENT: self._button_event,
+            proto.SEND_PACKED_VIRTUAL_TOUCH_EVENT: self._touch_event,
+            proto.SEND_COMMAND: self._command,
+            proto.PLAYBACK_QUEUE_REQUEST: self._artwork,
+            proto.SET_VOLUME: self._set_volume,
+            proto.GET_VOLUME: self._get_volume,
+            proto.MODIFY_OUTPUT_CONTEXT_REQUEST: self._outputs,
+            proto.WAKE_DEVICE: self._wake,
+            proto.TEXT_INPUT: self._text,
+            proto.REGISTER_HID_DEVICE: self._register_hid,
+            proto.REGISTER_VOICE_INPUT_DEVICE: self._register_voice,
+        }
+        state.watch(self.tell)
+
+    # -- life ------------------------------------------------------------------------------------
+
+    @property
+    def peers(self) -> list[MrpPeer]:
+        """Who is connected now."""
+        with self._lock:
+            return self._peers.copy()
+
+    def start(self) -> None:
+        """Start to accept."""
+        self._listener.start()
+
+    def stop(self) -> None:
+        """Stop to listen, drop everybody, join all threads."""
+        self._stopping.set()
+        self._state.unwatch(self.tell)
+        self._listener.close()
+        self.drop_peers()
+
+    def take_over(self, other: VirtualMrp) -> None:
+        """Be what `other` was; it is stopped."""
+        self.oddities, self.about, self.requests = other.oddities, other.about, other.requests
+        self.allow_unpaired, self.default_commands = other.allow_unpaired, other.default_commands
+
+    def drop_peers(self) -> None:
+        """Close all connections, as a reboot would."""
+        for peer in self.peers:
+            peer.link.close()
+
+    def _accepted(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        peer = MrpPeer(sock, address, self)
+        with self._lock:
+            self._peers.append(peer)
+        peer.link.start()
+
+    def left(self, peer: MrpPeer) -> None:
+        """A connection ended."""
+        with self._lock:
+            if peer in self._peers:
+                self._peers.remove(peer)
+        for button in peer.buttons:
+            self._state.forget_button(button)
+        peer.handshakes.close()
+        self._state.notify()
+
+    # -- what clients are told -------------------------------------------------------------------
+
+    def tell(self) -> None:
+        """Tell every client what is new. Changes of the state do so by themselves."""
+        for peer in self.peers:
+            try:
+                with peer.lock:
+                    if peer.config is None or peer.told is None:
+                        continue  # it does not listen yet
+                    now = self._view()
+                    messages = now.news(peer.told, peer.config)
+                    peer.told = now
+                    if messages:
+                        peer.send(*messages)
+            except AppleTVError as exc:
+                log.debug("%s: %s", self.name, exc)  # it went away; its link has noticed
+
+    def _view(self) -> View:
+        return View(self._state, self.about, self.oddities, self._processes)
+
+    # -- what clients ask ------------------------------------------------------------------------
+
+    def received(self, peer: MrpPeer, message: Message) -> None:
+        """A message arrived."""
+        name = proto.NAMES.get(message.kind, str(message.kind))
+        self.requests.append(name)
+        self._state.notify()
+        if peer.info is None and message.kind != proto.DEVICE_INFO:
+            return  # who does not introduce himself is not answered
+        fault = self._faults.take(*self._words(peer, message), name)
+        try:
+            if fault is not None:
+                self._stopping.wait(fault.delay)
+                if self._misbehave(peer, message, fault):
+                    return
+            if message.kind not in (proto.DEVICE_INFO, proto.CRYPTO_PAIRING) and not (
+                self.allow_unpaired or peer.client is not None
+            ):
+                self._acknowledge(peer, message, NOT_PAIRED)
+                return
+            handler = self._handlers.get(message.kind, self._acknowledge)
+            handler(peer, message)
+        except AppleTVError as exc:
+            log.debug("%s: %s", self.name, exc)  # the peer went away in the middle
+        self._state.notify()
+
+    def _words(self, peer: MrpPeer, message: Message) -> list[str]:
+        """The words by which faults know a message."""
+        kind, body = message.kind, message.body
+        if kind == proto.SEND_COMMAND:
+            return [COMMANDS.get(body.command, "command")]
+        if kind in (proto.SEND_HID_EVENT, proto.SEND_BUTTON_EVENT):
+            button, down = _button(message)
+            return [button] if button and down else []  # once for both edges
+        if kind == proto.CRYPTO_PAIRING:
+            items = _items(body.pairingData)
+            if items.get(STATE) == b"\1":
+                peer.pairing = "pair" if METHOD in items else "verify"
+            return [peer.pairing, f"{peer.pairing} M{items.get(STATE, bytes(1))[0]}"]
+        return [_WORDS[kind]] if kind in _WORDS else []
+
+    def _misbehave(self, peer: MrpPeer, message: Message, fault: Fault) -> bool:
+        if fault.status is not None:
+            if message.kind == proto.SEND_COMMAND:
+                self._result(peer, message, fault.status)
+            elif message.kind == proto.CRYPTO_PAIRING:
+                peer.send(build(proto.CRYPTO_PAIRING, status=fault.status))
+            else:
+                self._acknowledge(peer, message, fault.status)
+        elif fault.garbage is not None:
+            peer.send(fault.garbage)
+        elif fault.drop:
+            peer.link.close()
+        elif not fault.silent:
+            return False
+        return True
+
+    def _answer(self, peer: MrpPeer, *messages: Message) -> None:
+        """Send answers, made as odd as they have to be."""
+        if self.oddities.missing_type:
+            for message in messages:
+                message.envelope.ClearField("type")
+        peer.send(*messages)
+
+    def _acknowledge(self, peer: MrpPeer, request: Message, error: int = 0) -> None:
+        """The empty answer, to those who asked for one."""
+        if not request.identifier:
+            return
+        self._stopping.wait(self.oddities.late_ack)
+        message = build(proto.UNKNOWN, request.identifier)
+        message.envelope.errorCode = error
+        self._answer(peer, message)
+
+    # -- handshake -------------------------------------------------------------------------------
+
+    def _introduce(self, peer: MrpPeer, request: Message) -> None:
+        view = self._view()
+        with peer.lock:
+            peer.info = request.body
+            peer.told = peer.told or view
+            self._answer(peer, view.device_info(proto.DEVICE_INFO, request.identifier))
+
+    def _pair(self, peer: MrpPeer, request: Message) -> None:
+        if self.oddities.refuse_verify and peer.pairing == "verify":
+            refusal = build(proto.CRYPTO_PAIRING, status=UNKNOWN_CLIENT)
+            refusal.envelope.ClearField("type")  # in the only recording of this, it has none
+            peer.send(refusal)
+            return
+        reply = peer.handshakes.answer(request.body.pairingData)
+        answer = build(
+            proto.CRYPTO_PAIRING, pairingData=bytes(reply), status=0, isRetrying=False,
+            isUsingSystemPairing=False, state=0,
+        )  # fmt: skip
+        with peer.lock:  # nothing of another thread may go out between the last step and the keys
+            self._answer(peer, answer)
+            if reply.secret is not None:
+                theirs, ours = channel_keys(reply.secret, "mrp")
+                peer.wire.secure(Session(ours, theirs))
+                peer.client = reply.client
+
+    def _connection_state(self, peer: MrpPeer, request: Message) -> None:
+        peer.connection_state = request.body.state
+        self._acknowledge(peer, request)
+
+    def _configure(self, peer: MrpPeer, request: Message) -> None:
+        with peer.lock:
+            config, now, before = Config(request.body), self._view(), peer.told
+            messages = now.burst(config, self.default_commands)
+            if before is not None and now.device != before.device:
+                messages.insert(0, now.device_info(proto.DEVICE_INFO_UPDATE))
+            peer.config, peer.told = config, now
+            peer.send(*messages)
+        self._acknowledge(peer, request)
+
+    def _keyboard(self, peer: MrpPeer, request: Message) -> None:
+        self._answer(peer, self._view().keyboard(request.identifier))
+
+    def _generic(self, peer: MrpPeer, request: Message) -> None:
+        if not self.oddities.no_generic_ack:
+            self._acknowledge(peer, request)
+
+    # -- buttons ---------------------------------------------------------------------------------
+
+    def _hid_event(self, peer: MrpPeer, request: Message) -> None:
+        self._button_event(peer, request)
+        if self.oddities.hid_ack:
+            self._answer(peer, build(proto.UNKNOWN, request.identifier))
+
+    def _button_event(self, peer: MrpPeer, request: Message) -> None:
+        button, down = _button(request)
+        if button is None:
+            log.debug("%s: no such button: %r", self.name, request)
+        elif down:
+            peer.buttons.add(button)
+            self._state.button_down(button)
+        else:
+            peer.buttons.discard(button)
+            self._state.button_up(button)
+
+    def _touch_event(self, peer: MrpPeer, request: Message) -> None:
+        """A swipe is a button; a tap does nothing, one has to press for that."""
+        try:
+            x, y, phase, _, _ = hid.parse_touch(request.body.data)
+        except ValueError as exc:
+            log.debug("%s: %s", self.name, exc)
+            return
+        if phase == hid.BEGAN:
+            peer.touch = x, y
+        elif phase == hid.ENDED and peer.touch is not None:
+            (from_x, from_y), peer.touch = peer.touch, None
+            across, along = x - from_x, y - from_y
+            if across or along:
+                if abs(along) > abs(across):
+                    button = "up" if along < 0 else "down"
+                else:
+                    button = "left" if across < 0 else "right"
+                self._state.press(button)
+        elif phase == hid.CANCELLED:
+            peer.touch = None
+
+    def _register_hid(self, peer: MrpPeer, request: Message) -> None:
+        fields = {"errorCode": 0, "deviceIdentifier": self._new_number()}
+        self._answer(
+            peer, build(proto.REGISTER_HID_DEVICE_RESULT, request.identifier, **fields)
+        )  # fmt: skip
+
+    def _register_voice(self, peer: MrpPeer, request: Message) -> None:
+        kind, fields = proto.REGISTER_VOICE_INPUT_DEVICE_RESPONSE, {"errorCode": 0}
+        number = self._new_number()
+        self._answer(peer, build(kind, request.identifier, deviceID=number, **fields))
+
+    def _new_number(self) -> int:
+        with self._lock:
+            self._numbers += 1
+            return self._numbers
+
+    # -- commands --------------------------------------------------------------------------------
+
+    def _command(self, peer: MrpPeer, request: Message) -> None:
+        self._result(peer, request, *self._carry_out(request.body))
+
+    def _result(self, peer: MrpPeer, request: Message, error: int, status: int = 0) -> None:
+        if request.identifier:
+            kind, fields = proto.SEND_COMMAND_RESULT, {"handlerReturnStatus": status}
+            self._answer(peer, build(kind, request.identifier, sendError=error, **fields))
+
+    def _carry_out(self, body: Any) -> tuple[int, int]:
+        """Do what a command says; returns the error, and what its handler says."""
+        state, number, options = self._state, body.command, body.options
+        word = COMMANDS.get(number)
+        if word is None:
+            return NO_HANDLERS, 0
+        with state.lock:
+            known = {info["command"]: info["enabled"] for info in listed(state.player)}
+            idle = state.app is None
+        if idle:
+            return NO_HANDLERS, NOTHING_PLAYS
+        if number not in known:
+            return NO_HANDLERS, 0
+        if not known[number]:
+            return NO_HANDLERS, COMMAND_FAILED
+        if word in ("skip_forward", "skip_backward"):
+            far = (options.skipInterval,) if options.HasField("skipInterval") else ()
+            if not all(map(math.isfinite, far)):
+                return INVALID_OPTIONS, 0
+            (state.skip_forward if word == "skip_forward" else state.skip_backward)(*far)
+        elif word in ("set_position", "set_rate"):
+            field = "playbackPosition" if word == "set_position" else "playbackRate"
+            value = getattr(options, field)
+            if not options.HasField(field) or not math.isfinite(value):
+                return INVALID_OPTIONS, 0
+            (state.set_position if word == "set_position" else state.set_rate)(value)
+        elif word == "set_shuffle":
+            following = {s: n % 3 + 1 for s, n in SHUFFLES.items()}[state.shuffle]
+            wanted = options.shuffleMode if number == 47 else following
+            shuffles: dict[int, ShuffleState] = {n: s for s, n in SHUFFLES.items()}
+            if wanted not in shuffles:
+                return INVALID_OPTIONS, 0
+            state.set_shuffle(shuffles[wanted])
+        elif word == "set_repeat":
+            following = {s: n % 3 + 1 for s, n in REPEATS.items()}[state.repeat]
+            wanted = options.repeatMode if number == 46 else following
+            repeats: dict[int, RepeatState] = {n: s for s, n in REPEATS.items()}
+            if wanted not in repeats:
+                return INVALID_OPTIONS, 0
+            state.set_repeat(repeats[wanted])
+        elif number in (10, 12):
+            state.end_seeking()
+        else:
+            {
+                "play": state.play,
+                "pause": state.pause,
+                "play_pause": state.play_pause,
+                "stop": state.stop_playing,
+                "next": state.next,
+                "previous": state.previous,
+                "fast_forward": state.fast_forward,
+                "rewind": state.rewind,
+            }[word]()
+        return 0, 0
+
+    # -- artwork ---------------------------------------------------------------------------------
+
+    def _artwork(self, peer: MrpPeer, request: Message) -> None:
+        odd, asked = self.oddities, request.body
+        view = self._view()
+        player = next((p for k, p in view.players.items() if k == view.chosen.get(k[0])
+                       and k[0] == view.active), None)  # fmt: skip
+        item = self._state.item
+        data = b""
+        if item is not None and not odd.artwork_not_delivered:
+            data = item.image(_pixels(asked.artworkWidth), _pixels(asked.artworkHeight))
+        if player is None or player.item is None or not data:
+            fields = {"playerPath": player.path} if player is not None else {}
+            self._answer(peer, build(proto.SET_STATE, request.identifier, **fields))
+            return
+        image = Artwork(data)
+        content = player.content()
+        content["artworkDataWidth"], content["artworkDataHeight"] = image.width, image.height
+        large = odd.artwork_limit is not None and len(data) >= odd.artwork_limit
+        if not large:
+            content["artworkData"] = data
+        queue = {
+            "location": asked.location,
+            "contentItems": [{k: v for k, v in content.items() if v is not None}],
+            **({"requestId": asked.requestID} if asked.requestID else {}),
+            **({"sendingPlaybackQueueTransaction": True} if large else {}),
+        }
+        answers = [
+            build(proto.SET_STATE, request.identifier, playbackQueue=queue, playerPath=player.path)
+        ]
+        if large or not asked.returnContentItemAssetsInUserCompletion:
+            answers += _transaction(player.path, player.item, data)
+        self._answer(peer, *answers)
+
+    # -- volume and outputs ----------------------------------------------------------------------
+
+    def _set_volume(self, peer: MrpPeer, request: Message) -> None:
+        state, level = self._state, request.body.volume
+        output = request.body.outputDeviceUID
+        if output in (self.about.output, self.about.identifier):
+            output = ""
+        known = not output or any(output == one.identifier for one in state.known_outputs)
+        if 0.0 <= level <= 1.0 and state.volume_control and state.absolute_volume and known:
+            state.set_volume(round(level * 100, 1), output or None)
+        self._acknowledge(peer, request)
+
+    def _get_volume(self, peer: MrpPeer, request: Message) -> None:
+        volumes = self._view().volumes
+        uid = request.body.outputDeviceUID
+        level = volumes.get(uid, volumes.get(self.about.output, 0.0))
+        self._answer(peer, build(proto.GET_VOLUME_RESULT, request.identifier, volume=level))
+
+    def _outputs(self, peer: MrpPeer, request: Message) -> None:
+        body, state = request.body, self._state
+        own, identifier = self.about.output, self.about.identifier
+        for plain, aware, change in (
+            (body.addingDevices, body.clusterAwareAddingDevices, state.add_outputs),
+            (body.removingDevices, body.clusterAwareRemovingDevices, state.remove_outputs),
+            (body.settingDevices, body.clusterAwareSettingDevices, state.set_outputs),
+        ):
+            given = dict.fromkeys([*plain, *aware])
+            if given:
+                change(*(identifier if uid == own else uid for uid in given))
+        self._acknowledge(peer, request)
+
+    # -- the rest --------------------------------------------------------------------------------
+
+    def _wake(self, peer: MrpPeer, request: Message) -> None:
+        self._state.wake()
+        self._acknowledge(peer, request)
+
+    def _text(self, peer: MrpPeer, request: Message) -> None:
+        state, body = self._state, request.body
+        if body.actionType == 1:
+            state.text_append(body.text)
+        elif body.actionType == 2:
+            state.text_set(body.text)
+        elif body.actionType == 3:
+            state.text_delete()
+        elif body.actionType == 4:
+            state.text_clear()
+        self._acknowledge(peer, request)
+
+
+class MrpPeer:
+    """Somebody who is connected.
+
+    Attributes:
+        link: The connection.
+        wire: What it speaks.
+        address: Where from.
+        lock: Held while messages go out that must not be torn apart by other threads.
+        info: Its DEVICE_INFO, or None before that.
+        config: What it wants to hear; None until it says so.
+        told: What it knows.
+        client: Its identifier once it is verified.
+        pairing: ``"pair"`` or ``"verify"``: the handshake that it began last.
+        connection_state: What it said with SET_CONNECTION_STATE.
+        buttons: Those that it holds down.
+        touch: Where its finger came down.
+    """
+
+    def __init__(self, sock: socket.socket, address: tuple[str, int], owner: VirtualMrp) -> None:
+        self.address = address
+        self.lock = threading.RLock()
+        self.info: Any = None
+        self.config: Config | None = None
+        self.told: View | None = None
+        self.client: bytes | None = None
+        self.pairing = "pair"
+        self.connection_state = 0
+        self.buttons: set[str] = set()
+        self.touch: tuple[int, int] | None = None
+        self.handshakes = Handshakes(owner.accessory)
+        self._odd = owner.oddities
+        self.wire = _DeviceWire(dumper(self._odd), proto.parse, proto.key)
+        self.link = Link(
+            _Socket(sock, self._odd),
+            self.wire,
+            lambda message: owner.received(self, message),
+            lost=lambda error: owner.left(self),
+            name=f"{owner.name}-{address[0]}:{address[1]}",
+            prepare=self.wire.prepare,
+        )
+
+    def send(self, *messages: Message | bytes) -> None:
+        """Send messages, or bytes that are none.
+
+        Raises:
+            ConnectionLost: It is gone.
+        """
+        if self._odd.unknown_messages:
+            messages = (build(111), build(200, proto.new_id()), *messages)
+        with self.lock:
+            if self._odd.coalesce:
+                self.link.send(messages)
+                return
+            for message in messages:
+                self.link.send(message)
+
+
+class _DeviceWire(MrpWire):
+    """Also takes several messages at once, and bytes as they are."""
+
+    def encode(self, message: Any) -> bytes:
+        if isinstance(message, tuple):
+            return b"".join(map(self.encode, message))
+        return message if isinstance(message, bytes) else super().encode(message)
+
+
+class _Socket(socket.socket):
+    """Writes single bytes if it has to."""
+
+    def __init__(self, sock: socket.socket, oddities: Oddities) -> None:
+        super().__init__(sock.family, sock.type, sock.proto, sock.detach())
+        self._oddities = oddities
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        return super().send(data[:1] if self._oddities.dribble else data, flags)
+
+
+def _button(message: Message) -> tuple[str | None, bool]:
+    """The button that an event is about, and whether it goes down; None if there is none."""
+    body = message.body
+    if message.kind == proto.SEND_BUTTON_EVENT:
+        return hid.BUTTON.get((body.usagePage, body.usage)), body.buttonDown
+    try:
+        page, usage, down = hid.parse_event(body.hidEventData)
+    except ValueError:
+        return None, False
+    return hid.BUTTON.get((page, usage)), down
+
+
+def _items(data: bytes) -> dict[int, bytes]:
+    try:
+        return dict(tlv8.decode(data))
+    except ValueError:
+        return {}
+
+
+def _pixels(side: float) -> int:
+    """A side of a picture that was asked for; 0 for any."""
+    return int(side) if math.isfinite(side) and side >= 1 else 0
+
+
+def _transaction(path: dict[str, Any], item: str, data: bytes) -> list[Message]:
+    """An image in packets of 64 KiB."""
+    size, messages = 65536, []
+    for start in range(0, len(data), size):
+        packet = {
+            "key": {"identifier": item},
+            "packetData": data[start : start + size],
+            "totalLength": len(data),
+            "totalWritePosition": start,
+        }
+        packets = {"packets": [packet]}
+        messages.append(build(proto.TRANSACTION, name=1, packets=packets, playerPath=path))
+    return messages

@@ -1,0 +1,617 @@
+"""What MRP clients are told: the state at one moment, and the messages from one to the next.
+
+A :class:`View` is taken after every change. Each client has its own last one, and gets messages
+for what is different now, so that it misses nothing and hears nothing twice.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from typing import Any, Callable
+
+from .. import proto
+from ..model import App, DeviceState, MediaType, PowerState, RepeatState, ShuffleState
+from ..proto import Message, build
+from ..wire import varint
+from .state import DEFAULT_PLAYER, FAST, SKIP, Item, Player, State, TextField
+
+EPOCH = 978307200  # Unix time of 2001-01-01, from which Apple counts
+ORIGIN = 1280262988  # "LOCL"
+FIRST_PROCESS = 123
+JUMP = 0.05  # s; a position that is further off than this has moved by more than the clock
+
+STATES = {
+    DeviceState.Idle: 2,
+    DeviceState.Loading: 4,
+    DeviceState.Paused: 2,
+    DeviceState.Playing: 1,
+    DeviceState.Stopped: 3,
+    DeviceState.Seeking: 5,
+}
+PAUSED = STATES[DeviceState.Paused]
+SHUFFLES = {ShuffleState.Off: 1, ShuffleState.Albums: 2, ShuffleState.Songs: 3}
+REPEATS = {RepeatState.Off: 1, RepeatState.Track: 2, RepeatState.All: 3}
+MEDIA = {MediaType.Unknown: 0, MediaType.Music: 1, MediaType.Video: 2, MediaType.TV: 2}
+
+COMMANDS = {  # number: word
+    1: "play",
+    2: "pause",
+    3: "play_pause",
+    4: "stop",
+    5: "next",
+    6: "previous",
+    7: "set_shuffle",  # to the next state
+    8: "set_repeat",  # to the next state
+    9: "fast_forward",
+    10: "fast_forward",  # ends
+    11: "rewind",
+    12: "rewind",  # ends
+    18: "skip_forward",
+    19: "skip_backward",
+    20: "set_rate",
+    45: "set_position",
+    46: "set_repeat",
+    47: "set_shuffle",
+}
+NOT_EDITING, DID_BEGIN, EDITING, TEXT_CHANGED, DID_END = range(1, 6)  # states of a text field
+
+
+class Oddities:
+    """What real devices do differently from each other, and what broken ones would do.
+
+    All are off. Switch them before a client connects, or call :meth:`VirtualMrp.tell` afterwards.
+
+    Attributes:
+        hid_ack: Acknowledge button events, as tvOS does up to 13.
+        no_timestamp: Leave out when the position was right; so it is not known.
+        client_without_player: Name the app that plays but not its player.
+        netflix: Paused, without an item.
+        rate_zero: Rate 0.0 while playing.
+        no_metadata: Items have an identifier and nothing else.
+        update_client_first: Say who plays before saying what.
+        no_generic_ack: Do not answer GENERIC: the heart-beat, and the flush after a button.
+        late_ack: Seconds to wait before an empty acknowledgement.
+        missing_type: Answers without the type field.
+        unknown_messages: Messages of types that nobody knows, with and without identifier.
+        unknown_fields: Fields 500 and 501 of several wire types, in messages and bodies.
+        wrong_types: Position and genre with another wire type than they have.
+        dribble: Write one byte at a time.
+        coalesce: Write all frames that belong together at once.
+        refuse_verify: Answer pair-verify with status -6727 and nothing else.
+        artwork_not_delivered: Announce artwork, answer without.
+        artwork_limit: Bytes from which on artwork goes out as TRANSACTION instead; None is never.
+    """
+
+    def __init__(self) -> None:
+        self.hid_ack = False
+        self.no_timestamp = False
+        self.client_without_player = False
+        self.netflix = False
+        self.rate_zero = False
+        self.no_metadata = False
+        self.update_client_first = False
+        self.no_generic_ack = False
+        self.late_ack = 0.0
+        self.missing_type = False
+        self.unknown_messages = False
+        self.unknown_fields = False
+        self.wrong_types = False
+        self.dribble = False
+        self.coalesce = False
+        self.refuse_verify = False
+        self.artwork_not_delivered = False
+        self.artwork_limit: int | None = None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if "artwork_limit" in vars(self) and name not in vars(self):
+            raise AttributeError(f"no oddity {name!r}; known: {', '.join(vars(self))}")
+        super().__setattr__(name, value)
+
+
+class Config:
+    """What a client wants to hear, from CLIENT_UPDATES_CONFIG."""
+
+    def __init__(self, body: Any) -> None:
+        self.artwork: bool = body.artworkUpdates
+        self.now_playing: bool = body.nowPlayingUpdates  # everybody is told anyway
+        self.volume: bool = body.volumeUpdates
+        self.keyboard: bool = body.keyboardUpdates
+        self.outputs: bool = body.outputDeviceUpdates
+
+
+class About:
+    """What the device says of itself and never changes.
+
+    Attributes:
+        identifier: A UUID in upper case; in the service record and in pairing, too.
+        model: ``AppleTV6,2``.
+        build: ``18M60``.
+        mac: Hardware address, upper case with colons.
+        group: UUID of its group of outputs.
+        cluster: Identifier of the stereo pair or home theatre that it belongs to, or None.
+        allows_pairing: What it says about pairing.
+    """
+
+    def __init__(self, identifier: str, model: str, build: str, mac: str) -> None:
+        self.identifier = identifier
+        self.model = model
+        self.build = build
+        self.mac = mac
+        self.group = proto.new_id()
+        self.cluster: str | None = None
+        self.allows_pairing = True
+
+    @property
+    def output(self) -> str:
+        """By what the device itself is known in messages about volume."""
+        return self.cluster or self.identifier
+
+
+class PlayerView:
+    """One player at one moment."""
+
+    def __init__(self, state: State, player: Player, app: App, process: int, odd: Oddities) -> None:
+        item = player.item
+        paused = odd.netflix and player is state.player
+        if paused:
+            item = None
+        self.app = app
+        self.identifier = "" if odd.client_without_player else player.identifier
+        self.path: dict[str, Any] = {
+            "origin": {"type": 1, "displayName": state.name, "identifier": ORIGIN},
+            "client": {
+                "processIdentifier": process, "bundleIdentifier": app.identifier,
+                "displayName": app.name,
+            },
+            "player": {
+                "identifier": player.identifier, "displayName": player.name,
+                "isDefaultPlayer": player.identifier == DEFAULT_PLAYER,
+            },
+        }  # fmt: skip
+        if app.name is None:
+            del self.path["client"]["displayName"]
+        if odd.client_without_player:
+            del self.path["player"]
+        self.state = PAUSED if paused else STATES[player.device_state]
+        self.commands = list_commands(player)
+        self.item = None if item is None else item.identifier
+        self.artwork = b"" if item is None else item.artwork
+        self.metadata = {} if item is None or odd.no_metadata else _metadata(item)
+        self.elapsed = player.position
+        self.at = time.time() - EPOCH
+        self.speed = player.speed
+        if item is not None and not odd.no_metadata:
+            playing = player.device_state is DeviceState.Playing
+            self.metadata["playbackRate"] = 0.0 if playing and odd.rate_zero else player.speed
+        self._timed = item is not None and not (odd.no_timestamp or odd.no_metadata)
+
+    def jumped(self, before: PlayerView) -> bool:
+        """True if the position is not where it would be by now."""
+        expected = before.elapsed + before.speed * (self.at - before.at)
+        return abs(self.elapsed - expected) > JUMP
+
+    def content(self) -> dict[str, Any]:
+        """Its item as a field of messages."""
+        metadata = dict(self.metadata)
+        if self.metadata:
+            metadata["elapsedTime"] = self.elapsed
+        if self._timed:
+            metadata["elapsedTimeTimestamp"] = self.at
+        return {"identifier": self.item, **({"metadata": metadata} if metadata else {})}
+
+    def queue(self) -> dict[str, Any]:
+        """Its queue as a field of messages."""
+        return {"location": 0, "contentItems": [] if self.item is None else [self.content()]}
+
+    def set_state(self, **fields: Any) -> Message:
+        """A SET_STATE about it."""
+        return build(
+            proto.SET_STATE, displayID=self.app.identifier, displayName=self.app.name or "",
+            playerPath=self.path, playbackStateTimestamp=self.at, **fields,
+        )  # fmt: skip
+
+    def everything(self) -> Message:
+        """A SET_STATE with all that there is."""
+        return self.set_state(
+            supportedCommands={"supportedCommands": self.commands},
+            playbackQueue=self.queue(),
+            playbackState=self.state,
+            playbackQueueCapabilities={"requestByRange": True},
+        )
+
+    def news(self, before: PlayerView, config: Config) -> list[Message]:
+        """What is different."""
+        fields: dict[str, Any] = {}
+        if self.commands != before.commands:
+            fields["supportedCommands"] = {"supportedCommands": self.commands}
+        if self.state != before.state:
+            fields["playbackState"] = self.state
+        described = self.metadata != before.metadata
+        same = self.item is not None and self.item == before.item
+        # An update of an item can set fields but take none away.
+        updated = described and same and self.metadata.keys() >= before.metadata.keys()
+        if not same or self.state != before.state or self.jumped(before) or self.item is None:
+            updated = False
+        moved = self.jumped(before) or self.state != before.state or self.item != before.item
+        if not updated and (described or moved):
+            fields["playbackQueue"] = self.queue()
+        messages = [self.set_state(**fields)] if fields else []
+        if updated:
+            about: dict[str, Any] = {"contentItems": [self.content()], "playerPath": self.path}
+            messages.append(build(proto.UPDATE_CONTENT_ITEM, **about))
+        images = (self.artwork, self.metadata.get("artworkIdentifier"))
+        if same and config.artwork and images != (
+            before.artwork, before.metadata.get("artworkIdentifier"),
+        ):  # fmt: skip
+            which: dict[str, Any] = {
+                "contentItems": [{"identifier": self.item}], "playerPath": self.path,
+            }  # fmt: skip
+            messages.append(build(proto.UPDATE_CONTENT_ITEM_ARTWORK, **which))
+        return messages
+
+
+class View:
+    """The device at one moment."""
+
+    def __init__(
+        self, state: State, about: About, odd: Oddities, processes: dict[str, int]
+    ) -> None:
+        self.about = about
+        self.odd = odd
+        with state.lock:
+            apps = state.running
+            for app in apps:
+                processes.setdefault(app.identifier, FIRST_PROCESS + len(processes))
+            self.clients = {app.identifier: app.name or "" for app in apps}
+            self.players: dict[tuple[str, str], PlayerView] = {}
+            self.chosen: dict[str, tuple[str, str]] = {}  # the player that counts, of each app
+            self.active: str | None = None
+            for player in state.players:
+                app = player.app
+                view = PlayerView(state, player, app, processes[app.identifier], odd)
+                key = app.identifier, view.identifier
+                self.players[key] = view
+                if player is state.player or app.identifier not in self.chosen:
+                    self.chosen[app.identifier] = key
+                if player is state.player and player.device_state is not DeviceState.Idle:
+                    self.active = app.identifier
+            self.processes = {one: processes[one] for one in self.clients}
+            self.device = _device(state, about)
+            self.available = state.volume_control and (
+                state.relative_volume or state.absolute_volume
+            )
+            self.capabilities = (state.relative_volume + 2 * state.absolute_volume) * (
+                state.volume_control
+            )
+            self.outputs: dict[str, dict[str, Any]] = {}
+            self.volumes: dict[str, float] = {}
+            for output in state.known_outputs:
+                own = output is state.output
+                uid = about.output if own else output.identifier
+                level = (state.volume if own else output.volume) / 100
+                used = output.identifier in state.outputs
+                if self.capabilities & 2 and (own or used):
+                    self.volumes[uid] = level
+                if used:
+                    self.outputs[output.identifier] = {
+                        "name": output.name,
+                        "uniqueIdentifier": output.identifier,
+                        "groupID": about.group,
+                        "isLocalDevice": own,
+                        "isGroupLeader": own,
+                        "isVolumeControlAvailable": self.available,
+                        "volumeCapabilities": self.capabilities,
+                        "volume": level,
+                        **({"modelID": about.model} if own else {}),
+                    }
+            field = state.field
+            self.field = field
+            self.text = None if field is None else field.text
+
+    def client(self, app: str | None) -> dict[str, Any]:
+        """An app as a field of messages; an empty one for none."""
+        if app is None:
+            return {}
+        fields = {"processIdentifier": self.processes[app], "bundleIdentifier": app}
+        return {**fields, "displayName": self.clients[app]} if self.clients[app] else fields
+
+    # -- everything, for a client that has just said what it wants to hear -----------------------
+
+    def burst(self, config: Config, defaults: dict[str, list[int]]) -> list[Message]:
+        """All there is to tell, in the order of a real device."""
+        messages = [
+            build(
+                proto.SET_DEFAULT_SUPPORTED_COMMANDS,
+                supportedCommands={
+                    "supportedCommands": [{"command": n, "enabled": True} for n in numbers]
+                },
+                playerPath={"client": {"bundleIdentifier": app}},
+            )
+            for app, numbers in defaults.items()
+        ]
+        now = time.time() - EPOCH
+        messages.append(build(proto.ORIGIN_CLIENT_PROPERTIES, lastPlayingTimestamp=now))
+        if self.odd.update_client_first:
+            messages += [self._now_playing(), *self._clients({})]
+        for key, player in self.players.items():
+            if not self.odd.update_client_first:
+                messages += self._clients({}, key[0])
+            messages += self._new_player(key, player)
+        if not self.odd.update_client_first:
+            with_players = {key[0] for key in self.players}
+            for app in self.clients:
+                if app not in with_players:
+                    messages += self._clients({}, app)
+            messages.append(self._now_playing())
+        if config.volume:
+            messages += self._volume_control() + self._volumes({})
+        if config.outputs:
+            messages.append(self._outputs(self.outputs))
+        return messages
+
+    # -- what is new -----------------------------------------------------------------------------
+
+    def news(self, before: View, config: Config) -> list[Message]:
+        """What is different from `before`."""
+        messages = []
+        if self.device != before.device:
+            messages.append(self.device_info(proto.DEVICE_INFO_UPDATE))
+        messages += self._clients(before.clients)
+        messages += self._players(before, config)
+        if self.active != before.active:
+            messages.append(self._now_playing())
+        for app in before.clients:
+            if app not in self.clients:
+                messages.append(build(proto.REMOVE_CLIENT, client=before.client(app)))
+        if config.volume:
+            if self.capabilities != before.capabilities:
+                messages += self._volume_control()
+            messages += self._volumes(before.volumes)
+        if config.outputs:
+            gone = [uid for uid in before.outputs if uid not in self.outputs]
+            new = {uid: out for uid, out in self.outputs.items() if before.outputs.get(uid) != out}
+            if gone:
+                messages.append(build(
+                    proto.REMOVE_OUTPUT_DEVICES, outputDeviceUIDs=gone,
+                    endpointUID=self.about.group,
+                ))  # fmt: skip
+            if new:
+                messages.append(self._outputs(new))
+        if config.keyboard and (self.field, self.text) != (before.field, before.text):
+            messages.append(self._keyboard_event(before))
+        return messages
+
+    def _players(self, before: View, config: Config) -> list[Message]:
+        messages = []
+        for key, player in before.players.items():
+            if key in self.players:
+                continue
+            messages.append(
+                player.set_state(playbackQueue={"location": 0}, playbackState=PAUSED)
+            )  # fmt: skip
+            if key[0] in self.clients:
+                messages.append(build(proto.REMOVE_PLAYER, playerPath=player.path))
+        for key, player in self.players.items():
+            if key not in before.players:
+                messages += self._new_player(key, player)
+                continue
+            messages += player.news(before.players[key], config)
+            if self.chosen[key[0]] == key != before.chosen.get(key[0]):
+                messages.append(build(proto.SET_NOW_PLAYING_PLAYER, playerPath=player.path))
+        return messages
+
+    def _new_player(self, key: tuple[str, str], player: PlayerView) -> list[Message]:
+        messages = []
+        if not self.odd.client_without_player:
+            messages.append(build(proto.UPDATE_PLAYER, playerPath=player.path))
+            if self.chosen[key[0]] == key:
+                messages.append(build(proto.SET_NOW_PLAYING_PLAYER, playerPath=player.path))
+        messages.append(player.everything())
+        messages.append(build(
+            proto.PLAYER_CLIENT_PROPERTIES, playerPath=player.path, lastPlayingTimestamp=player.at
+        ))  # fmt: skip
+        return messages
+
+    def _clients(self, before: dict[str, str], only: str | None = None) -> list[Message]:
+        return [
+            build(proto.UPDATE_CLIENT, client=self.client(app))
+            for app, name in self.clients.items()
+            if before.get(app) != name and only in (None, app)
+        ]
+
+    def _now_playing(self) -> Message:
+        return build(proto.SET_NOW_PLAYING_CLIENT, client=self.client(self.active))
+
+    def _volume_control(self) -> list[Message]:
+        fields: dict[str, Any] = {
+            "volumeControlAvailable": self.available, "volumeCapabilities": self.capabilities,
+        }  # fmt: skip
+        return [
+            build(proto.VOLUME_CONTROL_AVAILABILITY, **fields),
+            build(
+                proto.VOLUME_CONTROL_CAPABILITIES_DID_CHANGE, capabilities=fields,
+                endpointUID=self.about.group, outputDeviceUID=self.about.output,
+            ),
+        ]  # fmt: skip
+
+    def _volumes(self, before: dict[str, float]) -> list[Message]:
+        return [
+            build(
+                proto.VOLUME_DID_CHANGE, volume=level, endpointUID=self.about.group,
+                outputDeviceUID=uid,
+            )
+            for uid, level in self.volumes.items()
+            if before.get(uid) != level
+        ]  # fmt: skip
+
+    def _outputs(self, outputs: dict[str, dict[str, Any]]) -> Message:
+        found = list(outputs.values())
+        return build(
+            proto.UPDATE_OUTPUT_DEVICE, outputDevices=found, clusterAwareOutputDevices=found,
+            endpointUID=self.about.group,
+        )  # fmt: skip
+
+    def device_info(self, kind: int, identifier: str = "") -> Message:
+        """DEVICE_INFO or DEVICE_INFO_UPDATE."""
+        return build(kind, identifier, **self.device)
+
+    # -- text ------------------------------------------------------------------------------------
+
+    def keyboard(self, identifier: str = "", state: int | None = None) -> Message:
+        """The text field as it is."""
+        if state is None:
+            state = NOT_EDITING if self.field is None else EDITING
+        field = self.field or TextField()
+        traits = {
+            "autocapitalizationType": 0,
+            "keyboardType": 0,
+            "returnKeyType": 0,
+            "autocorrection": False,
+            "spellchecking": False,
+            "enablesReturnKeyAutomatically": False,
+            "secureTextEntry": field.secure,
+            "validTextRangeLocation": 0,
+            "validTextRangeLength": 0,
+        }
+        about: dict[str, Any] = {"inputTraits": traits}
+        if field.title:
+            about["title"] = field.title
+        if field.prompt:
+            about["prompt"] = field.prompt
+        return build(proto.KEYBOARD, identifier, state=state, attributes=about)
+
+    def _keyboard_event(self, before: View) -> Message:
+        if self.field is None:
+            return self.keyboard(state=DID_END)
+        return self.keyboard(state=TEXT_CHANGED if self.field is before.field else DID_BEGIN)
+
+
+def list_commands(player: Player) -> list[dict[str, Any]]:
+    """The commands that an app knows, whether it takes them now, and what they need."""
+    absent = set(player.missing)
+    if player.one_sided:
+        playing = player.device_state is DeviceState.Playing
+        absent |= {"play_pause", "play" if playing else "pause"}
+    details: dict[int, dict[str, Any]] = {
+        18: {"preferredIntervals": [SKIP]},
+        19: {"preferredIntervals": [SKIP]},
+        20: {"supportedRates": [0.5, 1.0, 1.5, FAST]},
+        45: {"canScrub": 1},
+        46: {"repeatMode": REPEATS[player.repeat]},
+        47: {"shuffleMode": SHUFFLES[player.shuffle]},
+    }
+    return [
+        {"command": number, "enabled": word not in player.disabled, **details.get(number, {})}
+        for number, word in COMMANDS.items()
+        if word not in absent
+    ]
+
+
+def _metadata(item: Item) -> dict[str, Any]:
+    """What is known of an item, without its position."""
+    image = item.artwork != b"" or item.artwork_url is not None
+    identifier = item.artwork_identifier
+    if identifier is None and image:
+        drawn = f"{item.title}{item.album}".encode()
+        identifier = f"{zlib.crc32(drawn if item.artwork is None else item.artwork):08x}"
+    fields = {
+        "title": item.title,
+        "albumName": item.album,
+        "trackArtistName": item.artist,
+        "genre": item.genre,
+        "duration": item.duration or None,
+        "seriesName": item.series_name,
+        "seasonNumber": item.season_number,
+        "episodeNumber": item.episode_number,
+        "contentIdentifier": item.content_identifier,
+        "iTunesStoreIdentifier": item.itunes_store_identifier,
+        "artworkAvailable": image,
+        "artworkMIMEType": item.mime,
+        "artworkIdentifier": identifier,
+        "artworkURL": item.artwork_url,
+        "mediaType": MEDIA[item.media_type],
+        "mediaSubType": 1 if item.media_type is MediaType.Music else 0,
+        "defaultPlaybackRate": 1.0,
+        "isAlwaysLive": not item.duration,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _device(state: State, about: About) -> dict[str, Any]:
+    """The fields of DEVICE_INFO."""
+    others = [
+        {"name": one.name, "deviceUID": one.identifier, "uniqueIdentifier": one.identifier}
+        for one in state.known_outputs
+        if one.identifier in state.outputs and one is not state.output
+    ]
+    leads = bool(state.outputs)
+    return {
+        "uniqueIdentifier": about.identifier,
+        "name": state.name,
+        "localizedModelName": "Apple\xa0TV",
+        "systemBuildVersion": about.build,
+        "applicationBundleIdentifier": "com.apple.mediaremoted",
+        "protocolVersion": 1,
+        "lastSupportedMessageType": 108,
+        "supportsSystemPairing": True,
+        "allowsPairing": about.allows_pairing,
+        "systemMediaApplication": "com.apple.TVMusic",
+        "supportsACL": True,
+        "supportsSharedQueue": True,
+        "supportsExtendedMotion": True,
+        "bluetoothAddress": bytes.fromhex(about.mac.replace(":", "")),
+        "sharedQueueVersion": 1,
+        "deviceUID": about.identifier,
+        "managedConfigDeviceID": about.mac.lower(),
+        "deviceClass": 4,
+        "logicalDeviceCount": 0 if state.power is PowerState.Off else 1,
+        "isProxyGroupPlayer": leads and state.output.identifier not in state.outputs,
+        "groupUID": about.group,
+        "groupedDevices": others,
+        "isGroupLeader": leads,
+        "isAirplayActive": False,
+        "modelID": about.model,
+        **({"clusterID": about.cluster} if about.cluster else {}),
+    }
+
+
+def dumper(odd: Oddities) -> Callable[[Message], bytes]:
+    """A function that turns messages into bytes, as well as the oddities let it."""
+
+    def dumps(message: Message) -> bytes:
+        if odd.wrong_types:
+            for item in _items(message):
+                metadata = item.metadata
+                elapsed = int(metadata.elapsedTime)
+                metadata.ClearField("elapsedTime")
+                metadata.ClearField("genre")
+                metadata.MergeFromString(
+                    varint.encode(35 << 3) + varint.encode(elapsed)
+                    + varint.encode(36 << 3 | 5) + b"\x01\x02\x03\x04"
+                )  # fmt: skip
+        if not odd.unknown_fields:
+            return proto.dumps(message)
+        extra = (
+            varint.encode(500 << 3) + varint.encode(1 << 40)
+            + varint.encode(500 << 3 | 2) + b"\x03odd"
+            + varint.encode(501 << 3 | 1) + bytes(range(8))
+            + varint.encode(501 << 3 | 5) + bytes(4)
+        )  # fmt: skip
+        if message.body is not None and hasattr(message.body, "MergeFromString"):
+            message.body.MergeFromString(extra)
+        return proto.dumps(message) + extra
+
+    return dumps
+
+
+def _items(message: Message) -> list[Any]:
+    """The items in a message that have metadata."""
+    body = message.body
+    if message.kind == proto.SET_STATE:
+        found = body.playbackQueue.contentItems
+    elif message.kind == proto.UPDATE_CONTENT_ITEM:
+        found = body.contentItems
+    else:
+        return []
+    return [item for item in found if item.HasField("metadata")]
