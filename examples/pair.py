@@ -1,6 +1,7 @@
-"""Pair with an Apple TV of the first three generations: python pair.py "Living Room".
+"""Pair with an Apple TV: python pair.py "Living Room".
 
-On the TV, open Settings > General > Remotes, choose "Kitchen button", and type the PIN.
+It shows a PIN, to be typed here. One of the first three generations does not: there, open
+Settings > General > Remotes, choose "Kitchen button", and type the PIN that is shown here.
 """
 
 import sys
@@ -11,6 +12,7 @@ try:
     device = tinyatv.pair(
         sys.argv[1],
         name="Kitchen button",
+        pin=lambda: input("PIN on the TV: "),
         show_pin=lambda pin: print(f"Type {pin} on the TV", flush=True),
     )
 except tinyatv.PairingError as error:

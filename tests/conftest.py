@@ -67,9 +67,15 @@ def device():
 
 
 @pytest.fixture
-def tv(own_store, monkeypatch):
+def profile():
+    """Which generation `tv` is; modules that try several have a fixture of their own."""
+    return "atv3"
+
+
+@pytest.fixture
+def tv(own_store, monkeypatch, profile):
     """A virtual device called Living Room that is stored, and that a scan finds."""
-    with VirtualAppleTV("Living Room", mdns_port=0) as tv:
+    with VirtualAppleTV("Living Room", profile=profile, mdns_port=0) as tv:
         tinyatv.Store().save(tv.device)
         monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
         yield tv

@@ -16,8 +16,14 @@ from tinyatv.virtual import VirtualAppleTV
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 TESTED = {
     "play_pause.py", "now_playing.py", "pair.py", "watch_events.py", "button_box.py",
-    "reconnect.py", "remote.ipynb", "micropython_dmap.py",
+    "reconnect.py", "remote.ipynb", "micropython_dmap.py", "sleep_timer.py",
 }  # fmt: skip
+
+
+@pytest.fixture(params=["atv3", "tvos14"])
+def profile(request):
+    """Each example, on every generation."""
+    return request.param
 
 
 def run(name: str, *args: str) -> str:
@@ -31,8 +37,9 @@ def run(name: str, *args: str) -> str:
 class Running(subprocess.Popen):
     """An example that runs until it is interrupted."""
 
-    def __init__(self, command: list) -> None:
-        super().__init__(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def __init__(self, command: list, **more) -> None:
+        pipe = subprocess.PIPE
+        super().__init__(command, stdout=pipe, stderr=pipe, text=True, **more)
 
     def __exit__(self, kind, error, trace):
         self.kill()
@@ -62,7 +69,21 @@ def test_now_playing(tv, tmp_path):
     assert (tmp_path / "cover.png").read_bytes() == tv.state.artwork(400)
 
 
-def test_pair(own_store, monkeypatch):
+def test_pair_with_the_pin_on_the_tv(own_store, monkeypatch):
+    with VirtualAppleTV("Bedroom", profile="tvos14", mdns_port=0, credentials=()) as tv:
+        monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
+        command = [sys.executable, EXAMPLES / "pair.py", "Bedroom"]
+        with Running(command, stdin=subprocess.PIPE) as example:
+            assert tv.wait_for(lambda: tv.pin, 30)
+            out, err = example.communicate(f"{tv.pin}\n", timeout=60)
+        assert (example.returncode, err) == (0, "")
+        assert "Paired with Bedroom" in out
+        with tinyatv.connect("Bedroom") as atv:
+            atv.pause()
+        assert tv.log == ["pause"]
+
+
+def test_pair_with_the_pin_here(own_store, monkeypatch):
     """The remote is announced and found on loopback."""
     name = f"Kitchen button {os.urandom(4).hex()}"
     script = (EXAMPLES / "pair.py").read_text("utf-8").replace("Kitchen button", name)
@@ -95,7 +116,7 @@ def test_reconnect(tv):
         assert example.line() == "Harbour Lights"
         tv.move()
         assert example.line().startswith("lost: ")
-        assert example.line() == "back, by dmap"
+        assert example.line() == f"back, by {tv.protocols[0]}"
         assert example.line() == "Harbour Lights"
 
 
@@ -128,6 +149,12 @@ def test_button_box(tv):
             example.communicate(timeout=60)
         finally:
             example.kill()
+
+
+@pytest.mark.parametrize("profile", ["tvos14"])
+def test_sleep_timer(tv):
+    assert "Living Room is Off" in run("sleep_timer.py", "Living Room", "0.001")
+    assert tv.log == ["volume_down", "home hold", "select", "turn_off"]
 
 
 def test_notebook():

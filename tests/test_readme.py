@@ -29,6 +29,12 @@ COMMANDS = [
 ENDLESS = ("wizard", "pair", "watch", "virtual")
 
 
+@pytest.fixture(params=["atv3", "tvos14"])
+def profile(request):
+    """All of it, on every generation."""
+    return request.param
+
+
 @pytest.fixture
 def living_room(tv, monkeypatch, tmp_path):
     """The device that the README talks about, and a folder to write into."""
@@ -47,6 +53,9 @@ def test_program(program, living_room, tmp_path):
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not c.split()[1].startswith(ENDLESS)])
 def test_command(command, living_room):
+    words = [word.partition("=")[0] for word in command.split()]
+    if any(not {*living_room.protocols} & {*ROUTES.get(word, BACKENDS)} for word in words):
+        return  # not for this generation
     if " tv " in f"{command} " and "alias" not in command:
         tinyatv.Store().set_alias("Living Room", "tv")
     args = shlex.split(command)[1:]
@@ -66,8 +75,7 @@ def test_endless_command(command, living_room):
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert run.stdout is not None
-    first = run.stdout.readline()  # it has begun
-    assert first.strip()
+    assert run.stdout.read(1)  # it has begun; a question has no end of line
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=30)
     assert run.returncode in (0, 130)

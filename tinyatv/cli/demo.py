@@ -1,4 +1,4 @@
-"""Try everything against a virtual Apple TV on this machine: no television, no network needed.
+"""Try everything against virtual Apple TVs on this machine: no television, no network needed.
 
 Each step is checked on the device; the exit code is 0 only if the device saw all of it.
 """
@@ -19,8 +19,8 @@ from ..credentials import Store
 from ..device import AppleTV, connect_to, pair
 from ..discovery import scan
 from ..errors import AppleTVError
-from ..events import PlayingChanged
-from ..model import Device, DeviceState, ShuffleState
+from ..events import KeyboardChanged, PlayingChanged
+from ..model import Device, DeviceState, PowerState, RepeatState, ShuffleState
 from ..pairing.dmap import new_guid
 from ..virtual import VirtualAppleTV
 from .output import one_line
@@ -37,14 +37,18 @@ def add_flags(parser: Parser, word: str) -> None:
 
 def run(flags: Arguments, out: Output, word: str) -> int:
     """Run all steps; 1 if one of them failed."""
-    out.result(f"tinyatv {__version__} demo: a virtual Apple TV on loopback", demo=__version__)
-    with VirtualAppleTV("Demo Apple TV", mdns_port=0, credentials=()) as tv:
-        demo = Demo(tv, out)
-        with tempfile.TemporaryDirectory() as folder:
+    out.result(f"tinyatv {__version__} demo: virtual Apple TVs on loopback", demo=__version__)
+    steps = passed = 0
+    for profile, protocol in (("atv3", "DMAP"), ("tvos14", "MRP")):
+        tv = VirtualAppleTV("Demo Apple TV", profile=profile, mdns_port=0, credentials=())
+        with tv, tempfile.TemporaryDirectory() as folder:
+            out.result(f"\n{tv.device.info}, over {protocol}", profile=profile)
+            demo = Demo(tv, out)
             demo.run(flags.artwork or os.path.join(folder, "artwork.png"))
-    total = f"{demo.passed} of {demo.steps} steps seen on the device"
-    out.result(total, steps=demo.steps, passed=demo.passed)
-    return 0 if demo.passed == demo.steps else 1
+        steps, passed = steps + demo.steps, passed + demo.passed
+    total = f"\n{passed} of {steps} steps seen on the device"
+    out.result(total, steps=steps, passed=passed)
+    return 0 if passed == steps else 1
 
 
 class StepFailed(AppleTVError):
@@ -88,7 +92,8 @@ class Demo:
             return
         with connected[0] as atv:
             self.step("playing", lambda: self._playing(atv))
-            for button in ("up", "down", "left", "right", "select", "menu"):
+            newer = "mrp" in atv.protocols
+            for button in ("up", "down", "left", "right", "select", "menu", *["home"] * newer):
                 self.step(button, partial(self._press, getattr(atv, button), button))
             self.step("select hold", lambda: self._press(lambda: atv.select(hold=1), "select hold"))
             self.step("pause", lambda: self._effect(atv.pause, self._is(DeviceState.Paused)))
@@ -98,6 +103,13 @@ class Demo:
             self.step("volume up", lambda: self._volume(atv.volume_up, +5))
             self.step("volume down", lambda: self._volume(atv.volume_down, -5))
             self.step("shuffle", lambda: self._shuffle(atv))
+            if newer:
+                self.step("repeat", lambda: self._repeat(atv))
+                self.step("set volume", lambda: self._set_volume(atv, 20.0))
+                self.step("speakers", lambda: self._speakers(atv))
+                self.step("type", lambda: self._type(atv))
+                self.step("turn off", lambda: self._power(atv, PowerState.Off))
+                self.step("turn on", lambda: self._power(atv, PowerState.On))
             self.step("push", lambda: self._push(atv))
             self.step("artwork", lambda: self._artwork(atv, artwork))
 
@@ -111,6 +123,21 @@ class Demo:
         return f"{found[0].name}: {found[0].info}"
 
     def _pair(self, device: Device) -> str:
+        """Make the device and us trust each other, whoever it is that shows the PIN."""
+        if "dmap" in self._tv.protocols:
+            return self._type_on_the_tv(device)
+        shown: list[str] = []
+
+        def read_the_screen() -> str:
+            shown.append(self._tv.pin or "")
+            return shown[0]
+
+        pair(device, pin=read_the_screen, store=self._store)
+        if not self._tv.accessory.clients:
+            raise StepFailed("the device accepts no credentials")
+        return f"read {shown[0]} on the TV, and typed it here"
+
+    def _type_on_the_tv(self, device: Device) -> str:
         """Type on the TV, once it is shown, the PIN that this end made up.
 
         The TV is told where the remote is, so that the demo needs no multicast.
@@ -189,11 +216,51 @@ class Demo:
             raise StepFailed(f"the device is at {self._tv.state.volume:g} %")
         return f"the device went from {before:g} to {self._tv.state.volume:g} %"
 
+    def _set_volume(self, atv: AppleTV, level: float) -> str:
+        return self._volume(lambda: atv.set_volume(level), level - self._tv.state.volume)
+
     def _shuffle(self, atv: AppleTV) -> str:
         atv.set_shuffle(ShuffleState.Songs)
         if self._tv.state.shuffle is not ShuffleState.Songs:
             raise StepFailed("the device does not shuffle")
         return f"the device reports {atv.playing().shuffle}"
+
+    def _repeat(self, atv: AppleTV) -> str:
+        atv.set_repeat(RepeatState.All)
+        if self._tv.state.repeat is not RepeatState.All:
+            raise StepFailed("the device does not repeat")
+        return f"the device reports {atv.playing().repeat}"
+
+    def _speakers(self, atv: AppleTV) -> str:
+        kitchen = self._tv.state.known_outputs[1]
+        atv.add_output_devices(kitchen.identifier)
+        if kitchen.identifier not in self._tv.state.outputs:
+            raise StepFailed("the device does not use it")
+        return f"plays in {', '.join(one.name for one in atv.output_devices())}"
+
+    def _type(self, atv: AppleTV) -> str:
+        """Open a text field on the device, and type into it."""
+        received: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        atv.add_listener(received.put)
+        try:
+            self._tv.state.open_field()
+            while not isinstance(received.get(timeout=5), KeyboardChanged):
+                pass
+        except queue.Empty:
+            raise StepFailed("no word of the text field came") from None
+        finally:
+            atv.remove_listener(received.put)
+        atv.text_set("stranger things")
+        if self._tv.state.text != "stranger things":
+            raise StepFailed(f"the device has {self._tv.state.text!r}")
+        return f"the device has {self._tv.state.text!r}"
+
+    def _power(self, atv: AppleTV, wanted: PowerState) -> str:
+        turn = atv.turn_on if wanted is PowerState.On else atv.turn_off
+        turn(wait=True)
+        if self._tv.state.power is not wanted:
+            raise StepFailed(f"the device is {self._tv.state.power.name}")
+        return f"the device is {self._tv.state.power.name}"
 
     def _push(self, atv: AppleTV) -> str:
         """Change the title on the device, and wait until we are told."""
@@ -204,11 +271,13 @@ class Demo:
             started = time.perf_counter()
             self._tv.state.update(title="Pushed")
             event = received.get(timeout=5)
+            while not isinstance(event, PlayingChanged):  # of the volume, for one
+                event = received.get(timeout=5)
         except queue.Empty:
             raise StepFailed("no update came") from None
         finally:
             atv.remove_listener(received.put)
-        if not isinstance(event, PlayingChanged) or event.playing.title != "Pushed":
+        if event.playing.title != "Pushed":
             raise StepFailed(f"{event!r} came")
         taken = (time.perf_counter() - started) * 1000
         return f"the title changed on the device, and we knew {taken:.1f} ms later"
