@@ -690,13 +690,20 @@ def test_an_error_of_idle_ends_the_link(ends):
     assert e.link.ended
 
 
-def test_prepare_is_called_when_it_is_quiet_after_a_message(ends):
+def test_prepare_is_called_when_it_is_quiet_until_nothing_is_left(ends):
     prepared = queue.SimpleQueue()
-    e = ends(prepare=lambda: prepared.put(threading.current_thread().name)).started()
-    assert prepared.get(timeout=WAIT) == "tinyatv-link-test"  # after the handshake
+    work = [True, True, False] + [True, False]
+
+    def prepare():
+        prepared.put(threading.current_thread().name)
+        return work.pop(0)
+
+    e = ends(prepare=prepare).started()
+    # After the handshake, there is work for two pieces.
+    assert [prepared.get(timeout=WAIT) for _ in range(3)] == ["tinyatv-link-test"] * 3
     e.peer.sendall(frame(EVENT, b"one"))
     assert e.message() == (EVENT, b"one")
-    prepared.get(timeout=WAIT)
+    assert [prepared.get(timeout=WAIT) for _ in range(2)] == ["tinyatv-link-test"] * 2
     assert prepared.empty()  # and not again until something comes
 
 

@@ -10,8 +10,20 @@ import threading
 import pytest
 
 import tinyatv
-from tinyatv import DeviceState, FeatureState, KeyboardFocus, PowerState, RepeatState, ShuffleState
+from tinyatv import (
+    DeviceState,
+    FeatureState,
+    KeyboardFocus,
+    PowerState,
+    RepeatState,
+    ShuffleState,
+    proto,
+)
+from tinyatv.crypto.chacha20poly1305 import Session
+from tinyatv.pairing.hap import channel_keys
+from tinyatv.pairing.hap_device import Handshakes
 from tinyatv.virtual import VirtualAppleTV
+from tinyatv.wire.mrp import MrpWire
 
 WAIT = 5.0  # s; a deadline for things that take milliseconds
 MUSIC = "com.apple.TVMusic"
@@ -654,6 +666,136 @@ def test_nobody_there():
     device = tinyatv.Device("x", "127.0.0.1", [tinyatv.Service("mrp", port)])
     with pytest.raises(tinyatv.ConnectionFailed, match=rf"port {port} \(mrp\): "):
         tinyatv.connect(device)
+
+
+class RawDevice:
+    """A device of this file's own: pairs of sockets, frames, and a script of what it sends."""
+
+    def __init__(self, tv):
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.wire = MrpWire(proto.dumps, proto.parse, proto.key)
+        self.peer = Handshakes(tv.accessory)
+        self.tv = tv
+        self.device = tv.device
+        self.device.services[0].port = self.server.getsockname()[1]
+        self.thread = threading.Thread(target=self.run)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.close()
+        self.thread.join(WAIT)
+        assert not self.thread.is_alive()
+
+    def read(self):
+        while (message := self.wire.next_message()) is None:
+            data = self.sock.recv(65536)
+            if not data:
+                raise EOFError
+            self.wire.feed(data)
+        return message
+
+    def frame(self, kind, identifier="", **fields):
+        return self.wire.encode(proto.build(kind, identifier, **fields))
+
+    def run(self):
+        self.sock, _ = self.server.accept()
+        with self.sock:
+            try:
+                self.script()
+            except (EOFError, ConnectionError):
+                pass
+
+    def until_m4(self):
+        """Everything up to the last message of the verify, which is returned instead of sent."""
+        hello = self.read()
+        info = {"name": "Raw", "deviceUID": "U", "uniqueIdentifier": "U", "logicalDeviceCount": 1}
+        self.sock.sendall(self.frame(proto.DEVICE_INFO, hello.identifier, **info))
+        while True:
+            reply = self.peer.answer(self.read().body.pairingData)
+            frame = self.frame(proto.CRYPTO_PAIRING, pairingData=bytes(reply))
+            if reply.secret is not None:
+                ours, theirs = channel_keys(reply.secret, "mrp")
+                self.wire.secure(Session(theirs, ours))
+                return frame
+            self.sock.sendall(frame)
+
+    def serve(self):
+        """Answer whatever asks, with nothing."""
+        while True:
+            message = self.read()
+            if message.identifier:
+                self.sock.sendall(self.frame(proto.UNKNOWN, message.identifier))
+
+
+def test_encryption_is_switched_on_between_frames_of_one_segment(tv):
+    """The end of the verify, in clear, and two sealed messages right behind it."""
+
+    class Eager(RawDevice):
+        def script(self):
+            last = self.until_m4()
+            client = {"bundleIdentifier": MUSIC, "displayName": "Early"}
+            self.sock.sendall(
+                last
+                + self.frame(proto.SET_NOW_PLAYING_CLIENT, client=client)
+                + self.frame(proto.VOLUME_CONTROL_AVAILABILITY, volumeControlAvailable=False)
+            )
+            self.serve()
+
+    with Eager(tv) as raw, tinyatv.connect(raw.device) as atv:
+        assert atv.playing().app == tinyatv.App("Early", MUSIC)
+        with pytest.raises(tinyatv.NotSupported, match="fixed volume"):
+            atv.volume_up()
+
+
+@pytest.mark.parametrize("attack", ["replay", "out of order", "changed", "in clear"])
+def test_frames_that_nobody_sealed_for_now(tv, attack):
+    """The link ends with an error that says so; nothing of the frame is believed."""
+
+    class Attacker(RawDevice):
+        def script(self):
+            self.sock.sendall(self.until_m4())
+            for _ in range(3):
+                message = self.read()
+                if message.identifier:
+                    self.sock.sendall(self.frame(proto.UNKNOWN, message.identifier))
+            told = {"volumeControlAvailable": True, "volumeCapabilities": 1}
+            good = self.frame(proto.VOLUME_CONTROL_AVAILABILITY, **told)
+            later = self.frame(proto.VOLUME_CONTROL_AVAILABILITY, **told)
+            self.sock.sendall({
+                "replay": good + good,
+                "out of order": later,
+                "changed": good[:-1] + bytes([good[-1] ^ 1]),
+                "in clear": b"\x04\x08\x2a\x20\x00",
+            }[attack])  # fmt: skip
+            self.serve()
+
+    with Attacker(tv) as raw, tinyatv.connect(raw.device) as atv:
+        heard = Heard(atv)
+        error = heard.next(tinyatv.Disconnected).error
+        assert isinstance(error, tinyatv.AppleTVError)
+        assert "tag" in str(error)
+        with pytest.raises(tinyatv.ConnectionLost):
+            atv.play()
+
+
+def test_the_device_is_asked_whether_it_is_there(tv, monkeypatch):
+    monkeypatch.setattr("tinyatv.backends.mrp.HEARTBEAT", 0.02)
+    with tinyatv.connect(tv.device) as atv:
+        assert tv.wait_for(lambda: tv.requests.count("GENERIC") >= 5)
+        atv.play()
+
+
+def test_a_device_that_does_not_answer_any_more(tv, monkeypatch):
+    monkeypatch.setattr("tinyatv.backends.mrp.HEARTBEAT", 0.02)
+    with tinyatv.connect(tv.device, timeout=0.1) as atv:
+        heard = Heard(atv)
+        tv.mrp.oddities.no_generic_ack = True
+        error = heard.next(tinyatv.Disconnected).error
+        assert "does not answer any more" in str(error)
+        assert tv.requests[-2:] == ["GENERIC"] * 2
 
 
 # -- losses ----------------------------------------------------------------------------------------

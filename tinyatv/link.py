@@ -84,7 +84,7 @@ class Link:
             raises ends the link.
         idle_after: Seconds; None never calls `idle`.
         prepare: Called on the reader thread when it has been quiet for a moment after something
-            came: work for which nobody has to wait.
+            came, and again until it returns False: work for which nobody has to wait.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Link:
         timeout: float = 5.0,
         idle: Callable[[int], object] | None = None,
         idle_after: float | None = None,
-        prepare: Callable[[], object] | None = None,
+        prepare: Callable[[], bool] | None = None,
     ) -> None:
         sock.setblocking(False)  # settimeout() would also cut sendall() short and ruin the nonces
         self.name = name
@@ -234,8 +234,9 @@ class Link:
                 self._received(self._early.pop(0))
             self._deliver()
             while not self._ended:
-                if self._prepare is not None and not _ready(self._sock, False, QUIET):
-                    self._prepare()
+                while self._prepare is not None and not _ready(self._sock, False, QUIET):
+                    if not self._prepare():
+                        break
                 self._read(self._timeout if self._idled else self._idle_after)
         except Exception as exc:  # a bug of ours must not leave a link that looks alive
             log.exception("%s: failed", self.name)

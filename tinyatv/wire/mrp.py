@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
         def seal(self, data: bytes) -> bytes: ...
         def open(self, data: bytes) -> bytes: ...
-        def prepare(self) -> object: ...
+        def prepare(self) -> bool: ...
 
 
 FIRST_LIMIT = 64 * 1024  # bytes; largest frame of a peer that has not proved who it is
@@ -97,7 +97,6 @@ class MrpWire:
         self._cipher = cipher
         self.limit = LIMIT
 
-    def prepare(self) -> None:
-        """Let the cipher work ahead while nobody waits."""
-        if self._cipher is not None:
-            self._cipher.prepare()
+    def prepare(self) -> bool:
+        """Let the cipher do a piece of work ahead; False if there is nothing to do."""
+        return self._cipher is not None and self._cipher.prepare()
