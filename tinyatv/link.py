@@ -143,15 +143,22 @@ class Link:
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self._thread.start()
 
-    def send(self, message: Any) -> None:
+    def send(self, message: Any, *, answered: bool = False) -> None:
         """Send a message without waiting for a reply.
+
+        Args:
+            answered: True if there will be one, on a wire whose replies come in order; it is
+                dropped.
 
         Raises:
             ConnectionLost: The link has ended.
             ValueError: The wire cannot encode it.
         """
         with self._sending:
-            broken = self._write(self._wire.encode(message))
+            data = self._wire.encode(message)
+            if answered:
+                self._in_order.append(queue.SimpleQueue())
+            broken = self._write(data)
         if broken is not None:
             raise self._broken(broken)
 
@@ -199,6 +206,10 @@ class Link:
         if answer is None:
             raise self._ended_error()
         return answer
+
+    def fail(self, error: AppleTVError) -> None:
+        """End the link because of something that it cannot see itself."""
+        self._end(error)
 
     def close(self) -> None:
         """End the link. Safe to call more than once and from any thread; blocks up to 5 s."""

@@ -75,6 +75,13 @@ SEND_ERRORS = {
     9: "the app is not installed",
     10: "not supported",
 }
+PAIRING_ERRORS = {  # errorCode of a message
+    107: "the device is locked: unlock it first",
+    110: "the device does not know us: pair again",
+    111: "somebody took the PIN off the screen: start again",
+    112: "the PIN was on screen for too long: start again",
+    114: "the device has blocked us: allow this remote in its settings",
+}
 DEVICE_INFO = {  # how we introduce ourselves: as the remote app of an iPhone
     "name": "tinyatv",
     "localizedModelName": "iPhone",
@@ -845,7 +852,10 @@ def exchange(link: Link, data: bytes, *, verifying: bool) -> bytes:
         proto.CRYPTO_PAIRING, pairingData=data, status=0, isRetrying=False,
         isUsingSystemPairing=False, state=2 if first else 0,
     )  # fmt: skip
-    answer = link.request(message).body
+    reply = link.request(message)
+    answer, code = reply.body, reply.envelope.errorCode
+    if code and not verifying:
+        raise PairingError(PAIRING_ERRORS.get(code, f"the device refuses (error {code})"))
     if answer.status or not answer.pairingData:
         if verifying:  # what a device says to a client that it does not know
             raise CredentialsError(

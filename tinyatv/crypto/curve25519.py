@@ -57,7 +57,8 @@ def _native() -> Any:
         X25519PublicKey,
     )
 
-    X25519PrivateKey.from_private_bytes(bytes(32))  # raises if the library was built without it
+    # Raises if the library was built without it, or is older than this method.
+    X25519PrivateKey.from_private_bytes(bytes(32)).public_key().public_bytes_raw()
     return X25519PrivateKey, X25519PublicKey
 
 

@@ -27,6 +27,17 @@ def _short(number: int) -> bytes:
     return number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
+def _secret(private: bytes | None) -> int:
+    return int.from_bytes(os.urandom(SECRET) if private is None else private, "big")
+
+
+def _salt() -> bytes:
+    salt = bytes(SALT)
+    while salt[0] == 0:
+        salt = os.urandom(SALT)
+    return salt
+
+
 class WrongProof(ValueError):
     """The other side does not know the PIN."""
 
@@ -142,12 +153,12 @@ class Client:
         self._user = user
         self._group = group
         # Some devices prove with A padded, some without leading zeros: have none.
-        self._secret = int.from_bytes(private or os.urandom(SECRET), "big")
-        self._public = pow(group.generator, self._secret, group.prime)
-        while private is None and group.pad(self._public)[0] == 0:
-            self._secret = int.from_bytes(os.urandom(SECRET), "big")
+        while True:
+            self._secret = _secret(private)
             self._public = pow(group.generator, self._secret, group.prime)
-        self.public = group.pad(self._public)
+            self.public = group.pad(self._public)
+            if private is not None or self.public[0]:
+                break
         self._proof = b""
 
     def respond(self, salt: bytes, B: bytes) -> bytes:
@@ -204,10 +215,10 @@ class Device:
         self._user = user
         self._group = group
         # Some clients take salt and B for numbers and lose leading zeros: have none.
-        self.salt = salt or bytes((os.urandom(1)[0] % 255 + 1,)) + os.urandom(SALT - 1)
+        self.salt = _salt() if salt is None else salt
         self._verifier = pow(group.generator, group.x(self.salt, user, pin), group.prime)
         while True:
-            self._secret = int.from_bytes(private or os.urandom(SECRET), "big")
+            self._secret = _secret(private)
             power = pow(group.generator, self._secret, group.prime)
             self._public = (group.k * self._verifier + power) % group.prime
             self.public = group.pad(self._public)

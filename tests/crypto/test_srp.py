@@ -1,0 +1,186 @@
+"""SRP: the sheet's exchanges, the recording of a real device, corner cases."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from tests.conftest import cases
+from tinyatv.crypto import srp
+
+CASES = {case["name"]: case for case in cases("pairing", "srp")}
+GROUPS = {case["name"]: case for case in cases("pairing", "srp_groups")}
+LEGACY = {case["name"]: case for case in cases("pairing", "legacy_setup")}["srp"]
+
+
+def raw(case, name):
+    return bytes.fromhex(case[f"{name}_hex"])
+
+
+def client_of(case, **changes):
+    case = {**case, **changes}
+    return srp.Client(case["password"], case["user"], private=raw(case, "a"))
+
+
+def device_of(case, **changes):
+    case = {**case, **changes}
+    return srp.Device(
+        case["password"], case["user"], private=raw(case, "b"), salt=raw(case, "salt")
+    )
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [(srp.HAP, "hap_3072_sha512"), (srp.LEGACY, "legacy_2048_sha1")]
+)
+def test_groups(group, name):
+    case = GROUPS[name]
+    expect = case["expect"]
+    assert group.prime == int(case["n_int_hex"], 16)
+    assert group.generator == case["generator"]
+    assert group.hash_name == case["hash"]
+    assert group.k == int(expect["k_hex"], 16)
+    if "hash_n_xor_hash_g_hex" in expect:
+        assert group.mark.hex() == expect["hash_n_xor_hash_g_hex"]
+    else:
+        assert group.mark.hex().startswith(expect["hash_n_xor_hash_g_prefix_hex"])
+        assert group.digest(case["user"].encode()).hex().startswith(expect["hash_user_prefix_hex"])
+
+
+def test_prime():
+    digest = hashlib.sha256(srp.HAP.pad(srp.HAP.prime)).hexdigest()
+    assert digest == GROUPS["hap_3072_prime_digest"]["expect"]["sha256_hex"]
+
+
+@pytest.mark.parametrize("name", ["pin_1111", "shared_s_is_383_bytes", "transient_3939"])
+def test_exchange(name):
+    case = CASES[name]
+    expect = case["expect"]
+    client, device = client_of(case), device_of(case)
+    assert client.public.hex() == expect.get("A_hex", client.public.hex())
+    assert device.public.hex() == expect.get("B_hex", device.public.hex())
+    proof = client.respond(device.salt, device.public)
+    assert proof.hex() == expect["client_proof_hex"]
+    answer = device.check(client.public, proof)
+    assert answer.hex() == expect["device_proof_hex"]
+    assert client.check(answer)
+    assert client.key.hex() == device.key.hex() == expect["K_hex"]
+
+
+def test_short_public_value():
+    """A of 383 bytes: devices take it with and without its zero, clients both of their proofs."""
+    case = CASES["public_a_is_383_bytes"]
+    expect = case["expect"]
+    client = client_of(case)
+    assert client.public.hex() == "00" * (384 - expect["A_length"]) + expect["A_hex"].lstrip("0")
+    proof = client.respond(raw(case, "salt"), device_of(case).public)
+    assert proof.hex() == expect["client_proof_hex"]
+    for public in (client.public, client.public[1:]):
+        answer = device_of(case).check(public, proof)
+        assert answer.hex() == expect["device_proof_padded_a_hex"]
+    assert client.key.hex() == expect["K_hex"]
+    assert client.check(raw(expect, "device_proof_padded_a"))
+    assert client.check(raw(expect, "device_proof_minimal_a"))
+    assert not client.check(bytes(64))
+
+
+def test_device_side():
+    case = CASES["device_side_only"]
+    device = device_of(case)
+    assert device.public.hex() == case["expect"]["B_hex"]
+    answer = device.check(raw(case, "A"), raw(case["expect"], "client_proof"))
+    assert answer.hex() == case["expect"]["device_proof_hex"]
+    assert device.key.hex() == case["expect"]["K_hex"]
+
+
+@pytest.mark.parametrize("name", ["b_is_zero", "b_is_n"])
+def test_client_refuses(name):
+    case = CASES[name]
+    with pytest.raises(ValueError, match="zero"):
+        client_of(case).respond(raw(case, "salt"), raw(case, "B"))
+
+
+@pytest.mark.parametrize("name", ["a_is_zero", "a_is_n"])
+def test_device_refuses(name):
+    case = CASES[name]
+    with pytest.raises(ValueError, match="zero") as caught:
+        device_of(case).check(raw(case, "A"), bytes(64))
+    assert not isinstance(caught.value, srp.WrongProof)
+
+
+def test_wrong_proofs():
+    case = CASES["wrong_client_proof"]
+    device = device_of(case)
+    with pytest.raises(srp.WrongProof, match="PIN"):
+        device.check(raw(case, "A"), raw(case, "client_proof"))
+    assert device.key == b""
+    case = CASES["wrong_device_proof"]
+    client = client_of(case)
+    too_early = srp.HAP.digest(client.public, b"", b"")
+    assert not client.check(too_early)
+    client.respond(raw(case, "salt"), raw(case, "B"))
+    assert not client.check(raw(case, "device_proof"))
+    assert not client.check(b"")
+
+
+@pytest.mark.parametrize("group", [srp.HAP, srp.LEGACY])
+@pytest.mark.parametrize("size", [0, 1])
+def test_sizes_of_public_values(group, size):
+    """Empty, and longer than the group."""
+    data = bytes(group.size + 1)[: size * (group.size + 1)]
+    with pytest.raises(ValueError, match=f"of {len(data)} bytes"):
+        srp.Client("1111", group=group).respond(bytes(16), data)
+    with pytest.raises(ValueError, match=f"of {len(data)} bytes"):
+        srp.Device("1111", group=group).check(data, bytes(64))
+
+
+@pytest.mark.parametrize("group", [srp.HAP, srp.LEGACY])
+def test_zero_u_is_refused(group, monkeypatch):
+    client, device = srp.Client("1111", group=group), srp.Device("1111", group=group)
+    monkeypatch.setattr(srp.Group, "number", lambda *args: 0)
+    with pytest.raises(ValueError, match="cancel out"):
+        client.respond(device.salt, device.public)
+    with pytest.raises(ValueError, match="cancel out"):
+        device.check(client.public, bytes(64))
+
+
+@pytest.mark.parametrize("pin", ["0042", "3939"])
+@pytest.mark.parametrize(("group", "user"), [(srp.HAP, "Pair-Setup"), (srp.LEGACY, "75FBEEC7")])
+def test_fresh_values(group, user, pin):
+    client, device = srp.Client(pin, user, group), srp.Device(pin, user, group)
+    proof = client.respond(device.salt, device.public)
+    assert client.check(device.check(client.public, proof))
+    assert client.key == device.key
+    assert len(client.key) == (64 if group is srp.HAP else 40)
+    with pytest.raises(srp.WrongProof):
+        srp.Device("42", user, group, salt=device.salt).check(client.public, proof)
+    with pytest.raises(srp.WrongProof):
+        device.check(client.public, proof[:-1])
+
+
+def test_values_have_no_leading_zeros(monkeypatch):
+    """Drawn again: 1 of 256 would begin with a zero, here it is every other."""
+    pad = srp.Group.pad
+
+    def stricter(self, number):
+        data = pad(self, number)
+        return data if data[0] & 1 else b"\0" + data[1:]
+
+    monkeypatch.setattr(srp.Group, "pad", stricter)
+    for _ in range(5):
+        assert srp.Client("1111", group=srp.LEGACY).public[0]
+        device = srp.Device("1111", group=srp.LEGACY)
+        assert device.public[0]
+        assert device.salt[0]
+        assert len(device.salt) == 16
+
+
+def test_legacy_recording():
+    """A real device: what it computed, we do."""
+    expect = LEGACY["expect"]
+    client = srp.Client(LEGACY["password"], LEGACY["user"], srp.LEGACY, raw(LEGACY, "a"))
+    assert client.public.hex() == expect["A_hex"]
+    proof = client.respond(raw(LEGACY, "salt"), raw(LEGACY, "B"))
+    assert proof.hex() == expect["client_proof_hex"]
+    assert client.key.hex() == expect["K_hex"]
+    assert client.check(raw(expect, "device_proof"))
