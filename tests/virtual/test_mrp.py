@@ -88,13 +88,14 @@ def test_burst(tv):
     with Remote(tv) as remote:
         remote.hello()
         told = remote.listen()
-        assert kinds(told) == """
+        order = """
             SET_DEFAULT_SUPPORTED_COMMANDS ORIGIN_CLIENT_PROPERTIES
             UPDATE_CLIENT UPDATE_PLAYER SET_NOW_PLAYING_PLAYER SET_STATE PLAYER_CLIENT_PROPERTIES
             UPDATE_CLIENT UPDATE_PLAYER SET_NOW_PLAYING_PLAYER SET_STATE PLAYER_CLIENT_PROPERTIES
             SET_NOW_PLAYING_CLIENT
             VOLUME_CONTROL_AVAILABILITY VOLUME_CONTROL_CAPABILITIES_DID_CHANGE VOLUME_DID_CHANGE
-            UPDATE_OUTPUT_DEVICE""".split()
+            UPDATE_OUTPUT_DEVICE"""
+        assert kinds(told) == order.split()
         assert all(message.envelope.uniqueIdentifier for message in told)
         assert len({message.envelope.uniqueIdentifier for message in told}) == len(told)
         music, podcasts = only(told, proto.SET_STATE)
@@ -358,6 +359,15 @@ def test_refused_commands(tv, remote):
     assert tv.log == ["next"]
 
 
+def test_command_for_another_app(tv, remote):
+    path = {"client": {"bundleIdentifier": PODCASTS}}
+    result = remote.ask(proto.SEND_COMMAND, command=1, playerPath=path).body
+    assert (result.sendError, tv.state.item.title) == (0, "Episode 7")
+    assert tv.state.device_state is DeviceState.Playing
+    path = {"client": {"bundleIdentifier": "org.example.none"}}
+    assert remote.ask(proto.SEND_COMMAND, command=1, playerPath=path).body.sendError == 1
+
+
 def test_one_sided_app(tv, remote):
     """As YouTube: of play and pause only the other one, and no toggle."""
     with tv.state.change():
@@ -421,8 +431,9 @@ def test_video_plays_in_another_app(tv, remote):
     remote.news()
     tv.state.next()
     told = remote.news()
-    assert kinds(told) == """UPDATE_CLIENT SET_STATE REMOVE_PLAYER UPDATE_PLAYER
-        SET_NOW_PLAYING_PLAYER SET_STATE PLAYER_CLIENT_PROPERTIES SET_NOW_PLAYING_CLIENT""".split()
+    order = """UPDATE_CLIENT SET_STATE REMOVE_PLAYER UPDATE_PLAYER
+        SET_NOW_PLAYING_PLAYER SET_STATE PLAYER_CLIENT_PROPERTIES SET_NOW_PLAYING_CLIENT"""
+    assert kinds(told) == order.split()
     gone, new = only(told, proto.SET_STATE)
     assert (gone.displayName, gone.playbackState) == ("Music", 2)
     assert len(gone.playbackQueue.contentItems) == 0
@@ -664,14 +675,15 @@ def test_text(tv, remote):
 
 def odd(tv, **switches):
     """Switch, and connect; returns the client and what it was told."""
-    vars(tv.mrp.oddities).update(switches)
+    for switch, value in switches.items():
+        setattr(tv.mrp.oddities, switch, value)
     remote = Remote(tv)
     remote.hello()
     return remote, remote.listen()
 
 
 def test_unknown_oddity(tv):
-    with pytest.raises(AttributeError, match="hid_ack"):
+    with pytest.raises(AttributeError, match="hid_akc"):
         tv.mrp.oddities.hid_akc = True
 
 
@@ -717,6 +729,12 @@ def test_client_first(tv):
     remote.sock.close()
     assert kinds(told)[2:5] == ["SET_NOW_PLAYING_CLIENT", "UPDATE_CLIENT", "UPDATE_CLIENT"]
     assert kinds(told)[5] == "UPDATE_PLAYER"
+
+
+def test_old_messages(tv):
+    remote, told = odd(tv, old_messages=True)
+    remote.sock.close()
+    assert {"SET_ARTWORK", "NOTIFICATION", "SET_HILITE_MODE"} <= set(kinds(told))
 
 
 def test_unknown_messages(tv):
@@ -811,12 +829,12 @@ def test_delay(tv, remote):
     assert time.monotonic() - since >= 0.2
 
 
-@pytest.mark.parametrize("word", ["connect", "playing", "keyboard", "set_volume", "turn_on"])
+@pytest.mark.parametrize("word", ["connect", "playing", "keyboard", "volume", "turn_on"])
 def test_drop(tv, word):
     tv.fail(word, drop=True)
     kind = {
         "connect": proto.DEVICE_INFO, "playing": proto.CLIENT_UPDATES_CONFIG,
-        "keyboard": proto.GET_KEYBOARD_SESSION, "set_volume": proto.SET_VOLUME,
+        "keyboard": proto.GET_KEYBOARD_SESSION, "volume": proto.SET_VOLUME,
         "turn_on": proto.WAKE_DEVICE,
     }[word]  # fmt: skip
     with Remote(tv) as remote:
@@ -934,7 +952,8 @@ def test_encrypted(paired):
 
 def test_encrypted_bytewise_and_coalesced(paired):
     for switch in ("dribble", "coalesce"):
-        vars(paired.mrp.oddities).update({"dribble": False, switch: True})
+        paired.mrp.oddities.dribble = False
+        setattr(paired.mrp.oddities, switch, True)
         with Remote(paired, bytewise=True) as remote:
             remote.hello()
             remote.verify()
@@ -967,13 +986,18 @@ def test_state_changes_during_the_handshake(paired):
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        for _ in range(5):
+        for number in range(10):
             with Remote(paired) as remote:
                 remote.hello()
-                remote.verify()
-                assert remote.events == []
-                remote.listen()
-                remote.news()
+                if number % 2:
+                    remote.listen()  # is told in clear, until the very last step
+                    remote.verify()
+                else:
+                    remote.verify()
+                    assert remote.events == []
+                    remote.listen()
+                while not remote.news():
+                    pass
     finally:
         stop.set()
         thread.join(WAIT)
@@ -1073,6 +1097,17 @@ def test_dialog_goes_away_with_the_client(tv):
         remote.exchange(bytes.fromhex("000100060101"))
         assert tv.pin is not None
     assert tv.wait_for(lambda: tv.pin is None)
+
+
+def test_pairing_not_allowed():
+    with VirtualAppleTV(profile="tvos14") as tv, Remote(tv) as remote:
+        tv.mrp.about.allows_pairing = False
+        assert tv.device.service("mrp").pairing is tinyatv.PairingRequirement.Disabled
+        assert remote.hello().allowsPairing is False
+        with pytest.raises(tinyatv.PairingError, match="does not allow"):
+            paired_by(remote, "0000")
+        assert tv.pins == []
+        remote.verify()
 
 
 @pytest.mark.parametrize("step", ["verify M1", "verify M3", "verify", "CRYPTO_PAIRING"])

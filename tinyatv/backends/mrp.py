@@ -1,4 +1,4 @@
-"""The client side of MRP, the Media Remote Protocol of tvOS 9 to 14.
+"""The client side of MRP, the Media Remote Protocol: direct up to tvOS 14, then through AirPlay.
 
 The device pushes what plays, so that is known without asking. Buttons are HID events, which newer
 systems do not acknowledge: after each press an empty request is, so the press has been seen.
@@ -51,6 +51,8 @@ from . import mrp_state as state
 if TYPE_CHECKING:
     from ..events import Event
     from ..model import Service
+    from ..wire.hap import HapWire
+    from .airplay_tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ HEARTBEAT = 30.0  # s without a word from the device until we ask whether it is 
 BEATS = 2  # unanswered ones until it is given up; a single late answer can be harmless
 WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
 VOLUME_STEP = 5.0  # percent; where there is no key for it
+ROUNDING = 3.5  # percent; devices with 16 steps of volume were seen
 SKIP = 15.0  # s; where the app names no step of its own
 ARTWORK_TIMEOUT = 25.0  # s; large images take a while to be drawn
 
@@ -142,6 +145,7 @@ class MrpBackend:
         timeout: Seconds that a command may take.
         post: Takes events.
         lost: Called once with the error when the device is gone.
+        tunnel: Through AirPlay, which verifies and encrypts; None connects directly.
     """
 
     protocol = "mrp"
@@ -154,12 +158,16 @@ class MrpBackend:
         timeout: float,
         post: Callable[[Event], None],
         lost: Callable[[AppleTVError], None],
+        tunnel: Tunnel | None = None,
     ) -> None:
-        from ..pairing.credentials import parse
+        from ..pairing.credentials import Credentials, parse
 
         self._host = host
         self._port = service.port
-        self._credentials = parse(service.credentials or None).checked()
+        self._tunnel = tunnel
+        self._credentials = Credentials()
+        if tunnel is None:
+            self._credentials = parse(service.credentials or None).checked()
         self._timeout = timeout
         self._post = post
         self._lost = lost
@@ -189,19 +197,24 @@ class MrpBackend:
             CredentialsError: It does not accept the credentials.
             ProtocolError: It answers with nonsense.
         """
-        sock = open_socket(self._host, self._port, self._timeout, self.protocol)
+        wire: MrpWire | HapWire
+        if self._tunnel is not None:
+            sock, wire = self._tunnel.open(self._tunnel_lost)
+        else:
+            sock = open_socket(self._host, self._port, self._timeout, self.protocol)
+            wire = MrpWire(proto.dumps, proto.parse, proto.key)
         keep_alive(sock)
-        wire = MrpWire(proto.dumps, proto.parse, proto.key)
         link = self._link = Link(
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
-            name=f"tinyatv-mrp-{self._host}", prepare=wire.prepare,
-            idle=self._idle, idle_after=HEARTBEAT,
+            name=f"tinyatv-mrp-{self._host}", prepare=wire.prepare, idle=self._idle,
+            idle_after=HEARTBEAT if self._tunnel is None else None,  # the tunnel has its own
         )  # fmt: skip
         try:
             self._introduce(link, wire)
         except CommandTimeout as exc:
             self.close()
-            if self._credentials.kind != "hap" and self._info is not None:
+            paired = self._tunnel is not None or self._credentials.kind == "hap"
+            if not paired and self._info is not None:
                 raise CredentialsError(
                     f"{self._where} does not answer a remote that is not paired: pair first"
                 ) from exc
@@ -214,7 +227,7 @@ class MrpBackend:
             raise
         log.info("connected to %s", self._where)
 
-    def _introduce(self, link: Link, wire: MrpWire) -> None:
+    def _introduce(self, link: Link, wire: MrpWire | HapWire) -> None:
         """The start of every connection; until it is secured, on the caller's thread.
 
         A device answers nothing before it has seen who we are.
@@ -223,10 +236,11 @@ class MrpBackend:
         answer = self._ask("DEVICE_INFO", proto.DEVICE_INFO, uniqueIdentifier=who, **DEVICE_INFO)
         if answer.body is None or answer.kind != proto.DEVICE_INFO:
             raise ProtocolError(f"{self._where} does not introduce itself (mrp)")
-        if self._credentials.kind == "hap":
-            secure(link, wire, self._credentials)
-        else:
-            wire.limit = LIMIT
+        if isinstance(wire, MrpWire):
+            if self._credentials.kind == "hap":
+                secure(link, wire, self._credentials)
+            else:
+                wire.limit = LIMIT
         with self._lock:
             self._info = answer.body
             self._own_uid = (
@@ -245,6 +259,12 @@ class MrpBackend:
         self._closing.set()
         if self._link is not None:
             self._link.close()
+        if self._tunnel is not None:
+            self._tunnel.close()
+
+    def _tunnel_lost(self, error: AppleTVError) -> None:
+        if self._link is not None:
+            self._link.fail(error)
 
     def listen(self) -> None:
         """Start to post what changes; what plays now comes first."""
@@ -552,7 +572,7 @@ class MrpBackend:
         elif level == end:
             return
         elif capabilities & RELATIVE:
-            with self._expect(self._is_level(uid)) as wait, self._pressing:
+            with self._expect(_level_of(uid, lambda now: now != level)) as wait, self._pressing:
                 self._tap(word)
                 wait(word)
         else:  # HomePods ignore the keys
@@ -600,17 +620,11 @@ class MrpBackend:
         with self._lock:
             known = self._volumes.get(uid)
         message = proto.build(proto.SET_VOLUME, volume=level / 100, outputDeviceUID=uid)
-        with self._expect(self._is_level(uid)) as wait:
+        # One that was on its way already is no answer; devices round to steps of their own.
+        with self._expect(_level_of(uid, lambda now: abs(now - level) <= ROUNDING)) as wait:
             self._open().send(message)
             if known is None or abs(known - level) >= 0.05:  # what it has is not told again
                 wait(word)
-
-    @staticmethod
-    def _is_level(uid: str) -> Callable[[proto.Message], bool]:
-        return lambda message: (
-            message.kind == proto.VOLUME_DID_CHANGE
-            and (proto.text(message.body, "outputDeviceUID") or uid) == uid
-        )
 
     # -- output devices --------------------------------------------------------------------------
 
@@ -811,6 +825,15 @@ class MrpBackend:
             name: FeatureState.Available if can else FeatureState.Unavailable
             for name, can in there.items()
         }
+
+
+def _level_of(uid: str, wanted: Callable[[float], bool]) -> Callable[[proto.Message], bool]:
+    """What recognizes the message that an output device has a new volume."""
+    return lambda message: (
+        message.kind == proto.VOLUME_DID_CHANGE
+        and (proto.text(message.body, "outputDeviceUID") or uid) == uid
+        and wanted(100 * message.body.volume)
+    )
 
 
 def keep_alive(sock: Any) -> None:

@@ -2,6 +2,6 @@
 
 from .appletv import PROFILES, VirtualAppleTV
 from .server import Fault
-from .state import Item, State
+from .state import Item, Output, Player, State
 
-__all__ = ["PROFILES", "Fault", "Item", "State", "VirtualAppleTV"]
+__all__ = ["PROFILES", "Fault", "Item", "Output", "Player", "State", "VirtualAppleTV"]

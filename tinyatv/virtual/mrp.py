@@ -13,7 +13,7 @@ from ..crypto.chacha20poly1305 import Session
 from ..errors import AppleTVError
 from ..link import Link, Listener
 from ..model import Artwork, RepeatState, ShuffleState
-from ..pairing.hap import METHOD, STATE, channel_keys
+from ..pairing.hap import ERROR, METHOD, STATE, UNAVAILABLE, Reply, channel_keys
 from ..pairing.hap_device import Accessory, Handshakes
 from ..proto import Message, build
 from ..wire import hid, tlv8
@@ -25,24 +25,24 @@ from .state import State
 
 log = logging.getLogger(__name__)
 
-INVALID_OPTIONS, NO_HANDLERS = 7, 8  # errors of a command
+NO_APP, INVALID_OPTIONS, NO_HANDLERS = 1, 7, 8  # errors of a command
 COMMAND_FAILED, NOTHING_PLAYS = 2, 10  # what its handler says
 NOT_PAIRED = 110  # error of a message
 UNKNOWN_CLIENT = -6727  # status of a pairing
 
 SYSTEM_COMMANDS = [48, 58]  # set the queue, get ready for that: what Music can while it is closed
 
-_WORDS = {  # kind: word by which faults know it, besides its name
-    proto.DEVICE_INFO: "connect",
-    proto.CLIENT_UPDATES_CONFIG: "playing",
-    proto.GET_KEYBOARD_SESSION: "keyboard",
-    proto.GENERIC: "generic",
-    proto.PLAYBACK_QUEUE_REQUEST: "artwork",
-    proto.SET_VOLUME: "set_volume",
-    proto.GET_VOLUME: "volume",
-    proto.MODIFY_OUTPUT_CONTEXT_REQUEST: "output_devices",
-    proto.WAKE_DEVICE: "turn_on",
-    proto.TEXT_INPUT: "text",
+_WORDS = {  # kind: words by which faults know it, besides its name
+    proto.DEVICE_INFO: ["connect"],
+    proto.CLIENT_UPDATES_CONFIG: ["playing"],
+    proto.GET_KEYBOARD_SESSION: ["keyboard"],
+    proto.GENERIC: ["generic"],
+    proto.PLAYBACK_QUEUE_REQUEST: ["artwork"],
+    proto.SET_VOLUME: ["set_volume", "volume"],
+    proto.GET_VOLUME: ["volume"],
+    proto.MODIFY_OUTPUT_CONTEXT_REQUEST: ["output_devices"],
+    proto.WAKE_DEVICE: ["turn_on"],
+    proto.TEXT_INPUT: ["text"],
 }
 
 
@@ -220,7 +220,7 @@ class VirtualMrp:
             if items.get(STATE) == b"\1":
                 peer.pairing = "pair" if METHOD in items else "verify"
             return [peer.pairing, f"{peer.pairing} M{items.get(STATE, bytes(1))[0]}"]
-        return [_WORDS[kind]] if kind in _WORDS else []
+        return _WORDS.get(kind, [])
 
     def _misbehave(self, peer: MrpPeer, message: Message, fault: Fault) -> bool:
         if fault.status is not None:
@@ -269,7 +269,10 @@ class VirtualMrp:
             refusal.envelope.ClearField("type")  # in the only recording of this, it has none
             peer.send(refusal)
             return
-        reply = peer.handshakes.answer(request.body.pairingData)
+        if peer.pairing == "pair" and not self.about.allows_pairing:
+            reply = Reply(tlv8.encode([(STATE, b"\2"), (ERROR, bytes([UNAVAILABLE]))]))
+        else:
+            reply = peer.handshakes.answer(request.body.pairingData)
         answer = build(
             proto.CRYPTO_PAIRING, pairingData=bytes(reply), status=0, isRetrying=False,
             isUsingSystemPairing=False, state=0,
@@ -373,15 +376,23 @@ class VirtualMrp:
         word = COMMANDS.get(number)
         if word is None:
             return NO_HANDLERS, 0
+        app = body.playerPath.client.bundleIdentifier
         with state.lock:
-            known = {info["command"]: info["enabled"] for info in listed(state.player)}
-            idle = state.app is None
-        if idle:
+            player = state.player
+            if app and app != player.app.identifier:
+                try:
+                    player = state.find_player(app)
+                except ValueError:
+                    return NO_APP, 0
+            known = {info["command"]: info["enabled"] for info in listed(player)}
+        if player.item is None:
             return NO_HANDLERS, NOTHING_PLAYS
         if number not in known:
             return NO_HANDLERS, 0
         if not known[number]:
             return NO_HANDLERS, COMMAND_FAILED
+        if player is not state.player:
+            state.activate(player)  # who is told to do something becomes the one that counts
         if word in ("skip_forward", "skip_backward"):
             far = (options.skipInterval,) if options.HasField("skipInterval") else ()
             if not all(map(math.isfinite, far)):
@@ -427,8 +438,7 @@ class VirtualMrp:
     def _artwork(self, peer: MrpPeer, request: Message) -> None:
         odd, asked = self.oddities, request.body
         view = self._view()
-        player = next((p for k, p in view.players.items() if k == view.chosen.get(k[0])
-                       and k[0] == view.active), None)  # fmt: skip
+        player = None if view.active is None else view.players[view.chosen[view.active]]
         item = self._state.item
         data = b""
         if item is not None and not odd.artwork_not_delivered:

@@ -73,6 +73,7 @@ class Oddities:
         no_generic_ack: Do not answer GENERIC: the heart-beat, and the flush after a button.
         late_ack: Seconds to wait before an empty acknowledgement.
         missing_type: Answers without the type field.
+        old_messages: Messages that only systems before tvOS 13 send.
         unknown_messages: Messages of types that nobody knows, with and without identifier.
         unknown_fields: Fields 500 and 501 of several wire types, in messages and bodies.
         wrong_types: Position and genre with another wire type than they have.
@@ -82,6 +83,13 @@ class Oddities:
         artwork_not_delivered: Announce artwork, answer without.
         artwork_limit: Bytes from which on artwork goes out as TRANSACTION instead; None is never.
     """
+
+    __slots__ = (
+        "artwork_limit", "artwork_not_delivered", "client_without_player", "coalesce", "dribble",
+        "hid_ack", "late_ack", "missing_type", "netflix", "no_generic_ack", "no_metadata",
+        "no_timestamp", "old_messages", "rate_zero", "refuse_verify", "unknown_fields",
+        "unknown_messages", "update_client_first", "wrong_types",
+    )  # fmt: skip  # a misspelt one must not go unnoticed
 
     def __init__(self) -> None:
         self.hid_ack = False
@@ -94,6 +102,7 @@ class Oddities:
         self.no_generic_ack = False
         self.late_ack = 0.0
         self.missing_type = False
+        self.old_messages = False
         self.unknown_messages = False
         self.unknown_fields = False
         self.wrong_types = False
@@ -102,11 +111,6 @@ class Oddities:
         self.refuse_verify = False
         self.artwork_not_delivered = False
         self.artwork_limit: int | None = None
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if "artwork_limit" in vars(self) and name not in vars(self):
-            raise AttributeError(f"no oddity {name!r}; known: {', '.join(vars(self))}")
-        super().__setattr__(name, value)
 
 
 class Config:
@@ -130,7 +134,7 @@ class About:
         mac: Hardware address, upper case with colons.
         group: UUID of its group of outputs.
         cluster: Identifier of the stereo pair or home theatre that it belongs to, or None.
-        allows_pairing: What it says about pairing.
+        allows_pairing: False says so, and refuses whoever wants to pair.
     """
 
     def __init__(self, identifier: str, model: str, build: str, mac: str) -> None:
@@ -227,13 +231,12 @@ class PlayerView:
             fields["supportedCommands"] = {"supportedCommands": self.commands}
         if self.state != before.state:
             fields["playbackState"] = self.state
-        described = self.metadata != before.metadata
         same = self.item is not None and self.item == before.item
+        moved = self.item != before.item or self.state != before.state or self.jumped(before)
+        described = self.metadata != before.metadata
         # An update of an item can set fields but take none away.
-        updated = described and same and self.metadata.keys() >= before.metadata.keys()
-        if not same or self.state != before.state or self.jumped(before) or self.item is None:
-            updated = False
-        moved = self.jumped(before) or self.state != before.state or self.item != before.item
+        kept = self.metadata.keys() >= before.metadata.keys()
+        updated = described and same and kept and not moved
         if not updated and (described or moved):
             fields["playbackQueue"] = self.queue()
         messages = [self.set_state(**fields)] if fields else []
@@ -332,6 +335,16 @@ class View:
         ]
         now = time.time() - EPOCH
         messages.append(build(proto.ORIGIN_CLIENT_PROPERTIES, lastPlayingTimestamp=now))
+        if self.odd.old_messages:
+            messages += [
+                build(proto.REGISTER_FOR_GAME_CONTROLLER_EVENTS, inputModeFlags=0),
+                build(proto.SET_HILITE_MODE, hiliteMode=0),
+                build(proto.SET_ARTWORK, jpegData=b""),
+                build(
+                    proto.NOTIFICATION,
+                    notification=["kMRTelevisionRemoteNowPlayingArtworkChanged"],
+                ),
+            ]
         if self.odd.update_client_first:
             messages += [self._now_playing(), *self._clients({})]
         for key, player in self.players.items():

@@ -27,7 +27,7 @@ MUSIC = App("Music", "com.apple.TVMusic")
 VIDEO = App("TV", "com.apple.TVWatchList")
 
 DEFAULT_PLAYER = "MediaRemote-DefaultPlayer"
-ASLEEP = ("volume_up", "volume_down", "suspend")  # buttons that do not wake it
+ASLEEP = ("volume_up", "volume_down", "mute", "suspend")  # buttons that do not wake it
 
 
 class Item:
@@ -334,6 +334,7 @@ class State:
         self.lock = threading.RLock()
         self._running: dict[str, App] = {}
         self._last_tap: tuple[str, float] | None = None
+        self._muted = 0.0  # how loud it was before
         self._changing = 0
         self._changed = threading.Condition(self.lock)
         self._watchers: list[Callable[[], object]] = []
@@ -676,6 +677,12 @@ class State:
         self.note("volume_down")
         self._turn(-VOLUME_STEP)
 
+    def mute(self) -> None:
+        """Mute the sound; once more, and it is as loud as before."""
+        self.note("mute")
+        before, self._muted = self._muted, self.volume
+        self._turn(-self.volume if self.volume else before)
+
     def set_volume(self, level: float, output: str | None = None) -> None:
         """Set the volume of an output; None is the device itself."""
         self.note(f"set_volume {level:g}" + (f" {output}" if output else ""))
@@ -774,6 +781,7 @@ class State:
             "previous": self.previous,
             "volume_up": self.volume_up,
             "volume_down": self.volume_down,
+            "mute": self.mute,
         }.get(button)
         asleep = self.power is PowerState.Off
         if effect is not None:

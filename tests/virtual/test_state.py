@@ -1,0 +1,133 @@
+"""What all protocols of the virtual device share."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tinyatv import DeviceState, MediaType
+from tinyatv.model import App, PowerState
+from tinyatv.virtual import Item, Player, State
+
+
+@pytest.fixture
+def state():
+    return State("Den", "OWN")
+
+
+def test_watchers_hear_once_of_nested_changes(state):
+    heard = []
+    state.watch(lambda: heard.append(state.revision))
+    before = state.revision
+    with state.change():
+        state.volume_up()
+        with state.change():
+            state.pause()
+    assert heard == [before + 1]
+
+
+def test_a_watcher_may_be_told_without_any_lock(state):
+    """Another thread can read the state while a watcher runs."""
+    seen = []
+
+    def watcher():
+        thread = threading.Thread(target=lambda: seen.append(state.position))
+        thread.start()
+        thread.join(5)
+
+    state.watch(watcher)
+    with state.change():
+        state.pause()
+    assert len(seen) == 1
+
+
+def test_change_that_fails(state):
+    with pytest.raises(ZeroDivisionError), state.change():
+        _ = 1 / 0
+    heard = []
+    state.watch(lambda: heard.append(1))
+    state.pause()
+    assert heard == [1]
+
+
+def test_app_follows_the_item(state):
+    assert state.app == App("Music", "com.apple.TVMusic")
+    state.items.insert(0, Item("Film", media_type=MediaType.Video))
+    assert state.app == App("TV", "com.apple.TVWatchList")
+    state.app = App("Films", "org.example.films")
+    assert state.app.name == "Films"
+    with state.change():
+        state.device_state = DeviceState.Idle
+    assert state.app is None
+    assert state.item is None
+
+
+def test_activate_pauses_the_other(state):
+    music = state.player
+    clip = Player([Item("Clip")], App("Clips", "org.example.clips"), position=12)
+    state.activate(clip)
+    assert (music.device_state, clip.device_state) == (DeviceState.Paused, DeviceState.Paused)
+    assert state.position == 12
+    state.play()
+    state.activate("com.apple.TVMusic")
+    assert (state.player, clip.device_state) == (music, DeviceState.Paused)
+    with pytest.raises(ValueError, match="no player of 'x'"):
+        state.activate("x")
+    state.activate(None)
+    assert (state.item, state.device_state) == (None, DeviceState.Idle)
+
+
+def test_rate(state):
+    state.set_position(100)
+    state.player._since -= 10  # as if ten seconds had passed
+    assert state.position == pytest.approx(110, abs=1)
+    state.set_position(100)
+    state.fast_forward()
+    state.player._since -= 10
+    assert state.position == pytest.approx(120, abs=1)
+    state.rewind()
+    state.player._since -= 10
+    assert state.position == pytest.approx(100, abs=1)
+    state.end_seeking()
+    assert (state.device_state, state.rate) == (DeviceState.Playing, 1)
+    state.skip_backward(500)
+    assert state.position == pytest.approx(0, abs=1)
+
+
+def test_sleep_pauses(state):
+    state.sleep()
+    assert (state.power, state.device_state) == (PowerState.Off, DeviceState.Paused)
+    state.wake()
+    assert state.power is PowerState.On
+    assert state.log == ["turn_off", "turn_on"]
+
+
+def test_mute(state):
+    state.mute()
+    assert state.volume == 0
+    state.mute()
+    assert state.volume == 50
+    state.relative_volume = False
+    state.mute()
+    assert state.volume == 50
+    assert state.log == ["mute"] * 3
+
+
+def test_outputs(state):
+    kitchen, bedroom = (one.identifier for one in state.known_outputs[1:])
+    assert state.outputs == ["OWN"]
+    state.add_outputs(kitchen, bedroom, kitchen, "nobody")
+    assert state.outputs == ["OWN", kitchen, bedroom]
+    state.remove_outputs("OWN", bedroom)
+    assert state.outputs == [kitchen]
+    state.set_outputs(bedroom)
+    assert state.outputs == [bedroom]
+    state.set_volume(77, bedroom)
+    assert (state.volume, state.known_outputs[2].volume) == (50, 77)
+
+
+def test_typing_without_a_field(state):
+    state.text_set("x")
+    assert state.text is None
+    assert state.log == ["text_set x"]
