@@ -105,6 +105,7 @@ class Link:
         self.error: AppleTVError | None = None
         self._sock = sock
         self._wire = wire
+        self._owes = getattr(wire, "owes", True)
         self._received = received
         self._lost = lost
         self._timeout = timeout
@@ -293,13 +294,12 @@ class Link:
         while not self._ended and (reply is None or reply.empty()):
             try:
                 message = self._wire.next_message()
-                owed = self._wire.owed()
             except ValueError as exc:
                 self._end(ProtocolError(f"{self.name}: {exc}"), exc)
                 return
-            if owed:
-                with self._sending:
-                    broken = self._write(owed)
+            if self._owes:
+                with self._sending:  # sealed in the order in which it leaves, like all else
+                    broken = self._write(self._wire.owed())
                 if broken is not None:
                     self._end(broken)
                     return

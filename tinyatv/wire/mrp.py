@@ -39,6 +39,8 @@ class MrpWire:
         limit: Largest frame that is accepted, in bytes.
     """
 
+    owes = False  # never anything: see owed()
+
     def __init__(
         self,
         dumps: "Callable[[Any], bytes]",
