@@ -1,4 +1,8 @@
-"""Compare tinyatv with pyatv on this machine. Numbers are medians, ratios are tinyatv / pyatv."""
+"""Compare tinyatv with pyatv on this machine. Numbers are medians, ratios are tinyatv / pyatv.
+
+Rows of MRP are encrypted; those called fast are of tinyatv[fast], the others have no cryptography.
+The devices are virtual ones, in a process that is the same for all and has it.
+"""
 
 import argparse
 import contextlib
@@ -9,72 +13,125 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import live, report, startup
+from . import live, pairing, report, startup
 from .environments import CHECKOUT, prepare
 from .processes import Child, timed
 
 COUNTS = (1, 10, 50)
+PARTS = ("startup", "decode", "crypto", "pairing", "live")
+PROTOCOLS = ("dmap", "mrp")
 
 
 def arguments():
     """The flags."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     add = parser.add_argument
-    add("--env", type=Path, metavar="DIR", help="where both are installed (.bench)")
-    add("--fresh", action="store_true", help="install both from nothing")
+    add("--env", type=Path, metavar="DIR", help="where all are installed (.bench)")
+    add("--fresh", action="store_true", help="install all from nothing")
     add("--quick", action="store_true", help="fewer rounds")
     add("--json", type=Path, metavar="FILE", help="write the numbers there, too")
-    add("--only", choices=("startup", "live", "decode"), help="this part alone")
+    add("--only", choices=PARTS, help="this part alone")
+    add("--protocol", choices=PROTOCOLS, help="this protocol alone")
     return parser.parse_args()
+
+
+def here(module, env, home):
+    """What ``measure()`` of a module beside this one returns, in a process of its own.
+
+    It runs the checkout's tinyatv and whatever else is in the environment.
+    """
+    code = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); import json;"
+    code += f"from tests.bench.{module} import measure; print(json.dumps(measure()))"
+    _, text = timed([env.python, "-c", code], home)
+    return json.loads(text)
 
 
 def decoding(peer, home):
     """DMAP bodies; both decoders in one process, since they need no connection."""
-    code = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); import json;"
-    code += "from tests.bench.decode import measure; print(json.dumps(measure()))"
-    _, text = timed([peer.python, "-c", code], home)
-    for name, mine, theirs in json.loads(text):
+    for name, mine, theirs in here("decode", peer, home):
         target = 4.0 if theirs else None  # None: beyond the peer's recursion limit
         yield report.Row(f"decoding, {name}", "MB/s", mine, theirs, target, speed=True)
 
 
-def measure(flags, ours, peer, home):
-    """All rows, one after the other."""
-    if flags.only in (None, "startup"):
-        rounds = 6 if flags.quick else 15
+def ciphers(fast, home):
+    """Primitives, in pure Python and by the package cryptography; targets are for the former."""
+    for name, pure, native, unit, target in here("crypto", fast, home):
+        for label, value, wanted in (("", pure, target), (", fast", native, None)):
+            if value is not None:
+                speed = "/s" in unit
+                yield report.Row(f"crypto{label}: {name}", unit, value, None, wanted, speed, True)
+
+
+def starting(protocol, sides, rounds, home):
+    """Whole processes."""
+    ours, fast, peer = sides
+    if protocol == "dmap":  # what has nothing to do with a protocol, too
         yield from startup.imports(ours, peer, rounds, home)
         yield from startup.programs(ours, peer, rounds, home)
-        with Child(ours, "device.py", 1, home=home) as device:
-            yield from startup.one_press(ours, peer, rounds, home, device)
-    if flags.only in (None, "decode"):
-        yield from decoding(peer, home)
-    if flags.only in (None, "live"):
-        presses, pushes, seconds = (500, 50, 5) if flags.quick else (1000, 200, 20)
-        connected = []
-        with contextlib.ExitStack() as stack:
-            for count in COUNTS:
-                connected.append(live.Sides((ours, peer), count, home))
-                stack.callback(connected[-1].close)
-                yield from connected[-1].measure(presses, pushes)
-            yield from live.idle(connected, seconds)
+    with Child(fast, "device.py", 1, protocol, home=home) as device:
+        if protocol == "mrp":
+            yield from startup.connects(protocol, [ours, fast], peer, rounds, home, device)
+        yield from startup.one_press(protocol, ours, peer, rounds, home, device)
+
+
+def living(protocol, sides, quick, home):
+    """Connected clients."""
+    ours, fast, peer = sides
+    presses, pushes, seconds = (500, 50, 5) if quick else (1000, 200, 20)
+    if protocol == "mrp":
+        seconds = 35  # both ask after 30 s of silence whether the device is still there
+    mine = [ours] if protocol == "dmap" else [ours, fast]
+    connected = []
+    with contextlib.ExitStack() as stack:
+        for count in COUNTS:
+            connected.append(live.Sides(protocol, mine, peer, count, fast, home))
+            stack.callback(connected[-1].close)
+            yield from connected[-1].measure(presses, pushes)
+        if protocol == "mrp":
+            yield from live.increments(connected[0], connected[-1])
+        yield from live.idle(connected, seconds)
+    if protocol == "mrp":
+        slow = ours.variant("pure protobuf", PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION="python")
+        with contextlib.closing(live.Sides(protocol, [slow], peer, 1, fast, home)) as alone:
+            yield from alone.measure(presses, pushes)
+
+
+def measure(flags, sides, home):
+    """All rows, one after the other."""
+    ours, fast, peer = sides
+    protocols = [flags.protocol] if flags.protocol else PROTOCOLS
+    rounds = 6 if flags.quick else 15
+    for protocol in protocols:
+        if flags.only in (None, "startup"):
+            yield from starting(protocol, sides, rounds, home)
+        if protocol == "dmap" and flags.only in (None, "decode"):
+            yield from decoding(peer, home)
+        if protocol == "mrp" and flags.only in (None, "crypto"):
+            yield from ciphers(fast, home)
+        if protocol == "mrp" and flags.only in (None, "pairing"):
+            yield from pairing.pairings(protocol, [ours, fast], peer, rounds, fast, home)
+        if flags.only in (None, "live"):
+            yield from living(protocol, sides, flags.quick, home)
 
 
 def main():
     """Run everything and print it as it comes."""
     flags = arguments()
     started = time.monotonic()
-    ours, peer = prepare((flags.env or CHECKOUT / ".bench").resolve(), flags.fresh)
+    sides = prepare((flags.env or CHECKOUT / ".bench").resolve(), flags.fresh)
+    ours, fast, peer = sides
     facts = {
         "machine": report.machine(),
-        "tinyatv": ours.versions("tinyatv", "requests", "urllib3"),
-        "peer": peer.versions("pyatv", "aiohttp"),
+        "tinyatv": ours.versions("tinyatv", "requests", "urllib3", "protobuf"),
+        "fast": fast.versions("tinyatv", "cryptography"),
+        "peer": peer.versions("pyatv", "aiohttp", "protobuf", "cryptography"),
     }
     for fact in facts.values():
         print(fact, flush=True)
     print(report.heading())
     rows = []
     with tempfile.TemporaryDirectory() as home:
-        for row in measure(flags, ours, peer, Path(home)):
+        for row in measure(flags, sides, Path(home)):
             rows.append(row)
             print(report.text(row), flush=True)
     missed = [row.name for row in rows if row.holds is False]

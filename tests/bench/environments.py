@@ -1,4 +1,4 @@
-"""The two virtual environments: tinyatv as a user has it, and the peer."""
+"""The virtual environments: tinyatv as a user has it, the same with its extra, and the peer."""
 
 import shutil
 import subprocess
@@ -16,18 +16,25 @@ class Environment:
 
     Attributes:
         path: Where it is.
-        module: What is imported from it.
         program: Its command-line program.
         client: The script in ``children/`` that uses it.
+        label: What tells its rows from those of others of ours.
+        variables: Environment variables of its processes.
     """
 
-    def __init__(self, path, module, program, client):
+    def __init__(self, path, program, client, label="", **variables):
         self.path = path
-        self.module = module
         self.programs = path / ("Scripts" if sys.platform == "win32" else "bin")
         self.python = str(self.programs / "python")
         self.program = str(self.programs / program)
         self.client = client
+        self.label = label
+        self.variables = variables
+
+    def variant(self, label, **variables):
+        """The same with more environment variables."""
+        mine = {**self.variables, **variables}
+        return Environment(self.path, Path(self.program).name, self.client, label, **mine)
 
     @property
     def present(self):
@@ -58,29 +65,33 @@ class Environment:
 
 
 def prepare(folder, fresh):
-    """Return the environments of tinyatv and of the peer, made if they are not there.
+    """Return the environments of tinyatv, of tinyatv[fast], and of the peer.
 
-    tinyatv is installed anew each time, since it is what changes.
+    They are made if they are not there. tinyatv is installed anew each time, since it is what
+    changes.
 
     Args:
         folder: Where they are kept.
         fresh: Build them from nothing.
     """
-    ours = Environment(folder / "tinyatv", "tinyatv", "tinyatv", "client_tinyatv.py")
-    peer = Environment(folder / "peer", "pyatv", "atvremote", "client_peer.py")
+    script = "client_tinyatv.py"
+    ours = Environment(folder / "tinyatv", "tinyatv", script, TINYATV_CRYPTO="python")
+    fast = Environment(folder / "fast", "tinyatv", script, "fast", TINYATV_CRYPTO="cryptography")
+    peer = Environment(folder / "peer", "atvremote", "client_peer.py")
     folder.mkdir(parents=True, exist_ok=True)
     if fresh or not peer.present:
         print(f"installing {' '.join(PEER)}", file=sys.stderr)
         peer.create()
         peer.install(*PEER)
     print("installing tinyatv from this checkout", file=sys.stderr)
-    update = ours.present and not fresh
-    if not update:
-        ours.create()
     with tempfile.TemporaryDirectory() as copy:  # so that nothing is built inside the checkout
         for name in SOURCES:
             shutil.copy(CHECKOUT / name, copy)
         without = shutil.ignore_patterns("__pycache__")
         shutil.copytree(CHECKOUT / "tinyatv", Path(copy) / "tinyatv", ignore=without)
-        ours.install(*(["--no-deps", "--force-reinstall"] if update else []), copy)
-    return ours, peer
+        for env, what in ((ours, copy), (fast, f"{copy}[fast]")):
+            update = env.present and not fresh
+            if not update:
+                env.create()
+            env.install(*(["--no-deps", "--force-reinstall"] if update else []), what)
+    return ours, fast, peer

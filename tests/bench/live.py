@@ -4,31 +4,48 @@ import contextlib
 import time
 
 from .processes import Child, cpu_time, memory, threads
-from .report import Row, compare, percentile
+from .report import Row, compare, heads, percentile
 
 ROUNDS = 10  # presses and pushes come in so many turns, to cancel drift
+TARGETS = {  # protocol: {label of our environment: (press, push)}
+    "dmap": {"": (1.0, 0.7)},
+    "mrp": {"": (1.0, 1.0), "fast": (0.8, 0.7)},
+}
 
 
 class Sides:
     """A client of each kind, connected to as many devices, which all live in one process.
 
     Args:
-        environments: Those of tinyatv and of the peer.
+        protocol: What they speak.
+        ours: Environments of tinyatv.
+        peer: Environment of the peer.
         count: Devices of each client.
+        host: Environment of the devices.
         home: An empty folder.
+
+    Attributes:
+        clients: The processes; that of the peer is the last.
+        calm: (resident memory, threads) of each client while it is connected and nobody listens.
     """
 
-    def __init__(self, environments, count, home):
+    def __init__(self, protocol, ours, peer, count, host, home):
         self.count = count
+        self.protocol = protocol
+        self.clients = []
+        self.calm = []
+        self._ours = ours
+        self.heads = list(heads(protocol, ours, f"{count} connected" if count > 1 else ""))
+        environments = [*ours, peer]
         with contextlib.ExitStack() as stack:  # closes what is open if something goes wrong
             enter = stack.enter_context
-            self.device = enter(Child(environments[0], "device.py", 2 * count, home=home))
-            where = self.device.answer()
-            self.clients = [enter(Child(env, env.client, home=home)) for env in environments]
-            for side, client in enumerate(self.clients):
-                mine = where[side * count : (side + 1) * count]
-                devices = [{**one, "port": one["ports"]["dmap"]} for one in mine]
-                client.ask(do="connect", devices=devices)
+            total = len(environments) * count
+            self.device = enter(Child(host, "device.py", total, protocol, home=home))
+            where = self.device.ask(do="where")
+            for env in environments:
+                self.clients.append(enter(Child(env, env.client, home=home)))
+                mine, where = where[:count], where[count:]
+                self.clients[-1].ask(do="connect", devices=mine)
             self._stack = stack.pop_all()
 
     def close(self):
@@ -41,29 +58,40 @@ class Sides:
 
     def measure(self, presses, pushes):
         """Rows of presses, pushes, and memory, in this order."""
-        label = f"{self.count} connected: " if self.count > 1 else ""
-        yield from self._presses(f"{label}press", presses)
+        yield from self._presses("press", presses)
+        self.calm = [(memory(client.pid)[0], threads(client.pid)) for client in self.clients]
         for client in self.clients:
             client.ask(do="listen")
-        yield from self._pushes(label, pushes)
-        yield from self._presses(f"{label}press while listening", presses)
+        yield from self._pushes(pushes)
+        yield from self._presses("press while listening", presses)
         resident, anonymous = zip(*(memory(client.pid) for client in self.clients))
-        yield Row(f"{label}memory, resident", "MB", *resident, 0.5)
-        yield Row(f"{label}memory, anonymous", "MB", *anonymous, 0.5)
-        yield Row(f"{label}threads", "", *(threads(client.pid) for client in self.clients))
+        yield from self.rows("memory, resident", "MB", resident, 0.5)
+        yield from self.rows("memory, anonymous", "MB", anonymous, 0.5)
+        yield from self.rows("threads", "", [threads(client.pid) for client in self.clients])
+
+    def rows(self, name, unit, values, target=None):
+        """A row for each environment of ours, of one value for each client."""
+        for head, env, value in zip(self.heads, self._ours, values):
+            wanted = target if env.label in TARGETS[self.protocol] else None
+            yield Row(head + name, unit, value, values[-1], wanted)
+
+    def _speeds(self, name, kind, taken):
+        """Rows of what took so many nanoseconds each time."""
+        for head, env, values in zip(self.heads, self._ours, taken):
+            targets = TARGETS[self.protocol].get(env.label, (None, None))
+            yield compare(f"{head}{name}, p50", "ms", values, taken[-1], targets[kind], 1e-6)
+        yield from self.rows(f"{name}, p99", "ms", [percentile(one, 99) / 1e6 for one in taken])
 
     def _presses(self, name, presses):
-        taken = [[], []]
+        taken = [[] for _ in self.clients]
         for number in range(ROUNDS + 1):
             for values, client in self._in_turn(zip(taken, self.clients), number):
                 done = client.ask(do="press", count=max(presses // ROUNDS, self.count))
                 values.extend(done if number else [])  # the first round warms up
-        p99 = [percentile(values, 99) / 1e6 for values in taken]
-        yield compare(f"{name}, p50", "ms", *taken, 1.0, 1e-6)
-        yield Row(f"{name}, p99", "ms", *p99)
+        yield from self._speeds(name, 0, taken)
 
-    def _pushes(self, label, pushes):
-        taken = [[], []]
+    def _pushes(self, pushes):
+        taken = [[] for _ in self.clients]
         for number in range(ROUNDS + 1):
             for side, client in self._in_turn(enumerate(self.clients), number):
                 first, changes = side * self.count, pushes // ROUNDS
@@ -71,13 +99,11 @@ class Sides:
                 heard = _heard(client, [title for title, _ in done])
                 for title, changed in done if number else ():
                     taken[side].append(heard[title] - changed)
-        p99 = [percentile(values, 99) / 1e6 for values in taken]
-        yield compare(f"{label}push, p50", "ms", *taken, 0.7, 1e-6)
-        yield Row(f"{label}push, p99", "ms", *p99)
+        yield from self._speeds("push", 1, taken)
 
     @staticmethod
     def _in_turn(sides, number):
-        """Both sides; who is first changes each time."""
+        """All sides; who is first changes each time."""
         return list(sides)[:: 1 if number % 2 else -1]
 
 
@@ -94,15 +120,23 @@ def _heard(client, titles):
 
 def idle(all_sides, seconds):
     """CPU time that listening clients use while nothing happens; all of them at the same time."""
-    clients = [client for sides in all_sides for client in sides.clients]
-    if cpu_time(clients[0].pid) is None:
+    if cpu_time(all_sides[0].clients[0].pid) is None:
         return
     time.sleep(1)
-    before = [cpu_time(client.pid) for client in clients]
+    before = [[cpu_time(client.pid) for client in sides.clients] for sides in all_sides]
     time.sleep(seconds)
-    used = [(cpu_time(client.pid) - was) * 1000 for client, was in zip(clients, before)]
-    for number, sides in enumerate(all_sides):
-        label = f"{sides.count} connected: " if sides.count > 1 else ""
-        mine, theirs = used[2 * number : 2 * number + 2]
-        name = f"{label}CPU in {seconds:g} s of listening"
-        yield Row(name, "ms", mine, theirs, 1.0)
+    for sides, were in zip(all_sides, before):
+        used = [(cpu_time(one.pid) - was) * 1000 for one, was in zip(sides.clients, were)]
+        yield from sides.rows(f"CPU in {seconds:g} s of listening", "ms", used, 1.0)
+
+
+def increments(one, many):
+    """What each further device takes while nobody listens, from one to many of them."""
+    for kind, (name, unit) in enumerate([("memory", "MB"), ("threads", "")]):
+        if one.calm[0][kind] is None:  # not told here
+            continue
+        pairs = zip(one.calm, many.calm)
+        each = [(more[kind] - less[kind]) / (many.count - one.count) for less, more in pairs]
+        for row in many.rows(f"{name}, each further device", unit, each, 1.0):
+            row.absolute = True
+            yield row

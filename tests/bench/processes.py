@@ -31,7 +31,7 @@ class Child:
         self._process = subprocess.Popen(
             [environment.python, str(CHILDREN / script), *map(str, args)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=home,
-            env=surroundings(home),
+            env=surroundings(home, **environment.variables),
         )  # fmt: skip
         self.pid = self._process.pid
 
@@ -64,15 +64,21 @@ class Child:
         return self.answer()
 
 
-def timed(command, home, **extra):
+def timed(command, home, text="", **extra):
     """Run a command to its end; return the seconds it took and what it printed.
+
+    Args:
+        command: Command line.
+        home: An empty folder.
+        text: What it can read.
+        **extra: Environment variables.
 
     Raises:
         RuntimeError: It failed.
     """
     start = time.perf_counter()
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=home,
+        command, input=text, capture_output=True, text=True, cwd=home,
         env=surroundings(home, **extra), timeout=60, check=False,
     )  # fmt: skip
     taken = time.perf_counter() - start

@@ -5,6 +5,8 @@ import platform
 import sys
 from statistics import median, quantiles
 
+WIDTH = 52  # of the names
+
 
 class Row:
     """One thing that was measured on both sides.
@@ -17,15 +19,17 @@ class Row:
         target: Largest ratio ours / peer that is asked for, of a speed the smallest; None if
             nothing is.
         speed: More is better.
+        absolute: The target is one of ours itself, in its unit.
     """
 
-    def __init__(self, name, unit, ours, peer, target=None, speed=False):
+    def __init__(self, name, unit, ours, peer, target=None, speed=False, absolute=False):
         self.name = name
         self.unit = unit
         self.ours = ours
         self.peer = peer
         self.target = target
         self.speed = speed
+        self.absolute = absolute
 
     @property
     def ratio(self):
@@ -37,11 +41,12 @@ class Row:
     @property
     def holds(self):
         """True if the target is reached, None if there is none or nothing to compare."""
-        if self.target is None or self.ours is None or self.peer is None:
+        if self.target is None or self.ours is None or (self.peer is None and not self.absolute):
             return None
-        if self.ratio is None:  # the peer's is 0
+        value = self.ours if self.absolute else self.ratio
+        if value is None:  # the peer's is 0
             return self.ours == 0
-        return self.ratio >= self.target if self.speed else self.ratio <= self.target
+        return value >= self.target if self.speed else value <= self.target
 
 
 def percentile(values, percent):
@@ -52,6 +57,13 @@ def percentile(values, percent):
 def compare(name, unit, ours, peer, target=None, scale=1.0):
     """A row of the medians of two lists, each times `scale`."""
     return Row(name, unit, median(ours) * scale, median(peer) * scale, target)
+
+
+def heads(protocol, ours, more=""):
+    """How the rows of each of our environments begin: ``"MRP, fast: "``; those of DMAP plainly."""
+    for env in ours:
+        words = [protocol.upper() if protocol != "dmap" else "", env.label, more]
+        yield "".join([", ".join(filter(None, words)), ": " if any(words) else ""])
 
 
 def machine():
@@ -73,16 +85,17 @@ def machine():
 
 def heading():
     """First lines of the table."""
-    return f"{'':<44}{'tinyatv':>10}{'pyatv':>10} {'':<8}{'ratio':>7}{'target':>8}"
+    return f"{'':<{WIDTH}}{'tinyatv':>10}{'pyatv':>10} {'':<8}{'ratio':>7}{'target':>12}"
 
 
 def text(row):
     """One line of the table."""
     verdict = {True: "  yes", False: "  NO", None: ""}[row.holds]
-    target = "" if row.target is None else f"{'>=' if row.speed else '<='} {row.target:g}"
+    unit = f" {row.unit}".rstrip() if row.absolute else ""
+    target = "" if row.target is None else f"{'>=' if row.speed else '<='} {row.target:.3g}{unit}"
     ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
     numbers = f"{_number(row.ours):>10}{_number(row.peer):>10} {row.unit:<8}"
-    return f"{row.name:<44}{numbers}{ratio:>7}{target:>8}{verdict}".rstrip()
+    return f"{row.name:<{WIDTH}}{numbers}{ratio:>7}{target:>12}{verdict}".rstrip()
 
 
 def _number(value):

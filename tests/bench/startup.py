@@ -1,7 +1,9 @@
-"""Whole processes: importing, ``--help``, one press."""
+"""Whole processes: importing, ``--help``, connecting, one press."""
 
-from .processes import timed
-from .report import compare
+import json
+
+from .processes import CHILDREN, timed
+from .report import compare, heads
 
 # Not ru_maxrss: on Linux a new process inherits that of the one that started it.
 PEAK = """
@@ -18,15 +20,15 @@ def interleaved(commands, rounds, home):
     """Run commands in turns; return the seconds and the outputs of each, the first round left out.
 
     Args:
-        commands: Of each side: (command line, environment variables).
+        commands: Of each side: (command line, environment variables, maybe what it can read).
         rounds: How many count.
         home: An empty folder.
     """
     taken = [[] for _ in commands]
     printed = [[] for _ in commands]
     for number in range(rounds + 1):
-        for side, (command, extra) in enumerate(commands):
-            seconds, text = timed(command, home, **extra)
+        for side, (command, extra, *text) in enumerate(commands):
+            seconds, text = timed(command, home, *text, **extra)
             if number:
                 taken[side].append(seconds)
                 printed[side].append(text)
@@ -63,32 +65,43 @@ def programs(ours, peer, rounds, home):
     yield compare("--help, whole process", "ms", mine, theirs, 0.25, 1000)
 
 
-def one_press(ours, peer, rounds, home, device):
+def connects(protocol, ours, peer, rounds, home, device):
+    """Import, connect, close: whole processes of the clients that are measured connected, too."""
+    (where,) = device.ask(do="where")
+    text = json.dumps({"do": "connect", "devices": [where]}) + "\n" + json.dumps({"do": "close"})
+    commands = [
+        ([env.python, str(CHILDREN / env.client)], env.variables, text) for env in [*ours, peer]
+    ]
+    (*mine, theirs), _ = interleaved(commands, rounds, home)
+    for head, taken in zip(heads(protocol, ours), mine):
+        yield compare(f"{head}import + connect, process", "ms", taken, theirs, 1 / 3, 1000)
+
+
+def one_press(protocol, ours, peer, rounds, home, device):
     """One press as a whole process, the device known before."""
-    (where,) = device.answer()
-    ident, port, credentials = where["identifier"], where["ports"]["dmap"], where["credentials"]
-    store = {"TINYATV_STORE": str(home / "devices.json")}
+    (where,) = device.ask(do="where")
+    (head,) = heads(protocol, [ours])
+    ident, credentials = where["identifier"], (f"--{protocol}-credentials", where["credentials"])
+    store = {"TINYATV_STORE": str(home / f"{protocol}.json"), **ours.variables}
     by_hand = [
-        "-m", "-i", ident, "--address", "127.0.0.1", "--port", str(port), "--protocol", "dmap",
-        "--dmap-credentials", credentials,
+        "-m", "-i", ident, "--address", "127.0.0.1", "--port", str(where["port"]),
+        "--protocol", protocol, *credentials,
     ]  # fmt: skip
     timed([ours.program, *by_hand, "playing"], home, **store)  # now it is in the store
     mine = [ours.program, "-i", ident, "play_pause"]
     fastest = [peer.program, "--storage", "none", *by_hand, "play_pause"]
     commands = [(mine, store), (fastest, {})]
+    before = device.ask(do="presses")
     (known, manual), _ = interleaved(commands, rounds, home)
-    _check(device, 2 * (rounds + 1))
-    yield compare("one press, whole process", "ms", known, manual, 0.25, 1000)
-    scanning = [
-        peer.program, "-s", "127.0.0.1", "-i", ident, "--dmap-credentials", credentials,
-        "play_pause",
-    ]  # fmt: skip
-    commands = [(mine, store), (scanning, {"PYATV_UDNS_PORT": str(where["ports"]["mdns"])})]
+    _check(device, before + 2 * (rounds + 1))
+    yield compare(f"{head}one press, whole process", "ms", known, manual, 0.25, 1000)
+    scanning = [peer.program, "-s", "127.0.0.1", "-i", ident, *credentials, "play_pause"]
+    commands = [(mine, store), (scanning, {"PYATV_UDNS_PORT": str(where["mdns"])})]
     rounds = min(rounds, 5)
     before = device.ask(do="presses")
     (known, scanned), _ = interleaved(commands, rounds, home)
     _check(device, before + 2 * (rounds + 1))
-    yield compare("one press, the peer with its scan", "ms", known, scanned, None, 1000)
+    yield compare(f"{head}one press, the peer with its scan", "ms", known, scanned, None, 1000)
 
 
 def _check(device, expected):

@@ -10,6 +10,19 @@ from pyatv.conf import AppleTV, ManualService
 from pyatv.const import Protocol
 from pyatv.interface import PushListener
 
+PROTOCOLS = {"dmap": Protocol.DMAP, "mrp": Protocol.MRP}
+
+
+def target(device):
+    """What to connect to."""
+    service = ManualService(
+        device["identifier"], PROTOCOLS[device["protocol"]], device["port"], {},
+        credentials=device["credentials"],
+    )  # fmt: skip
+    found = AppleTV("127.0.0.1", "Device")
+    found.add_service(service)
+    return found
+
 
 class Client(PushListener):
     """Does what it is told, with pyatv."""
@@ -19,14 +32,29 @@ class Client(PushListener):
         self.pushes = []
 
     async def connect(self, devices):
-        for number, device in enumerate(devices):
-            service = ManualService(
-                device["identifier"], Protocol.DMAP, device["port"], {},
-                credentials=device["credentials"],
-            )  # fmt: skip
-            target = AppleTV("127.0.0.1", f"Device {number}")
-            target.add_service(service)
-            self.atvs.append(await pyatv.connect(target, asyncio.get_running_loop()))
+        loop = asyncio.get_running_loop()
+        for device in devices:
+            self.atvs.append(await pyatv.connect(target(device), loop))
+
+    async def come_and_go(self, device):
+        start = perf_counter_ns()
+        atv = await pyatv.connect(target(device), asyncio.get_running_loop())
+        await asyncio.gather(*atv.close())
+        return perf_counter_ns() - start
+
+    async def pair(self, device):
+        unpaired = target({**device, "credentials": None})
+        protocol, loop = PROTOCOLS[device["protocol"]], asyncio.get_running_loop()
+        start = perf_counter_ns()
+        pairing = await pyatv.pair(unpaired, protocol, loop)
+        await pairing.begin()
+        pairing.pin(device["pin"])
+        await pairing.finish()
+        await pairing.close()
+        taken = perf_counter_ns() - start
+        if not pairing.has_paired:
+            raise RuntimeError("not paired")
+        return taken
 
     async def listen(self):
         for atv in self.atvs:

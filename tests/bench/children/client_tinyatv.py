@@ -7,6 +7,15 @@ from time import monotonic_ns, perf_counter_ns
 import tinyatv
 
 
+def target(device):
+    """What to connect to."""
+    service = tinyatv.Service(
+        device["protocol"], device["port"], identifier=device["identifier"],
+        credentials=device["credentials"],
+    )  # fmt: skip
+    return tinyatv.Device("Device", "127.0.0.1", [service])
+
+
 class Client:
     """Does what it is told, with tinyatv."""
 
@@ -15,10 +24,19 @@ class Client:
         self.pushes = []
 
     def connect(self, devices):
-        for number, device in enumerate(devices):
-            service = tinyatv.Service("dmap", device["port"], credentials=device["credentials"])
-            target = tinyatv.Device(f"Device {number}", "127.0.0.1", [service])
-            self.atvs.append(tinyatv.connect(target, store=tinyatv.Store(memory=True)))
+        for device in devices:
+            self.atvs.append(tinyatv.connect(target(device), store=tinyatv.Store(memory=True)))
+
+    def come_and_go(self, device):
+        start = perf_counter_ns()
+        tinyatv.connect(target(device), store=tinyatv.Store(memory=True)).close()
+        return perf_counter_ns() - start
+
+    def pair(self, device):
+        unpaired = target({**device, "credentials": None})
+        start = perf_counter_ns()
+        tinyatv.pair(unpaired, pin=device["pin"], store=tinyatv.Store(memory=True))
+        return perf_counter_ns() - start
 
     def listen(self):
         for atv in self.atvs:

@@ -1,7 +1,6 @@
 """A process of virtual Apple TVs that a benchmark controls by lines of JSON.
 
-Usage: device.py COUNT. The first line that it prints says where they are; the first of them has a
-responder for directed queries, too.
+Usage: device.py COUNT PROTOCOL. The first of them has a responder for directed queries, too.
 """
 
 import json
@@ -10,11 +9,15 @@ import time
 
 from tinyatv.virtual import VirtualAppleTV
 
+PROFILES = {"dmap": "atv3", "mrp": "tvos14"}
+PIN = "1234"
 SETTLE = 0.003  # s; from seeing a poll to the next change, so that the client is asleep by then
 
 
 def waiting(tv):
-    """True while a client waits for a change."""
+    """True while a client waits for a change; over MRP it does from the moment it listens."""
+    if "mrp" in tv.protocols:
+        return any(peer.config is not None for peer in tv.mrp.peers)
     return any(peer.waiting for peer in tv.dmap.server.peers)
 
 
@@ -39,19 +42,37 @@ def presses(tvs):
     return sum(len(tv.log) for tv in tvs)
 
 
+def where(tvs):
+    """What a client has to know of each."""
+    protocol = sys.argv[2]
+    return [
+        {
+            "identifier": tv.identifier,
+            "protocol": protocol,
+            "port": tv.ports[protocol],
+            "mdns": tv.ports.get("mdns"),
+            "credentials": tv.credentials[protocol],
+            "pin": PIN,
+        }
+        for tv in tvs
+    ]
+
+
 def main():
     """Serve until standard input ends."""
-    tvs = [VirtualAppleTV(mdns_port=None if n else 0) for n in range(int(sys.argv[1]))]
+    profile = PROFILES[sys.argv[2]]
+    tvs = [
+        VirtualAppleTV(profile=profile, pin=PIN, mdns_port=None if n else 0)
+        for n in range(int(sys.argv[1]))
+    ]
     for tv in tvs:
         for item in tv.state.items:
             item.duration = 36000.0  # nothing ends by itself while somebody measures
+        if profile == "tvos14":
+            tv.accessory.back_off = False
+            tv.accessory.max_peers = 10000
         tv.start()
-    where = [
-        {"identifier": tv.identifier, "ports": tv.ports, "credentials": tv.credentials["dmap"]}
-        for tv in tvs
-    ]
-    print(json.dumps(where), flush=True)
-    commands = {"push": push, "presses": presses}
+    commands = {"where": where, "push": push, "presses": presses}
     for line in sys.stdin:
         command = json.loads(line)
         print(json.dumps(commands[command.pop("do")](tvs, **command)), flush=True)
