@@ -256,6 +256,63 @@ def test_header_names_have_no_case():
     assert message.header("X-Other") is None
 
 
+def test_airplay():
+    """Both protocols on one connection, answered in order; an error may come in the other one."""
+    asked = [
+        Request("GET", "/info", [("CSeq", "0")], protocol="RTSP/1.0"),
+        Request("POST", "/pair-verify", [("X-Apple-HKP", "3")], b"\6\1\1"),
+        Request("PUT", "/setProperty?forwardEndTime", body=b"bplist00"),
+        Request("SETUP", "rtsp://fe80::1%25eth0/1", [("CSeq", "1")], b"x", "RTSP/1.0"),
+        Request("RECORD", "rtsp://10.0.0.5/1", [("CSeq", "2")], protocol="RTSP/1.0"),
+    ]
+    device, client = HttpWire(), HttpWire()
+    device.feed(b"".join(map(client.encode, asked)))
+    heard = messages(device)
+    assert [(m.method, m.path, m.body, m.protocol) for m in heard] == [
+        (m.method, m.path, m.body, m.protocol) for m in asked
+    ]
+    for message in heard:
+        cseq = [(name, value) for name, value in message.headers if name == "CSeq"]
+        client.feed(device.encode(Response(200, "", cseq, protocol=message.protocol)))
+    client.feed(lines("HTTP/1.1 470", "Server:AirTunes/550.10", "Content-Length:0"))
+    client.feed(lines("RTSP/1.0 453 ", "CSeq:0"))
+    answers = [(m.protocol, m.code, m.reason, m.header("cseq")) for m in messages(client)]
+    assert answers == [
+        ("RTSP/1.0", 200, "OK", "0"),
+        ("HTTP/1.1", 200, "OK", None),
+        ("HTTP/1.1", 200, "OK", None),
+        ("RTSP/1.0", 200, "OK", "1"),
+        ("RTSP/1.0", 200, "OK", "2"),
+        ("HTTP/1.1", 470, "Connection Authorization Required", None),
+        ("RTSP/1.0", 453, "Not Enough Bandwidth", "0"),
+    ]
+
+
+def test_reversed_connection():
+    """After 101, the device asks and we answer, with the same wire."""
+    client, device = HttpWire(), HttpWire()
+    upgrade = [("Upgrade", "PTTH/1.0"), ("Connection", "Upgrade")]
+    device.feed(client.encode(Request("POST", "/reverse", upgrade)))
+    assert device.next_message().header("upgrade") == "PTTH/1.0"
+    client.feed(
+        device.encode(Response(101, headers=upgrade)) + device.encode(Request("POST", "/event"))
+    )
+    assert client.next_message().code == 101
+    assert client.next_message().path == "/event"
+    device.feed(client.encode(Response(200)))
+    assert device.next_message().code == 200
+
+
+def test_limit_may_change():
+    """A device takes more from those that it knows."""
+    wire = HttpWire(10)
+    wire.feed(lines("POST / HTTP/1.1", "Content-Length: 10", body=b"0123456789"))
+    assert wire.next_message().body == b"0123456789"
+    wire.limit = 20
+    wire.feed(lines("POST / HTTP/1.1", "Content-Length: 20", body=b"0123456789" * 2))
+    assert wire.next_message().body == b"0123456789" * 2
+
+
 @pytest.mark.parametrize("message", [Request("GET", "/a", body=b"abc"), Response(404, body=b"abc")])
 def test_repr_is_short(message):
     assert repr(message) in ("Request(GET /a, 3 bytes)", "Response(404 Not Found, 3 bytes)")

@@ -57,10 +57,16 @@ class Accessory:
         self._pin = pin
         self._show = show
         self._owner: object = None
+        self._early: str | None = None
         self._lock = threading.Lock()
 
-    def begin(self, owner: object, transient: bool) -> str:
+    def begin(self, owner: object, transient: bool, *, early: bool = False) -> str:
         """Somebody wants to pair: show a PIN and return it.
+
+        Args:
+            owner: Who. If it has an attribute `hides_pin` that is true, the PIN is not shown.
+            transient: True to do without a PIN.
+            early: True if the handshake comes later; it will be about the same PIN.
 
         Raises:
             Refusal: Not now.
@@ -82,8 +88,11 @@ class Accessory:
             if self._owner not in (None, owner):
                 raise Refusal(hap.BUSY)
             self._owner = owner
-        pin = self._pin or f"{secrets.randbelow(10000):04}"
-        self._on_screen(pin)
+            pin = self._early or self._pin or f"{secrets.randbelow(10000):04}"
+            shown = self.pin_shown is not None and self._early is not None
+            self._early = pin if early else None
+        if not shown and not getattr(owner, "hides_pin", False):
+            self._on_screen(pin)
         return pin
 
     def failed(self) -> Refusal:
@@ -105,7 +114,7 @@ class Accessory:
         with self._lock:
             if self._owner is not owner:
                 return
-            self._owner = None
+            self._owner = self._early = None
         self._on_screen(None)
 
     def _on_screen(self, pin: str | None) -> None:
@@ -119,10 +128,12 @@ class Handshakes:
 
     Args:
         accessory: The device.
+        owner: Who pairs, in the eyes of the device; None is this object.
     """
 
-    def __init__(self, accessory: Accessory) -> None:
+    def __init__(self, accessory: Accessory, owner: object = None) -> None:
         self._accessory = accessory
+        self._owner = self if owner is None else owner
         self._steps: Generator[Reply, bytes, None] | None = None
 
     def answer(self, data: bytes) -> Reply:
@@ -139,7 +150,7 @@ class Handshakes:
             self._steps = (
                 hap_verify_device(self._accessory)
                 if verifying
-                else hap_setup_device(self._accessory, self)
+                else hap_setup_device(self._accessory, self._owner)
             )
             next(self._steps)
         try:
@@ -151,9 +162,9 @@ class Handshakes:
             state = items.get(hap.STATE, b"\0")[:1] or b"\0"
             return Refusal(hap.UNKNOWN).reply(min(state[0] + 1, 255))
         if reply.secret is not None:
-            self._accessory.done(self)
+            self._accessory.done(self._owner)
         return reply
 
     def close(self) -> None:
         """The connection is gone."""
-        self._accessory.done(self)
+        self._accessory.done(self._owner)

@@ -108,12 +108,14 @@ REASONS = {
 class HttpWire:
     """Cuts a byte stream into requests and responses, and makes bytes of them.
 
-    Args:
+    Attributes:
         limit: Largest body that is accepted, in bytes.
     """
 
+    owes = False  # never anything: see owed()
+
     def __init__(self, limit: int = BODY_LIMIT) -> None:
-        self._limit = limit
+        self.limit = limit
         self._buffer = b""
         self._at = 0  # where in the buffer the next item begins
         self._parts = []  # type: list[bytes]  # fed, and not joined to the buffer yet
@@ -144,6 +146,24 @@ class HttpWire:
         """None: replies come in order."""
         return None
 
+    def unused(self) -> bytes:
+        """Take back what was fed behind the last message: encryption begins there.
+
+        Raises:
+            ValueError: A part of it is used already.
+        """
+        if self._head is not None:
+            raise ValueError("encryption begins inside a message")
+        data = b"".join([self._buffer[self._at :]] + self._parts)
+        self._buffer = b""
+        self._at = 0
+        self._parts = []
+        self._size = 0
+        self._broken = False
+        self._need = 1
+        self._seen = 0
+        return data
+
     def next_message(self) -> "Request | Response | None":
         """Return the next message, or None until more is fed.
 
@@ -160,7 +180,7 @@ class HttpWire:
             if text is None:
                 return None
             self._head = _head(_text(text))
-            self._length = _body_length(self._head, self._limit)
+            self._length = _body_length(self._head, self.limit)
         head = self._head
         body = self._next_chunks() if self._length < 0 else self._exactly(self._length)
         if body is None:
@@ -224,8 +244,8 @@ class HttpWire:
                     return None
                 self._chunk = _number(_text(line.split(b";")[0]).strip(), 16)
                 self._chunked += self._chunk
-                if self._chunked > self._limit:
-                    raise ValueError(f"body is over {self._limit} bytes")
+                if self._chunked > self.limit:
+                    raise ValueError(f"body is over {self.limit} bytes")
             if self._chunk == 0:
                 self._last = True
             else:

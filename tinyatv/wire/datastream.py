@@ -1,0 +1,140 @@
+"""The data stream of AirPlay 2, which carries MRP messages.
+
+    +---------+-------------------+------------+-------------+------------+----------------+
+    | size: 4 | type: 4, zeros: 8 | command: 4 | sequence: 8 | padding: 4 | property list  |
+    +---------+-------------------+------------+-------------+------------+----------------+
+      all of it  sync, rply         comm, cmnd   big, as the    zero        {"params": {"data":
+                                    or zeros     rest is                    length: varint | message
+                                                                            ...}}, or nothing
+
+Every ``sync`` is owed a ``rply`` with its sequence. Not for MicroPython: see ``plist.py``.
+"""
+
+import os
+import struct
+
+from . import plist, varint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+HEADER = ">I4s8x4sQ4x"
+SIZE = 32  # bytes of a header
+LIMIT = 16 * 1024 * 1024  # bytes of a frame; artwork comes in one piece
+MESSAGE = 8  # first byte of a message without a length: no message is 8 bytes long
+
+
+class DataStreamWire:
+    """One data stream, either end; inside a ``HapWire``.
+
+    Args:
+        dumps: Turns a message into bytes.
+        loads: Turns bytes into a message; ValueError if they make no sense.
+        key: What pairs a message's reply with it, or None.
+        device: The device's end.
+        sequence: Number of all our frames, for tests. Else the client draws one for all of its
+            frames, and the device a new one for each, as they are known to do.
+    """
+
+    def __init__(
+        self,
+        dumps: "Callable[[Any], bytes]",
+        loads: "Callable[[bytes], Any]",
+        key: "Callable[[Any], Any]",
+        device: bool = False,
+        sequence: "int | None" = None,
+    ) -> None:
+        self._dumps = dumps
+        self._loads = loads
+        self.key = key
+        self._device = device
+        if sequence is None and not device:
+            sequence = 1 << 32 | int.from_bytes(os.urandom(4), "big")
+        self._sequence = sequence
+        self._reply = plist.dumps({}) if device else b""
+        self._buffer = bytearray()
+        self._start = 0
+        self._data = b""  # of the frame that is being taken apart
+        self._at = 0
+        self._owed: "list[bytes]" = []
+
+    def encode(self, message: "Any") -> bytes:
+        """Turn a message into a frame."""
+        data = self._dumps(message)
+        payload = plist.dumps({"params": {"data": varint.encode(len(data)) + data}})
+        sequence = self._sequence
+        if sequence is None:
+            sequence = int.from_bytes(os.urandom(8), "big")
+        return _frame(b"sync", b"cmnd" if self._device else b"comm", sequence, payload)
+
+    def feed(self, data: bytes) -> None:
+        """Store received bytes."""
+        if self._start:
+            self._buffer = self._buffer[self._start :]
+            self._start = 0
+        self._buffer += data
+
+    def next_message(self) -> "Any":
+        """Return the next message, or None until more bytes are fed; a frame may hold several.
+
+        Raises:
+            ValueError: A frame of impossible size, something in it that is no property list, or
+                in that, that is no message.
+        """
+        while self._at >= len(self._data):
+            if not self._next_frame():
+                return None
+        data, start = self._data, self._at
+        self._at = len(data)  # behind what is damaged, there is nothing to be found
+        if data[start] == MESSAGE:
+            return self._loads(data[start:])
+        prefix = varint.decode(data, start)
+        if prefix is None or sum(prefix) > len(data):
+            raise ValueError("the data ends inside a message")
+        length, start = prefix
+        self._at = start + length
+        return self._loads(data[start : self._at])
+
+    def owed(self) -> bytes:
+        """The replies to all frames that came since the last call, pings included."""
+        owed = b"".join(self._owed)
+        self._owed = []
+        return owed
+
+    def unused(self) -> bytes:
+        """Take back what was fed and belongs to no frame yet: encryption begins there."""
+        data = bytes(self._buffer[self._start :])
+        self._buffer = bytearray()
+        self._start = 0
+        return data
+
+    def _next_frame(self) -> bool:
+        """Begin the next frame; False if it is not there."""
+        have = len(self._buffer) - self._start
+        if have < 4:
+            return False
+        size = int.from_bytes(self._buffer[self._start : self._start + 4], "big")
+        if not SIZE <= size <= LIMIT:
+            raise ValueError(f"a frame of {size} bytes; {SIZE} to {LIMIT} are possible")
+        if have < size:
+            return False
+        frame = bytes(self._buffer[self._start : self._start + size])
+        self._start += size
+        _, kind, _, sequence = struct.unpack(HEADER, frame[:SIZE])
+        if kind == b"sync":
+            self._owed.append(_frame(b"rply", b"", sequence, self._reply))
+            self._data = _data(plist.loads(frame[SIZE:])) if size > SIZE else b""
+            self._at = 0
+        return True
+
+
+def _frame(kind: bytes, command: bytes, sequence: int, payload: bytes) -> bytes:
+    return struct.pack(HEADER, SIZE + len(payload), kind, command, sequence) + payload
+
+
+def _data(content: "Any") -> bytes:
+    """What is in a property list of the usual shape; there are others, which mean nothing to us."""
+    params = content.get("params") if isinstance(content, dict) else None
+    data = params.get("data") if isinstance(params, dict) else None
+    return data if isinstance(data, bytes) else b""

@@ -1,0 +1,64 @@
+"""Property lists that a stranger may have written.
+
+``plistlib`` believes what a binary list says about sizes, and reads an object again for each entry
+of the table that leads to it: a few bytes make it take all memory there is. So the sizes are added
+up first: objects that do not overlap cannot be larger than the data. Not for MicroPython, which has
+no ``plistlib``.
+"""
+
+import plistlib
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+TRAILER = 32
+NUMBER = 1
+SIZED = (4, 5, 6, 10, 13)  # data, two kinds of text, array, dictionary
+
+
+def dumps(value: "Any") -> bytes:
+    """Turn a value into a binary property list.
+
+    Raises:
+        ValueError: Of a type that property lists do not have, or too large a number.
+    """
+    try:
+        return plistlib.dumps(value, fmt=plistlib.FMT_BINARY, sort_keys=False)
+    except (TypeError, OverflowError) as exc:
+        raise ValueError(f"not for a property list: {exc}") from exc
+
+
+def loads(data: bytes) -> "Any":
+    """Read a property list, binary or XML.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        if data[:6] == b"bplist":
+            _check(data)
+        return plistlib.loads(data)
+    except Exception as exc:  # plistlib lets out whatever happens inside, RecursionError as well
+        raise ValueError(f"not a property list: {exc or type(exc).__name__}") from exc
+
+
+def _check(data: bytes) -> None:
+    """Refuse sizes that the data cannot hold."""
+    width, _, count, _, table = struct.unpack(">6xBBQQQ", data[-TRAILER:])
+    if not 0 < width <= 8 or table + count * width > len(data):
+        raise ValueError("the table of objects is longer than the data")
+    total = 0
+    for at in range(table, table + count * width, width):
+        place = int.from_bytes(data[at : at + width], "big")
+        kind, size = data[place] >> 4, data[place] & 15
+        if kind in SIZED:
+            if size == 15:
+                end = place + 2 + (1 << (data[place + 1] & 3))
+                size = int.from_bytes(data[place + 2 : end], "big")
+            total += size
+        elif kind == NUMBER and size > 4:  # of more than 16 bytes
+            raise ValueError("a number is too long")
+        if total > len(data):
+            raise ValueError("the objects are larger than the data")
