@@ -25,6 +25,7 @@ def add_flags(parser: Parser, word: str) -> None:
     """What it is and where it listens; -n and --port are the common ones."""
     add = parser.add_argument
     add("--profile", choices=tuple(PROFILES), default="atv3", help="which generation (atv3)")
+    add("--protocols", metavar="LIST", help="what it speaks, with commas between: mrp,airplay")
     add("--host", default="127.0.0.1", help="own address to listen on (127.0.0.1: this machine)")
     add("--no-announce", action="store_true", help="do not announce it by multicast DNS")
     add("--mdns-port", type=int, metavar="N", help="UDP port for directed queries; 0 is any")
@@ -36,17 +37,19 @@ def add_flags(parser: Parser, word: str) -> None:
 
 def run(flags: Arguments, out: Output, word: str) -> int:
     """Run it."""
+    spoken = tuple(flags.protocols.split(",")) if flags.protocols else None
     tv = VirtualAppleTV(
         flags.name,
         profile=flags.profile,
         host=flags.host,
-        ports={PROFILES[flags.profile][0][0]: flags.port},
+        ports={(spoken or PROFILES[flags.profile][0])[0]: flags.port},
         announce=not flags.no_announce,
         mdns_port=flags.mdns_port,
         identifier=flags.identifier,
         home_sharing=flags.home_sharing or False,
         credentials=tuple(flags.accept or ()) or (() if flags.pin else None),
         pin=flags.pin,
+        protocols=spoken,
     )
     types_pin = "dmap" in tv.protocols  # who shows it: the device, or the remote
     stop = threading.Event()

@@ -6,6 +6,7 @@ import hashlib
 import re
 import secrets
 import threading
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -19,14 +20,27 @@ if TYPE_CHECKING:
     from ..discovery import Publication
     from ..pairing.hap_device import Accessory
     from ..records import Record
+    from .airplay import VirtualAirPlay
     from .mrp import VirtualMrp
     from .responder import Responder
 
 PROFILES = {
     # name: (protocols, model, internal model, system version, build)
     "atv3": (("dmap",), "AppleTV3,2", "J33IAP", "8.4.4", "12H1006"),
+    "airplay1": (("airplay",), "AppleTV3,2", "J33IAP", "8.4.4", "12H1006"),
     "tvos14": (("mrp",), "AppleTV6,2", "J105aAP", "14.7", "18M60"),
+    "tvos15": (("airplay",), "AppleTV6,2", "J105aAP", "15.0", "19J346"),
+    "tvos18": (("airplay",), "AppleTV14,1", "J255AP", "18.1", "22J580"),
+    "tvos26": (("airplay",), "AppleTV14,1", "J255AP", "26.5", "23L501"),
+    "tvos27": (("airplay",), "AppleTV14,1", "J255AP", "27.0", "24J301"),
+    "homepod": (("airplay",), "AudioAccessory5,1", "B520AP", "18.1", "22J580"),
 }
+
+BESIDE = {"atv3": ("airplay",), "tvos14": ("airplay",)}
+"""What devices of a profile speak, too; the virtual ones only if they are told to."""
+
+_WITHOUT_MRP = ("atv3", "airplay1")
+_PIN_PROFILES = ("airplay1", "tvos14", "tvos15", "tvos18", "tvos26", "tvos27")
 
 _UUID = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
 
@@ -49,19 +63,20 @@ class VirtualAppleTV:
         mdns_port: UDP port of an own responder for directed queries, which needs no multicast:
             0 picks a free one, None does without.
         identifier: What stays the same over restarts, and with it the key that the device proves
-            itself with: 16 hex digits (``atv3``) or a UUID (``tvos14``). None makes it up.
+            itself with: 16 hex digits (``atv3``) or a UUID (all others). None makes it up.
         home_sharing: Home Sharing id that logs in without pairing; True makes one up.
         credentials: What is accepted from the start: DMAP pairing GUIDs (``0x`` and 16 hex
             digits), or HAP credentials of this very device. None makes one up and puts it into
             :attr:`device`, so that nobody has to pair.
         pin: The PIN that it shows, always; None makes up a new one each time.
         seed: Its private key, 32 bytes; None derives it from `identifier`, if that is given.
+        protocols: What it speaks; None is what `PROFILES` says. `BESIDE` says what else it can.
 
     Attributes:
         state: What it is doing; see :class:`tinyatv.virtual.state.State`.
         faults: How it misbehaves.
         pins: Every PIN that it has shown, in order; see :attr:`pin` for the one on screen.
-        protocols: What it speaks.
+        protocols: What it speaks, in this order.
         model: ``AppleTV6,2``.
         mac: Its hardware address.
         version: Version of its system.
@@ -87,11 +102,18 @@ class VirtualAppleTV:
         credentials: tuple[str, ...] | None = None,
         pin: str | None = None,
         seed: bytes | None = None,
+        protocols: Iterable[str] | None = None,
     ) -> None:
         if profile not in PROFILES:
             raise ValueError(f"unknown profile {profile!r}; known: {', '.join(PROFILES)}")
         self.profile = profile
         self.protocols, self.model, self._internal, self.version, self.build = PROFILES[profile]
+        if protocols is not None:
+            possible = (*self.protocols, *BESIDE.get(profile, ()))
+            wanted = set(protocols)
+            if not wanted or not wanted <= set(possible):
+                raise ValueError(f"{profile} can speak {', '.join(possible)}")
+            self.protocols = tuple(one for one in possible if one in wanted)
         self.host = host
         self.identifier = self._checked(identifier)
         digits = self.identifier.replace("-", "")
@@ -111,23 +133,31 @@ class VirtualAppleTV:
         self._prefix = f"virtual-{self.identifier[:4]}"
         self._dmap: VirtualDmap | None = None
         self._mrp: VirtualMrp | None = None
+        self._airplay: VirtualAirPlay | None = None
+        hap: tuple[str, ...] | None = ()
         if "dmap" in self.protocols:
             self._dmap = self._new_dmap()
             if credentials is None:
                 credentials = (f"0x{secrets.token_hex(8).upper()}",)
             self._dmap.accepted.update(credentials)
-        if "mrp" in self.protocols:
+        elif profile in _PIN_PROFILES:
+            hap = credentials
+        if self.protocols != ("dmap",):
             if pin is not None and not re.fullmatch(r"[0-9]{4}", pin):
                 raise ValueError(f"a PIN has four digits, not {pin!r}")
             if seed is None and identifier is not None:
                 seed = hashlib.sha256(f"virtual {self.identifier}".encode()).digest()
-            self._new_accessory(pin, seed, credentials)
+            self._new_accessory(pin, seed, hap)
+        if profile not in _WITHOUT_MRP:
             self.state.absolute_volume = True
+            self.state.relative_volume = profile != "homepod"
             self.state.players.append(paused_podcast())
             self._mrp = self._new_mrp()
+        if "airplay" in self.protocols:
+            self._airplay = self._new_airplay()
 
     def _checked(self, identifier: str | None) -> str:
-        if "mrp" in self.protocols:
+        if "dmap" not in self.protocols:
             text = (identifier or _uuid()).upper()
             if not _UUID.fullmatch(text):
                 raise ValueError(f"an identifier is a UUID, not {identifier!r}")
@@ -147,11 +177,18 @@ class VirtualAppleTV:
         identity = Identity(self.identifier.encode(), seed)
         show = self._pin_shown
         self._accessory = Accessory(identity, pin=pin, show=show)
+        if credentials is None and self.profile == "airplay1":
+            credentials = ()  # it needs none
         if credentials is None:
             mine, client = secrets.token_bytes(32), _uuid().lower().encode()
             credentials = (str(Credentials(identity.public, mine, identity.identifier, client)),)
         for text in credentials:
             given = parse(text)
+            if given.kind == "legacy":
+                legacy_key = Identity(given.client_id, given.seed).public
+                self._accessory.remember(legacy_key, legacy_key)
+                self._credentials.append(text)
+                continue
             known = given.device_key, given.device_id
             if given.kind != "hap" or known != (identity.public, identity.identifier):
                 raise CredentialsError("these are not credentials for this device")
@@ -178,9 +215,22 @@ class VirtualAppleTV:
         from .mrp_view import About
 
         about = About(self.identifier, self.model, self.build, self.mac)
+        port = self._wanted_ports.get("mrp", 0) if "mrp" in self.protocols else None
         return VirtualMrp(
-            self.state, self.faults, self.host, self._wanted_ports.get("mrp", 0),
-            f"{self._prefix}-mrp", self.accessory, about,
+            self.state, self.faults, self.host, port, f"{self._prefix}-mrp", self.accessory, about
+        )
+
+    def _new_airplay(self) -> VirtualAirPlay:
+        from .airplay import VirtualAirPlay
+        from .airplay_about import AirPlayAbout
+
+        about = AirPlayAbout(
+            self.profile, self.identifier, self.mac, self.model, self.version,
+            self.accessory.identity.public,
+        )  # fmt: skip
+        return VirtualAirPlay(
+            self.state, self.faults, self.host, self._wanted_ports.get("airplay", 0),
+            f"{self._prefix}-airplay", self.accessory, about, self._mrp,
         )  # fmt: skip
 
     # -- life ------------------------------------------------------------------------------------
@@ -193,6 +243,8 @@ class VirtualAppleTV:
                 self._dmap.server.start()
             if self._mrp is not None:
                 self._mrp.start()
+            if self._airplay is not None:
+                self._airplay.start()
             if self._mdns_port is not None:
                 from .responder import Responder
 
@@ -213,6 +265,8 @@ class VirtualAppleTV:
             self._responder.close()
         if self._dmap is not None:
             self._dmap.server.stop()
+        if self._airplay is not None:
+            self._airplay.stop()
         if self._mrp is not None:
             self._mrp.stop()
         self.state.stop()
@@ -230,12 +284,19 @@ class VirtualAppleTV:
             self._dmap = self._new_dmap()
             self._dmap.accepted, self._dmap.strict = old.accepted, old.strict
             self._dmap.server.start()
+        if self._airplay is not None:
+            self._airplay.stop()
         if self._mrp is not None:
             before = self._mrp
             before.stop()
             self._mrp = self._new_mrp()
             self._mrp.take_over(before)
             self._mrp.start()
+        if self._airplay is not None:
+            airplay = self._airplay
+            self._airplay = self._new_airplay()
+            self._airplay.take_over(airplay)
+            self._airplay.start()
         if self._publication is not None:
             self._publication.close()
             self._publish()
@@ -275,6 +336,13 @@ class VirtualAppleTV:
         return self._mrp
 
     @property
+    def airplay(self) -> VirtualAirPlay:
+        """Its AirPlay side: sessions, the player of URLs, password, oddities."""
+        if self._airplay is None:
+            raise AttributeError(f"{self.profile} does not speak AirPlay")
+        return self._airplay
+
+    @property
     def accessory(self) -> Accessory:
         """Its memory of pairings, one for all protocols: clients, back-off, how it refuses."""
         if self._accessory is None:
@@ -292,8 +360,10 @@ class VirtualAppleTV:
         ports = {}
         if self._dmap is not None:
             ports["dmap"] = self._dmap.server.port
-        if self._mrp is not None:
+        if self._mrp is not None and "mrp" in self.protocols:
             ports["mrp"] = self._mrp.port
+        if self._airplay is not None:
+            ports["airplay"] = self._airplay.port
         if self._responder is not None:
             ports["mdns"] = self._responder.port
         return ports
@@ -303,7 +373,7 @@ class VirtualAppleTV:
         """Credentials of each protocol that are accepted now; empty before pairing."""
         if self._dmap is not None:
             return {"dmap": sorted(self._dmap.accepted)[0]} if self._dmap.accepted else {}
-        return {"mrp": self._credentials[0]} if self._credentials else {}
+        return {name: self._credentials[0] for name in self.protocols if self._credentials}
 
     def forget_clients(self) -> None:
         """Forget everybody who is paired. Those who are connected stay connected."""
@@ -335,8 +405,9 @@ class VirtualAppleTV:
         instance = self.identifier
         if self._dmap is not None:
             records += self._dmap_records(self._dmap.server.port)
-        if self._mrp is not None:
+        else:
             instance = self.name
+        if self._mrp is not None and "mrp" in self.protocols:
             pairing = self._mrp.about.allows_pairing
             txt: dict[str, str | None] = {
                 "Name": self.name, "ModelName": "Apple TV", "UniqueIdentifier": self.identifier,
@@ -345,6 +416,11 @@ class VirtualAppleTV:
             }  # fmt: skip
             kind = "_mediaremotetv._tcp.local."
             records.append(Record(kind, instance, self._mrp.port, self.host, txt))
+        if self._airplay is not None:
+            active = self._airplay.player.load_now is not None
+            airplay = self._airplay.about.txt(active)
+            port = self._airplay.port
+            records.append(Record("_airplay._tcp.local.", self.name, port, self.host, airplay))
         records.append(Record("_device-info._tcp.local.", instance, 0, self.host, info))
         return records
 
@@ -371,8 +447,14 @@ class VirtualAppleTV:
 
     @property
     def requests(self) -> list[Any]:
-        """What it received, in order: (method, path) over DMAP, names of messages over MRP."""
-        return self.dmap.server.requests if self._mrp is None else self._mrp.requests
+        """What it received, in order.
+
+        Names of messages over MRP, through a tunnel as well; else (method, path) over DMAP, or
+        over AirPlay if there is no DMAP.
+        """
+        if self._mrp is not None:
+            return self._mrp.requests
+        return self.airplay.requests if self._dmap is None else self._dmap.server.requests
 
     def wait_for(self, condition: Callable[[], Any], timeout: float = 5.0) -> bool:
         """Block until `condition()` is true; it is looked at after every request and change.

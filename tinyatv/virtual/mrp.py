@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import socket
 import threading
+from collections.abc import Iterator
 from typing import Any, Callable
 
 from .. import proto
@@ -17,6 +19,7 @@ from ..pairing.hap import ERROR, METHOD, STATE, UNAVAILABLE, Reply, channel_keys
 from ..pairing.hap_device import Accessory, Handshakes
 from ..proto import Message, build
 from ..wire import hid, tlv8
+from ..wire.hap import HapWire
 from ..wire.mrp import MrpWire
 from .mrp_view import COMMANDS, REPEATS, SHUFFLES, About, Config, Oddities, View, dumper
 from .mrp_view import list_commands as listed
@@ -53,7 +56,7 @@ class VirtualMrp:
         state: Shared state of the device.
         faults: Shared faults.
         host: Address to listen on.
-        port: TCP port; 0 picks a free one.
+        port: TCP port; 0 picks a free one, None takes clients only from :meth:`adopt`.
         name: Prefix of the threads' names.
         accessory: The device's memory of pairings.
         about: What it says of itself.
@@ -65,7 +68,7 @@ class VirtualMrp:
         allow_unpaired: False refuses everything but pairing to a client that is not verified.
         default_commands: Numbers of the commands that an app knows while it has no player.
         requests: Names of all messages received, in order.
-        port: TCP port.
+        port: TCP port; 0 without one.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class VirtualMrp:
         state: State,
         faults: Faults,
         host: str,
-        port: int,
+        port: int | None,
         name: str,
         accessory: Accessory,
         about: About,
@@ -92,8 +95,11 @@ class VirtualMrp:
         self._lock = threading.Lock()
         self._peers: list[MrpPeer] = []
         self._stopping = threading.Event()
-        self._listener = Listener(self._accepted, host, port, f"{name}-accept")
-        self.port = self._listener.port
+        self._listener: Listener | None = None
+        self.port = 0
+        if port is not None:
+            self._listener = Listener(self._accepted, host, port, f"{name}-accept")
+            self.port = self._listener.port
         self._handlers: dict[int, Callable[[MrpPeer, Message], object]] = {
             proto.DEVICE_INFO: self._introduce,
             proto.CRYPTO_PAIRING: self._pair,
@@ -126,13 +132,15 @@ class VirtualMrp:
 
     def start(self) -> None:
         """Start to accept."""
-        self._listener.start()
+        if self._listener is not None:
+            self._listener.start()
 
     def stop(self) -> None:
         """Stop to listen, drop everybody, join all threads."""
         self._stopping.set()
         self._state.unwatch(self.tell)
-        self._listener.close()
+        if self._listener is not None:
+            self._listener.close()
         self.drop_peers()
 
     def take_over(self, other: VirtualMrp) -> None:
@@ -146,7 +154,10 @@ class VirtualMrp:
             peer.link.close()
 
     def _accepted(self, sock: socket.socket, address: tuple[str, int]) -> None:
-        peer = MrpPeer(sock, address, self)
+        self.adopt(MrpPeer(sock, address, self))
+
+    def adopt(self, peer: MrpPeer) -> None:
+        """Serve somebody who came here, or through a tunnel."""
         with self._lock:
             self._peers.append(peer)
         peer.link.start()
@@ -159,6 +170,7 @@ class VirtualMrp:
         for button in peer.buttons:
             self._state.forget_button(button)
         peer.handshakes.close()
+        peer.left()
         self._state.notify()
 
     # -- what clients are told -------------------------------------------------------------------
@@ -202,7 +214,11 @@ class VirtualMrp:
                 self._acknowledge(peer, message, NOT_PAIRED)
                 return
             handler = self._handlers.get(message.kind, self._acknowledge)
-            handler(peer, message)
+            if message.kind == proto.CRYPTO_PAIRING:
+                handler(peer, message)  # which says itself what leaves before the keys are there
+            else:
+                with peer.at_once():
+                    handler(peer, message)
         except AppleTVError as exc:
             log.debug("%s: %s", self.name, exc)  # the peer went away in the middle
         self._state.notify()
@@ -519,6 +535,15 @@ class VirtualMrp:
 class MrpPeer:
     """Somebody who is connected.
 
+    Args:
+        sock: The connection.
+        address: Where from.
+        owner: Serves it.
+        wire: What it speaks; None is plain MRP.
+        client: Its identifier if it is verified already.
+        dribble: Tells whether to write single bytes.
+        options: For the link.
+
     Attributes:
         link: The connection.
         wire: What it speaks.
@@ -534,28 +559,42 @@ class MrpPeer:
         touch: Where its finger came down.
     """
 
-    def __init__(self, sock: socket.socket, address: tuple[str, int], owner: VirtualMrp) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        address: tuple[str, int],
+        owner: VirtualMrp,
+        wire: MrpWire | HapWire | None = None,
+        client: bytes | None = None,
+        dribble: Callable[[], bool] = lambda: False,
+        **options: Any,
+    ) -> None:
         self.address = address
         self.lock = threading.RLock()
         self.info: Any = None
         self.config: Config | None = None
         self.told: View | None = None
-        self.client: bytes | None = None
+        self.client = client
         self.pairing = "pair"
         self.connection_state = 0
         self.buttons: set[str] = set()
         self.touch: tuple[int, int] | None = None
         self.handshakes = Handshakes(owner.accessory)
-        self._odd = owner.oddities
-        self.wire = _DeviceWire(dumper(self._odd), proto.parse, proto.key)
+        self._held: list[Message | bytes] | None = None
+        self._odd = odd = owner.oddities
+        self.wire = wire or _DeviceWire(dumper(odd), proto.parse, proto.key)
         self.link = Link(
-            _Socket(sock, self._odd),
+            _Socket(sock, lambda: odd.dribble or dribble()),
             self.wire,
             lambda message: owner.received(self, message),
             lost=lambda error: owner.left(self),
             name=f"{owner.name}-{address[0]}:{address[1]}",
             prepare=self.wire.prepare,
+            **options,
         )
+
+    def left(self) -> None:
+        """The connection ended."""
 
     def send(self, *messages: Message | bytes) -> None:
         """Send messages, or bytes that are none.
@@ -566,11 +605,26 @@ class MrpPeer:
         if self._odd.unknown_messages:
             messages = (build(111), build(200, proto.new_id()), *messages)
         with self.lock:
-            if self._odd.coalesce:
+            if self._held is not None:
+                self._held += messages
+            elif self._odd.coalesce:
                 self.link.send(messages)
-                return
-            for message in messages:
-                self.link.send(message)
+            else:
+                for message in messages:
+                    self.link.send(message)
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What goes out meanwhile, whoever sends it, leaves at the end and in one piece."""
+        with self.lock:
+            self._held = []
+        try:
+            yield
+        finally:
+            with self.lock:
+                held, self._held = self._held, None
+                if held:
+                    self.link.send(tuple(held))
 
 
 class _DeviceWire(MrpWire):
@@ -585,12 +639,12 @@ class _DeviceWire(MrpWire):
 class _Socket(socket.socket):
     """Writes single bytes if it has to."""
 
-    def __init__(self, sock: socket.socket, oddities: Oddities) -> None:
+    def __init__(self, sock: socket.socket, dribble: Callable[[], bool]) -> None:
         super().__init__(sock.family, sock.type, sock.proto, sock.detach())
-        self._oddities = oddities
+        self._dribble = dribble
 
     def send(self, data: Any, flags: int = 0) -> int:
-        return super().send(data[:1] if self._oddities.dribble else data, flags)
+        return super().send(data[:1] if self._dribble() else data, flags)
 
 
 def _button(message: Message) -> tuple[str | None, bool]:

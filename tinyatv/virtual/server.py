@@ -6,12 +6,15 @@ import gzip
 import logging
 import socket
 import threading
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 from urllib.parse import parse_qsl, urlsplit
 
 from ..errors import AppleTVError
 from ..link import Link, Listener
 from ..wire.http import HttpWire, Request, Response
+
+if TYPE_CHECKING:
+    from ..link import Wire
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +28,18 @@ class Fault:
             the name of a message such as ``"SET_VOLUME"``, and ``"connect"``, ``"pair"``,
             ``"verify"`` (or a step of them, ``"verify M3"``), ``"playing"`` (what a client gets
             when it begins to listen), ``"artwork"``, ``"keyboard"``, ``"generic"``,
-            ``"volume"``, ``"output_devices"``.
+            ``"volume"``, ``"output_devices"``. Over AirPlay the path or method of a request
+            (``"/play"``, ``"RECORD"``), ``"SETUP 1"`` for a session and ``"SETUP 2"`` for streams
+            in it, and ``"pair"`` and ``"verify"`` with their steps as over MRP.
         times: How many of them; None means every one until it is removed.
-        status: Refuse instead of doing what was asked: with this HTTP status over DMAP; over MRP
-            with this error of a command, status of a pairing, or error code of a message.
-        body: Body of that answer (DMAP).
+        after: How many of them to let pass first.
+        status: Refuse instead of doing what was asked: with this HTTP status over DMAP and AirPlay;
+            over MRP with this error of a command, status of a pairing, or error code of a message.
+        body: Body of that answer (DMAP, AirPlay).
         delay: Seconds to wait before anything else.
         drop: Close the connection instead of answering.
-        garbage: Send these bytes instead of an answer. Over DMAP, the connection ends after them.
+        garbage: Send these bytes instead of an answer. Over DMAP and AirPlay, the connection ends
+            after them.
         truncate: Announce the whole body, send half of it, close the connection (DMAP).
         chunked: Answer in chunks instead of with a length (DMAP).
         silent: Neither do it nor answer.
@@ -43,6 +50,7 @@ class Fault:
         command: str,
         *,
         times: int | None = 1,
+        after: int = 0,
         status: int | None = None,
         body: bytes = b"",
         delay: float = 0.0,
@@ -54,6 +62,7 @@ class Fault:
     ) -> None:
         self.command = command
         self.times = times
+        self.after = after
         self.status = status
         self.body = body
         self.delay = delay
@@ -86,6 +95,9 @@ class Faults:
         with self._lock:
             for fault in self._faults:
                 if fault.command in (*words, "*"):
+                    if fault.after > 0:
+                        fault.after -= 1
+                        continue
                     if fault.times is not None:
                         fault.times -= 1
                         if fault.times <= 0:
@@ -128,11 +140,24 @@ class Peer:
         self.waiting = False
         self.link = Link(
             sock,
-            _ServerWire(limit=1024 * 1024),
+            self.new_wire(),
             lambda message: server.received(self, message),
             lost=lambda error: server.left(self),
             name=f"{server.name}-{address[0]}:{address[1]}",
         )
+
+    def new_wire(self) -> Wire:
+        """What it speaks."""
+        return ServerWire(limit=1024 * 1024)
+
+    def finish(self, request: Request, response: Response) -> None:
+        """Put into a response what all of them have."""
+
+    def answered(self, response: Response) -> None:
+        """A response was sent."""
+
+    def left(self) -> None:
+        """The connection ended."""
 
 
 class HttpServer:
@@ -141,23 +166,25 @@ class HttpServer:
     Args:
         answer: Called with (peer, query); returns the response, or None if it is sent later
             through ``peer.link``.
-        name_of: Called with a query; returns the word by which faults and logs know it.
+        name_of: Called with a query; returns the word by which faults know it, or all of them.
         faults: Faults to inject.
         seen: Called whenever a request came or was taken up, for those who wait for one.
         host: Address to listen on.
         port: TCP port; 0 picks a free one.
         name: Prefix of the threads' names.
+        new_peer: Called with (socket, address, self) for each connection.
     """
 
     def __init__(
         self,
         answer: Callable[[Peer, Query], Response | None],
-        name_of: Callable[[Query], str],
+        name_of: Callable[[Query], str | tuple[str, ...]],
         faults: Faults,
         seen: Callable[[], object],
         host: str,
         port: int,
         name: str,
+        new_peer: Callable[[socket.socket, tuple[str, int], HttpServer], Peer] = Peer,
     ) -> None:
         self.name = name
         self.requests: list[tuple[str, str]] = []
@@ -165,6 +192,7 @@ class HttpServer:
         self._name_of = name_of
         self._faults = faults
         self._seen = seen
+        self._new_peer = new_peer
         self._lock = threading.Lock()
         self._peers: list[Peer] = []
         self._stopping = threading.Event()
@@ -193,16 +221,18 @@ class HttpServer:
             peer.link.close()
 
     def _accepted(self, sock: socket.socket, address: tuple[str, int]) -> None:
-        peer = Peer(sock, address, self)
+        peer = self._new_peer(sock, address, self)
         with self._lock:
             self._peers.append(peer)
         peer.link.start()
+        self._seen()
 
     def left(self, peer: Peer) -> None:
         """A connection ended."""
         with self._lock:
             if peer in self._peers:
                 self._peers.remove(peer)
+        peer.left()
         self._seen()
 
     def received(self, peer: Peer, message: Request | Response) -> None:
@@ -213,29 +243,33 @@ class HttpServer:
         query = Query(message)
         self.requests.append((message.method, message.path))
         self._seen()
-        command = self._name_of(query)
-        fault = self._faults.take(command)
+        words = self._name_of(query)
+        fault = self._faults.take(*((words,) if isinstance(words, str) else words))
         try:
             if fault is not None:
                 if fault.delay:
                     self._stopping.wait(fault.delay)
-                if self._misbehave(peer, fault):
+                if self._misbehave(peer, message, fault):
                     return
             response = self._answer(peer, query)
             self._seen()
             if response is not None:
                 if fault is not None:
                     _spoil(response, fault)
+                peer.finish(message, response)
                 peer.link.send(response)
+                peer.answered(response)
             closing = (message.header("Connection") or "").lower() == "close"
             if closing or (fault is not None and fault.truncate):
                 peer.link.close()
         except AppleTVError as exc:
             log.debug("%s: %s", self.name, exc)  # the peer went away in the middle
 
-    def _misbehave(self, peer: Peer, fault: Fault) -> bool:
+    def _misbehave(self, peer: Peer, request: Request, fault: Fault) -> bool:
         if fault.status is not None:
-            peer.link.send(Response(fault.status, body=fault.body))
+            response = Response(fault.status, body=fault.body)
+            peer.finish(request, response)
+            peer.link.send(response)
         elif fault.garbage is not None:
             peer.link.send(Raw(fault.garbage))
             peer.link.close()
@@ -262,7 +296,9 @@ class Raw(Response):
         self.data = data
 
 
-class _ServerWire(HttpWire):
+class ServerWire(HttpWire):
+    """Also sends what is no message."""
+
     def encode(self, message: Request | Response) -> bytes:
         return message.data if isinstance(message, Raw) else super().encode(message)
 

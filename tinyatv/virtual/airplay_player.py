@@ -1,0 +1,374 @@
+"""What plays the URL that was sent to the device: fetches it, and shows it as an app of the TV.
+
+load()   loading    the URL is asked for: 2 bytes first, then all of it in pieces
+         paused     it can be played; AirPlay 2 waits for a rate, AirPlay 1 goes on at once
+         playing    the position moves
+         stopped    at its end, or told to; or it cannot be fetched, which is an error
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Callable
+from urllib.parse import unquote, urljoin, urlsplit
+
+from ..model import App, DeviceState, MediaType
+from .state import Item, Player, State
+
+log = logging.getLogger(__name__)
+
+APP = App("AirPlay", "com.apple.TVAirPlay")
+
+CANNOT_OPEN = -6707  # error code; its domain is below
+DOMAIN = "NSOSStatusErrorDomain"
+PIECE = 64 * 1024  # bytes
+KEPT = 64 * 1024 * 1024  # bytes of a body
+SEGMENTS = 100  # of a playlist
+NEAR = 0.3  # s; an end that is at most so early came by itself
+
+_NAMES = {
+    DeviceState.Loading: "loading",
+    DeviceState.Playing: "playing",
+    DeviceState.Seeking: "playing",
+    DeviceState.Paused: "paused",
+    DeviceState.Stopped: "stopped",
+    DeviceState.Idle: "stopped",
+}
+
+
+class Load:
+    """One URL that is played.
+
+    Attributes:
+        owner: Who sent it.
+        url: What.
+        uuid: By what the sender knows it.
+        start: Position to begin at: seconds, or a fraction of the duration.
+        fraction: What `start` is.
+        rate: 1.0 plays as soon as it can be played.
+        ready: True once it can be played.
+        player: How the state shows it.
+        name: What its owner was told last.
+        ends: When it will be over if nothing happens (monotonic clock).
+    """
+
+    def __init__(
+        self, owner: object, url: str, uuid: str, start: float, fraction: bool, rate: float,
+        title: str | None, duration: float,
+    ) -> None:  # fmt: skip
+        self.owner = owner
+        self.url = url
+        self.uuid = uuid
+        self.start = start
+        self.fraction = fraction
+        self.rate = rate
+        self.ready = False
+        self.name = ""
+        self.ends = 0.0
+        name = title or unquote(os.path.basename(urlsplit(url).path)) or url
+        item = Item(name, duration=duration, media_type=MediaType.Video, artwork=b"")
+        self.player = Player([item], APP, device_state=DeviceState.Loading)
+
+
+class UrlPlayer:
+    """Plays URLs, one at a time.
+
+    Args:
+        state: Shared state of the device.
+        name: Prefix of the threads' names.
+        told: Called with (load, kind, name) when something happens: ``"state"`` with
+            ``"loading"``, ``"playing"``, ``"paused"``, ``"stopped"``; ``"notification"`` with
+            ``"itemPlayedToEnd"`` and others.
+
+    Attributes:
+        duration: Seconds that whatever is played takes.
+        anywhere: True fetches from everywhere; else only from this machine, and what is
+            elsewhere, or not HTTP, is played without being fetched.
+        needs_ranges: False also plays from servers that know no ranges.
+        timeout: Seconds for a server to answer.
+        urls: All that were sent, in order.
+        fetched: (range, status) of each request for the last one; the range is None without one.
+        body: What the last one held.
+        error: Code of the last one's error, or None.
+    """
+
+    def __init__(
+        self, state: State, name: str, told: Callable[[Load, str, str], object]
+    ) -> None:  # fmt: skip
+        self.duration = 60.0
+        self.anywhere = False
+        self.needs_ranges = True
+        self.timeout = 5.0
+        self.urls: list[str] = []
+        self.fetched: list[tuple[str | None, int]] = []
+        self.body = b""
+        self.error: int | None = None
+        self._state = state
+        self._name = name
+        self._told = told
+        self._lock = threading.Lock()
+        self._load: Load | None = None
+        self._before: Player | None = None  # what played when it began
+        self._threads: list[threading.Thread] = []
+        state.watch(self._look)
+
+    # -- what its clients ask --------------------------------------------------------------------
+
+    @property
+    def load_now(self) -> Load | None:
+        """What is loaded, or None."""
+        return self._load
+
+    def load(
+        self, owner: object, url: str, uuid: str = "", start: float = 0.0, *,
+        fraction: bool = False, rate: float = 0.0, title: str | None = None,
+    ) -> None:  # fmt: skip
+        """Play something else."""
+        self.stop()
+        load = Load(owner, url, uuid, start, fraction, rate, title, self.duration)
+        self.urls.append(url)
+        self.fetched, self.body, self.error = [], b"", None
+        state = self._state
+        self._before = state.player
+        with self._lock:
+            self._load = load
+        state.note(f"play_url {url}")
+        state.activate(load.player)
+        thread = threading.Thread(
+            target=self._fetch, args=(load,), name=f"{self._name}-fetch", daemon=True
+        )
+        self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+        thread.start()
+
+    def rate(self, value: float) -> None:
+        """Pause (0) or play."""
+        load = self._load
+        if load is None:
+            return
+        load.rate = value
+        if load.ready:
+            state = self._state
+            if state.player is not load.player:
+                state.activate(load.player)
+            (state.play if value else state.pause)()
+
+    def seek(self, seconds: float) -> None:
+        """Move to a position."""
+        load = self._load
+        if load is None:
+            return
+        if not load.ready:
+            load.start, load.fraction = seconds, False
+        elif self._state.player is load.player:
+            self._state.set_position(seconds)
+
+    def stop(self, owner: object = None) -> None:
+        """Stop it; with an owner, only if it is his."""
+        load = self._load
+        if load is not None and owner in (None, load.owner):
+            self._end(load)
+
+    def close(self) -> None:
+        """Stop, and join all threads."""
+        self._state.unwatch(self._look)
+        with self._lock:
+            self._load = None
+        for thread in self._threads:
+            thread.join(self.timeout + 1)
+
+    @property
+    def position(self) -> float:
+        """Seconds from the start; 0 without anything."""
+        load = self._load
+        return 0.0 if load is None else load.player.position
+
+    @property
+    def speed(self) -> float:
+        """0 paused, 1 playing."""
+        load = self._load
+        return 0.0 if load is None else load.player.speed
+
+    def info(self, owner: object = None) -> dict[str, Any]:
+        """What ``/playback-info`` answers."""
+        load = self._load
+        if self.error is not None:
+            return {"error": {"code": self.error, "domain": DOMAIN}, "readyToPlay": False}
+        if load is None or not load.ready or owner not in (None, load.owner):
+            return {"readyToPlay": False, "uuid": "" if load is None else load.uuid}
+        duration = load.player.items[0].duration
+        whole = [{"start": 0.0, "duration": duration}]
+        return {
+            "duration": duration, "position": load.player.position, "rate": load.player.speed,
+            "readyToPlay": True, "playbackBufferEmpty": False, "playbackBufferFull": True,
+            "playbackLikelyToKeepUp": True, "loadedTimeRanges": whole,
+            "seekableTimeRanges": whole, "uuid": load.uuid,
+        }  # fmt: skip
+
+    # -- what happens to it ----------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Something changed: tell the owner, or notice the end."""
+        with self._lock:
+            load = self._load
+            if load is None:
+                return
+            now, before = _NAMES[load.player.device_state], load.name
+            load.name = now
+            ended = now == "stopped" and load.ready
+            natural = ended and time.monotonic() >= load.ends - NEAR
+            if now == "playing":
+                load.ends = time.monotonic() + max(0.0, self.duration - load.player.position)
+            elif now == "paused":
+                load.ends = float("inf")
+        if ended:
+            self._end(load, natural)
+        elif now != before:
+            self._told(load, "state", now)
+            if before not in ("", "loading"):
+                self._told(load, "notification", "rateChanged")
+
+    def _end(self, load: Load, natural: bool = False) -> None:
+        with self._lock:
+            if self._load is not load:
+                return
+            self._load = None
+        state, before = self._state, self._before
+        with state.change():
+            active = state.player is load.player
+            state.remove_app(APP.identifier)
+            if active and before in state.players:
+                state.activate(before)
+        if natural:
+            self._told(load, "notification", "itemPlayedToEnd")
+        self._told(load, "state", "stopped")
+
+    def _ready(self, load: Load) -> None:
+        state = self._state
+        with state.change():
+            with self._lock:
+                if self._load is not load:
+                    return
+                load.ready = True
+            player = load.player
+            start = load.start * self.duration if load.fraction else load.start
+            player.device_state = DeviceState.Paused
+            player.position = start
+            if load.rate and state.player is player:
+                player.device_state = DeviceState.Playing
+        self._told(load, "notification", "currentItemChanged")
+
+    # -- fetching --------------------------------------------------------------------------------
+
+    def _fetch(self, load: Load) -> None:
+        if not self._may_fetch(load.url):
+            self._ready(load)
+            return
+        try:
+            if urlsplit(load.url).path.endswith(".m3u8"):
+                self._fetch_playlist(load, load.url)
+            else:
+                self._fetch_pieces(load)
+        except (OSError, ValueError, http.client.HTTPException) as exc:
+            log.debug("%s: cannot fetch %s: %s", self._name, load.url, exc)
+            if self._load is load:
+                self.error = CANNOT_OPEN
+                self._end(load)
+        self._state.notify()
+
+    def _may_fetch(self, url: str) -> bool:
+        parts = urlsplit(url)
+        local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        return parts.scheme == "http" and (local or self.anywhere)
+
+    def _fetch_pieces(self, load: Load) -> None:
+        size = sum(whole for _, whole in self._get(load, load.url, ["bytes=0-1"]))
+        pieces = (f"bytes={at}-{min(at + PIECE, size) - 1}" for at in range(0, size, PIECE))
+        if size == 0 and self.error is None:  # no ranges
+            for body, _ in self._get(load, load.url, [None]):
+                self.body = body
+            self._ready(load)
+            return
+        kept, first = [], True
+        for body, _ in self._get(load, load.url, pieces):
+            kept.append(body)
+            if first:
+                first = False
+                self._ready(load)
+        if self._load is load and size <= KEPT:
+            self.body = b"".join(kept)
+
+    def _fetch_playlist(self, load: Load, url: str, depth: int = 2) -> None:
+        """The playlist, and what is in it; of several qualities, the first."""
+        text = b"".join(body for body, _ in self._get(load, url, [None])).decode("utf-8", "replace")
+        if not text.startswith("#EXTM3U"):
+            raise ValueError("not a playlist")
+        names = [line.strip() for line in text.splitlines()]
+        names = [name for name in names if name and not name.startswith("#")]
+        if "#EXT-X-STREAM-INF" in text:
+            if not depth or not names:
+                raise ValueError("a playlist without segments")
+            self._fetch_playlist(load, urljoin(url, names[0]), depth - 1)
+            return
+        self._ready(load)
+        kept = []
+        for name in names[:SEGMENTS]:
+            kept += [body for body, _ in self._get(load, urljoin(url, name), [None])]
+        self.body = b"".join(kept)
+
+    def _get(self, load: Load, url: str, ranges: Any) -> Iterator[tuple[bytes, int]]:
+        """Ask for each of the ranges on one connection; yields (body, size of the whole).
+
+        Raises:
+            OSError, HTTPException: It cannot be reached.
+            ValueError: It is not there, or elsewhere, or is not what it should be.
+        """
+        if not self._may_fetch(url):
+            raise ValueError(f"{url} is elsewhere")
+        parts = urlsplit(url)
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        connection = http.client.HTTPConnection(
+            parts.hostname or "", parts.port or 80, timeout=self.timeout
+        )
+        try:
+            for wanted in ranges:
+                if self._load is not load:
+                    return
+                headers = {"User-Agent": "AppleCoreMedia/1.0.0 (Apple TV)", "Accept": "*/*"}
+                if wanted is not None:
+                    headers["Range"] = wanted
+                connection.request("GET", path or "/", headers=headers)
+                response = connection.getresponse()
+                self.fetched.append((wanted, response.status))
+                if wanted is not None and response.status == 200 and not self.needs_ranges:
+                    connection.close()
+                    return
+                body = response.read()
+                yield body, _whole(wanted, response, body)
+        finally:
+            connection.close()
+
+
+def _whole(wanted: str | None, response: http.client.HTTPResponse, body: bytes) -> int:
+    """The size of what there is, from the answer for a part of it.
+
+    Raises:
+        ValueError: It is not the part that was asked for.
+    """
+    if wanted is None:
+        if response.status != 200:
+            raise ValueError(f"status {response.status}")
+        return len(body)
+    given = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
+    if response.status != 206 or given is None:
+        raise ValueError(f"no ranges (status {response.status})")
+    first, last, size = map(int, given.groups())
+    begin, end = map(int, wanted.partition("=")[2].split("-"))
+    if (first, last) != (begin, min(end, size - 1)) or len(body) != last - first + 1:
+        raise ValueError(f"{len(body)} bytes of {given[0]} instead of {wanted}")
+    return size

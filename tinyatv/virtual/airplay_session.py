@@ -1,0 +1,413 @@
+"""What SETUP makes: the event channel, on which the device asks, and data streams with MRP."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import secrets
+import socket
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Callable
+
+from .. import proto
+from ..crypto.chacha20poly1305 import Session as Ciphers
+from ..errors import AppleTVError, CommandTimeout
+from ..link import Link, Listener
+from ..pairing.hap import channel_keys
+from ..wire import plist, varint
+from ..wire.datastream import HEADER, SIZE, DataStreamWire
+from ..wire.hap import HapWire
+from ..wire.http import HttpWire, Request, Response
+from .mrp import MrpPeer, VirtualMrp
+from .mrp_view import dumper
+
+if TYPE_CHECKING:
+    from .airplay import AirPlayPeer, VirtualAirPlay
+
+log = logging.getLogger(__name__)
+
+PLIST = "application/x-apple-binary-plist"
+EPOCH = 2208988800  # Unix time 0 as NTP has it
+TIMING = ">BBH4x8s8s8s"
+AGAIN = 0.5  # s until a timing request is repeated
+
+
+class AirPlayOddities:
+    """How sessions are peculiar. All are off but those with a number.
+
+    Attributes:
+        http_errors: Answer RTSP requests that are refused as if they had been HTTP.
+        cseq_zero: Answer HTTP requests with a CSeq of 0.
+        event_delay: Seconds that the event port opens late; before that it refuses.
+        no_events: Push nothing on the event channel.
+        event_deadline: Seconds within which what is pushed must be answered.
+        event_patience: Seconds that RECORD waits for the event channel to be connected.
+        timing_deadline: Seconds within which the client's timing port must answer.
+        named_state: Say the state of a played URL in ``name``, not in ``params``.
+        ping_after: Seconds of quiet on a data stream after which the device pings.
+        unprefixed: Send a message without length at the begin of a data stream.
+        batch: Put all messages that belong together into one frame of the data stream.
+        split: Seal header and content of each frame on the data stream for themselves.
+        dribble: Write data streams one byte at a time.
+    """
+
+    __slots__ = (
+        "batch", "cseq_zero", "dribble", "event_deadline", "event_delay", "event_patience",
+        "http_errors", "named_state", "no_events", "ping_after", "split", "timing_deadline",
+        "unprefixed",
+    )  # fmt: skip  # a misspelt one must not go unnoticed
+
+    def __init__(self) -> None:
+        self.http_errors = False
+        self.cseq_zero = False
+        self.event_delay = 0.0
+        self.no_events = False
+        self.event_deadline = 30.0
+        self.event_patience = 2.0
+        self.timing_deadline = 30.0
+        self.named_state = False
+        self.ping_after: float | None = 5.0
+        self.unprefixed = False
+        self.batch = False
+        self.split = False
+        self.dribble = False
+
+
+class AirPlaySession:
+    """One session: a control connection after SETUP.
+
+    Args:
+        airplay: The device.
+        peer: Whose session it is.
+        body: What he said in SETUP.
+
+    Attributes:
+        uuid: By what the client calls it.
+        remote_only: True if it is there for a tunnel, and leaves what plays alone.
+        recorded: True once RECORD came.
+        queue: Stream that unlocks commands to play, or None.
+        port: TCP port of the event channel.
+        tunnels: Clients of MRP on its data streams.
+    """
+
+    def __init__(self, airplay: VirtualAirPlay, peer: AirPlayPeer, body: dict[str, Any]) -> None:
+        self.uuid: str = body["sessionUUID"]
+        self.remote_only = bool(body.get("isRemoteControlOnly"))
+        self.recorded = False
+        self.queue: int | None = None
+        self.tunnels: list[TunnelPeer] = []
+        self.seen = airplay.seen
+        self._airplay = airplay
+        self._peer = peer
+        self._odd = airplay.oddities
+        self._name = f"{airplay.name}-events-{peer.address[1]}"
+        self._closing = threading.Event()
+        self._connected = threading.Event()
+        self._pushes: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._cseq = 0
+        self._streams = 0
+        self._events: Link | None = None
+        self._doors: list[Listener] = []
+        self._lock = threading.Lock()
+        if self._odd.event_delay:
+            with socket.socket() as closed:  # keeps the port, and refuses
+                closed.bind((airplay.host, 0))
+                self.port: int = closed.getsockname()[1]
+        else:
+            self.port = self._open_door(self._event_came, "events").port
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Close event channel and data streams."""
+        with self._lock:
+            if self._closing.is_set():
+                return
+            self._closing.set()
+            doors = self._doors
+        self._pushes.put(None)
+        self._connected.set()
+        for door in doors:
+            door.close()
+        for link in [self._events, *(tunnel.link for tunnel in self.tunnels.copy())]:
+            if link is not None:
+                link.close()
+        if self._thread is not threading.current_thread():
+            self._thread.join(5)
+
+    def fail(self, reason: str) -> None:
+        """The client did something that ends all of its connections."""
+        if not self._closing.is_set():
+            self._airplay.complaints.append(reason)
+            log.debug("%s: %s", self._name, reason)
+            self.close()
+            self._peer.link.close()
+            self.seen()
+
+    def _open_door(self, came: Callable[..., object], what: str, port: int = 0) -> Listener:
+        name = f"{self._airplay.name}-{what}-{self._peer.address[1]}"
+        door = Listener(came, self._airplay.host, port, f"{name}-accept")
+        with self._lock:
+            if self._closing.is_set():
+                door.close()
+                return door
+            self._doors.append(door)
+            door.start()
+        return door
+
+    def _ciphers(self, channel: str, seed: int | None = None) -> Ciphers:
+        assert self._peer.secret is not None, "there is no session without verification"
+        theirs, ours = channel_keys(self._peer.secret, channel, seed)
+        return Ciphers(ours, theirs)
+
+    @property
+    def plays(self) -> bool:
+        """True if something can be played in it."""
+        return self.recorded and not self.remote_only
+
+    # -- events ----------------------------------------------------------------------------------
+
+    def wait_for_events(self) -> bool:
+        """Wait until the event channel is connected; False if it is not in time."""
+        return self._connected.wait(self._odd.event_patience) and self._events is not None
+
+    def push(self, content: dict[str, Any]) -> None:
+        """Send something on the event channel, once that is there."""
+        if not self._odd.no_events:
+            self._pushes.put(content)
+
+    def _event_came(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        with self._lock:
+            if self._events is not None or self._closing.is_set():
+                sock.close()
+                return
+            wire = HapWire(HttpWire())
+            wire.secure(self._ciphers("events"))
+            self._events = Link(
+                sock, wire, lambda message: self.fail(f"unasked on the event channel: {message}"),
+                lost=lambda error: self.lost(), name=self._name, prepare=wire.prepare,
+            )  # fmt: skip
+        self._events.start()
+        self._connected.set()
+        self.seen()
+
+    def lost(self) -> None:
+        """Who closes one of the connections ends all of them."""
+        if not self._closing.is_set():
+            self.close()
+            self._peer.link.close()
+
+    def _run(self) -> None:
+        """Open the port if it opens late, then push one thing after another."""
+        if self._odd.event_delay:
+            if self._closing.wait(self._odd.event_delay):
+                return
+            self._open_door(self._event_came, "events", self.port)
+        while True:
+            content = self._pushes.get()
+            if content is None:
+                return
+            self._connected.wait(self._odd.event_deadline)
+            if self._events is None:
+                self.fail("the event channel was not connected")
+                return
+            try:
+                self._push(self._events, content)
+            except CommandTimeout:
+                self.fail(f"{content.get('type')}: not answered in time")
+                return
+            except AppleTVError as exc:
+                log.debug("%s: %s", self._name, exc)  # it is gone
+                return
+
+    def _push(self, link: Link, content: dict[str, Any]) -> None:
+        headers = [("CSeq", str(self._cseq)), ("Content-Type", PLIST)]
+        request = Request("POST", "/command", headers, plist.dumps(content), "RTSP/1.0")
+        answer = link.request(request, self._odd.event_deadline)
+        what = str(content.get("type") or "event")
+        if not isinstance(answer, Response) or answer.code != 200:
+            self.fail(f"{what}: answered by {answer!r}")
+        elif answer.header("CSeq") != str(self._cseq):
+            self.fail(f"{what}: answered with CSeq {answer.header('CSeq')} instead of {self._cseq}")
+        else:
+            self._airplay.answered.append(content)
+        self._cseq += 1
+        self.seen()
+
+    # -- streams ---------------------------------------------------------------------------------
+
+    def add_queue(self) -> int:
+        """The stream that has no socket, and unlocks commands to play; returns its number."""
+        self._streams += 1
+        self.queue = self._streams
+        return self.queue
+
+    def add_data_stream(self, seed: int) -> tuple[int, int]:
+        """A stream that carries MRP; returns its number and port."""
+        ciphers = self._ciphers("datastream", seed)
+        mrp = self._airplay.mrp
+        assert mrp is not None, "there is MRP wherever there are data streams"
+        came = threading.Lock()
+
+        def data_came(sock: socket.socket, address: tuple[str, int]) -> None:
+            if not came.acquire(blocking=False) or self._closing.is_set():
+                sock.close()
+                return
+            tunnel = TunnelPeer(sock, address, mrp, self, ciphers, self._odd)
+            self.tunnels.append(tunnel)
+            mrp.adopt(tunnel)
+            tunnel.begin()
+            self.seen()
+
+        self._streams += 1
+        return self._streams, self._open_door(data_came, "data").port
+
+
+class TunnelPeer(MrpPeer):
+    """A client of MRP that came through a tunnel.
+
+    Attributes:
+        wire: What it speaks, sealed.
+        stream: The data stream in it.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        address: tuple[str, int],
+        owner: VirtualMrp,
+        session: AirPlaySession,
+        ciphers: Ciphers,
+        odd: AirPlayOddities,
+    ) -> None:
+        self._session = session
+        self._airplay_odd = odd
+        self.stream = _Stream(dumper(owner.oddities), session.seen)
+        wire = _Sealed(self.stream, odd)
+        wire.secure(ciphers)
+        super().__init__(
+            sock, address, owner, wire, client=session._peer.client or b"transient",
+            dribble=lambda: odd.dribble, idle=self._ping, idle_after=odd.ping_after,
+        )  # fmt: skip
+
+    def begin(self) -> None:
+        """What a device may send first."""
+        if self._airplay_odd.unprefixed:
+            self.link.send(b"\x08\x78")
+
+    def send(self, *messages: Any) -> None:
+        """Send messages, or bytes that are none."""
+        if self._airplay_odd.batch:
+            with self.lock:
+                self.link.send(tuple(messages))
+        else:
+            super().send(*messages)
+
+    def left(self) -> None:
+        """It is gone."""
+        self._session.lost()
+
+    def ping(self) -> None:
+        """Send a frame without content; it must be replied to."""
+        self.link.send(None)
+
+    def _ping(self, times: int) -> None:
+        if times > 1 and self.stream.unanswered:
+            self._session.fail(f"{self.stream.unanswered} frames of the data stream without reply")
+        elif not self.link.ended:
+            self.ping()
+
+
+class _Stream(DataStreamWire):
+    """The device's end of a data stream, which also knows whether all it sent was replied to."""
+
+    def __init__(self, dumps: Callable[[Any], bytes], seen: Callable[[], object]) -> None:
+        super().__init__(dumps, proto.parse, proto.key, device=True)
+        self._seen = seen
+        self.sent: set[int] = set()
+        self.replied = 0
+
+    @property
+    def unanswered(self) -> int:
+        """How many frames were not replied to until now."""
+        return len(self.sent)
+
+    def encode(self, message: Any) -> bytes:
+        """A frame with a message, several of them, bytes that are none, or nothing (None)."""
+        messages = message if isinstance(message, tuple) else (message,)
+        data = b""
+        for one in messages:
+            if isinstance(one, bytes):
+                data += one
+            elif one is not None:
+                body = self._dumps(one)
+                data += varint.encode(len(body)) + body
+        payload = plist.dumps({"params": {"data": data}}) if data else b""
+        sequence = secrets.randbits(64)
+        self.sent.add(sequence)
+        return struct.pack(HEADER, SIZE + len(payload), b"sync", b"cmnd", sequence) + payload
+
+    def _next_frame(self) -> bool:
+        start = self._start
+        head = bytes(self._buffer[start : start + SIZE])
+        found = super()._next_frame()
+        if found and len(head) == SIZE:
+            _, kind, _, sequence = struct.unpack(HEADER, head)
+            if kind == b"rply":
+                self.sent.discard(sequence)
+                self.replied += 1
+                self._seen()
+        return found
+
+
+class _Sealed(HapWire):
+    """Seals header and content of a frame apart, if it has to."""
+
+    def __init__(self, stream: _Stream, odd: AirPlayOddities) -> None:
+        super().__init__(stream)
+        self._odd = odd
+
+    def encode(self, message: Any) -> bytes:
+        data = self._inner.encode(message)
+        if not self._odd.split:
+            return self._seal(data)
+        return self._seal(data[:SIZE]) + self._seal(data[SIZE:])
+
+
+def ask_time(host: str, port: int, deadline: float, gone: Callable[[], bool]) -> bool:
+    """Ask a client for its time, as often as it takes.
+
+    Args:
+        host: Its address.
+        port: Its UDP port.
+        deadline: Seconds to try.
+        gone: Tells when there is no more need to.
+
+    Returns:
+        False if it did not answer, or not as it should.
+    """
+    until, number = time.monotonic() + deadline, 0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        while not gone():
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            sock.settimeout(min(left, AGAIN))
+            now = struct.pack(">Q", int((time.time() + EPOCH) * (1 << 32)))
+            number += 1
+            try:
+                request = struct.pack(TIMING, 0x80, 0xD2, number, bytes(8), bytes(8), now)
+                sock.sendto(request, (host, port))
+                data, _ = sock.recvfrom(128)
+            except OSError:
+                time.sleep(min(left, 0.05))  # a closed port is noticed at once
+                continue
+            if len(data) == 32:
+                first, kind, _, reference, received, sent = struct.unpack(TIMING, data)
+                times = [int.from_bytes(one, "big") >> 32 for one in (received, sent)]
+                near = all(abs(one - time.time() - EPOCH) < 60 for one in times)
+                if (first, kind, reference) == (0x80, 0xD3, now) and near:
+                    return True
+    return False
