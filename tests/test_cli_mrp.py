@@ -147,6 +147,21 @@ def test_a_press_loads_what_it_needs(tv):
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
+def test_play_a_file(own_store, capsys, monkeypatch, tmp_path):
+    """To its end, then the next word."""
+    film = tmp_path / "a film.mp4"
+    film.write_bytes(b"x" * 1000)
+    with VirtualAppleTV("Living Room", profile="tvos18", mdns_port=0) as tv:
+        tinyatv.Store().save(tv.device)
+        tv.airplay.player.duration = 0.3
+        assert run(capsys, f"play_url={film}", "up") == (0, "", "")
+        assert [entry.split()[0] for entry in tv.log] == ["play_url", "up"]
+        code, _, err = run(capsys, f"play-url={tmp_path}/nothing.mp4")
+        assert code == 1
+        assert err.count("\n") == 1
+    assert run(capsys, "play_url")[0] == 2
+
+
 # -- pairing ---------------------------------------------------------------------------------------
 
 

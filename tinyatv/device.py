@@ -20,20 +20,21 @@ from .errors import (
     PairingError,
 )
 from .events import Disconnected, Events, Reconnected
-from .model import PROTOCOLS, FeatureState, RepeatState, ShuffleState
+from .model import (
+    PROTOCOLS,
+    Device,
+    FeatureState,
+    PairingRequirement,
+    RepeatState,
+    Service,
+    ShuffleState,
+)
 
 if TYPE_CHECKING:
+    from .backends.airplay_stream import Stream
     from .credentials import Store
     from .events import Event, Listener
-    from .model import (
-        Artwork,
-        Device,
-        KeyboardFocus,
-        OutputDevice,
-        Playing,
-        PowerState,
-        Service,
-    )
+    from .model import Artwork, KeyboardFocus, OutputDevice, Playing, PowerState
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "text_set": ("mrp",),
     "text_append": ("mrp",),
     "text_clear": ("mrp",),
+    "play_url": ("airplay",),
     "playing": ("mrp", "dmap"),
     "artwork": ("mrp", "dmap"),
     "server_info": ("dmap",),
@@ -108,8 +110,12 @@ FIELDS: dict[str, tuple[str, ...]] = {
 BACKENDS = {  # protocol: class in the module of that name
     "mrp": "MrpBackend",
     "dmap": "DmapBackend",
+    "airplay": "AirPlayBackend",
 }
-UNPAIRED = ("mrp",)  # protocols that may work without credentials, if the device allows it
+UNPAIRED = (
+    "mrp",
+    "airplay",
+)  # protocols that may work without credentials, if the device allows it
 
 PAUSES = (1.0, 60.0)  # s; first and longest pause between two tries to reconnect
 
@@ -214,18 +220,17 @@ class AppleTV:
 
     def _open(self, again: bool = False) -> None:
         """Open all protocols; after a loss (`again`), tell so before any other news."""
-        backends: dict[str, Any] = {}
-        errors: list[AppleTVError] = []
+        errors: dict[str, AppleTVError] = {}
 
         def connect(backend: Any) -> None:
             try:
                 backend.connect()
-                backends[backend.protocol] = backend
             except AppleTVError as exc:
                 log.info("%s: %s", backend.protocol, exc)
-                errors.append(exc)
+                errors[backend.protocol] = exc
 
-        first, *rest = self._new_backends()
+        made = self._new_backends()
+        first, *rest = made
         threads = [
             threading.Thread(target=connect, args=(backend,), name=f"tinyatv-open-{self.address}")
             for backend in rest
@@ -235,8 +240,10 @@ class AppleTV:
         connect(first)
         for thread in threads:
             thread.join()
+        backends = {b.protocol: b for b in made if b.protocol not in errors}
+        enough = not _is_only_extra(backends) or not errors
         with self._lock:
-            usable = bool(backends) and not self._closing.is_set()
+            usable = bool(backends) and enough and not self._closing.is_set()
             if usable:
                 self._backends, self._error = backends, None
                 self._reconnecting = None  # from here on, a loss is a new one
@@ -244,7 +251,8 @@ class AppleTV:
         if not usable:
             for backend in backends.values():
                 backend.close()
-            raise errors[0] if errors else ConnectionLost("closed while connecting")
+            told = [errors[b.protocol] for b in made if b.protocol in errors]
+            raise told[0] if told else ConnectionLost("closed while connecting")
         if again:
             self._events.post(Reconnected(tuple(backends)))
         if listening:
@@ -270,25 +278,24 @@ class AppleTV:
         self._events.close()
 
     def _new_backends(self) -> list[Any]:
-        from importlib import import_module
-
+        usable = [
+            s for s in self.device.services if s.enabled and s.port and s.protocol in BACKENDS
+        ]
+        tunnel = self._new_tunnel(usable)
         backends, missing = [], []
-        for service in self.device.services:
-            if self._wanted is not None and service.protocol not in self._wanted:
+        if tunnel is not None:
+            service, made = tunnel
+            backends.append(self._new_backend("mrp", service, tunnel=made))
+        for service in usable:
+            protocol = service.protocol
+            if not self._wants(protocol) or (protocol == "mrp" and tunnel is not None):
                 continue
-            if service.protocol not in BACKENDS or not service.enabled or not service.port:
+            must_pair = protocol not in UNPAIRED or service.pairing is PairingRequirement.Mandatory
+            if must_pair and not service.credentials:
+                missing.append(protocol)
                 continue
-            if not service.credentials and service.protocol not in UNPAIRED:
-                missing.append(service.protocol)
-                continue
-            module = import_module(f".backends.{service.protocol}", __package__)
-            make = getattr(module, BACKENDS[service.protocol])
-            backends.append(
-                make(
-                    self.device.address, service, timeout=self.timeout, post=self._events.post,
-                    lost=lambda error, p=service.protocol: self._lost(p, error),
-                )
-            )  # fmt: skip
+            about = {"info": self.device.info} if protocol == "airplay" else {}
+            backends.append(self._new_backend(protocol, service, **about))
         if missing and not backends:
             raise CredentialsError(f"{self.name} is not paired ({', '.join(missing)}): pair first")
         if not backends:
@@ -297,13 +304,46 @@ class AppleTV:
             raise NotSupported(f"{self.name} offers nothing to connect to: {offered}{wanted}")
         return backends
 
+    def _wants(self, protocol: str) -> bool:
+        return self._wanted is None or protocol in self._wanted
+
+    def _new_backend(self, protocol: str, service: Service, **more: Any) -> Any:
+        from importlib import import_module
+
+        make = getattr(import_module(f".backends.{protocol}", __package__), BACKENDS[protocol])
+        return make(
+            self.device.address, service, timeout=self.timeout, post=self._events.post,
+            lost=lambda error: self._lost(protocol, error), **more,
+        )  # fmt: skip
+
+    def _new_tunnel(self, usable: list[Service]) -> tuple[Service, Any] | None:
+        """The service through which MRP goes, and the way; None if it goes directly, or not."""
+        by_name = {service.protocol: service for service in usable}
+        airplay, direct = by_name.get("airplay"), by_name.get("mrp")
+        if airplay is None or not self._wants("mrp") or (direct is not None and direct.credentials):
+            return None
+        from .backends.airplay import tunnel_credentials
+
+        credentials = tunnel_credentials(airplay, self.device.info)
+        if credentials is None:
+            return None
+        from .backends.airplay_tunnel import Tunnel
+
+        return airplay, Tunnel(
+            self.device.address, airplay.port, credentials, timeout=self.timeout,
+            password=airplay.password,
+        )  # fmt: skip
+
     def _lost(self, protocol: str, error: AppleTVError) -> None:
         """A backend lost its device; called on any thread, once for each backend."""
         with self._lock:
             if self._closing.is_set() or protocol not in self._backends:
                 return
             backends = self._backends.copy()
-            backend = backends.pop(protocol)
+            gone = [backends.pop(protocol)]
+            if _is_only_extra(backends):
+                gone += backends.values()
+                backends = {}
             self._backends = backends
             self._error = self._error or error
             thread = None
@@ -314,7 +354,8 @@ class AppleTV:
                 thread.start()
         log.info("%s: %s", protocol, error)
         self._events.post(Disconnected(error, protocol))
-        backend.close()
+        for backend in gone:
+            backend.close()
 
     def _come_back(self) -> None:
         pause = PAUSES[0]
@@ -673,6 +714,36 @@ class AppleTV:
         """Empty the text field; see :meth:`text_set`."""
         self._via("text_clear").text_clear()
 
+    # -- playing something of your own -----------------------------------------------------------
+
+    def play_url(
+        self, url: str, *, position: float = 0.0, timeout: float = 30.0, version: str = "auto"
+    ) -> Stream:
+        """Play a video or a song from the web, or a file of this computer.
+
+        Returns once it plays. The device fetches it by itself; a file is served to that one device,
+        under an address that nobody can guess, for as long as it plays.
+
+        Args:
+            url: Where it is: ``http://...``, or the path of a file.
+            position: Seconds from the start.
+            timeout: Seconds until it must have begun.
+            version: How to ask: ``"1"``, ``"2"`` or ``"queue"``; ``"auto"`` tries what the device
+                should like best, then the others.
+
+        Returns:
+            What plays; :meth:`~tinyatv.backends.airplay_stream.Stream.wait` blocks until its end.
+
+        Raises:
+            CommandFailed: The device does not play it.
+            OSError: The file cannot be read.
+        """
+        if version not in ("auto", "1", "2", "queue"):
+            raise ValueError(f"version is auto, 1, 2 or queue, not {version!r}")
+        start = _at_least(0, position, "position")
+        stream: Stream = self._via("play_url").play_url(url, start, timeout, version)
+        return stream
+
     # -- what is playing -------------------------------------------------------------------------
 
     def playing(self) -> Playing:
@@ -700,6 +771,11 @@ class AppleTV:
         """Ask a DMAP device about itself: names of tags, such as ``dmap.itemname``, and values."""
         info: dict[str, Any] = self._via("server_info").server_info()
         return info
+
+
+def _is_only_extra(protocols: Iterable[str]) -> bool:
+    """True if there is nothing but AirPlay, which keeps no connection: it cannot tell a loss."""
+    return set(protocols) == {"airplay"}
 
 
 def _press(hold: float, presses: int) -> tuple[float, int]:
@@ -927,21 +1003,64 @@ def pair(
                 device.address, pin=None if callable(pin) else pin, show_pin=show_pin, name=name,
                 timeout=timeout, **options,
             )  # fmt: skip
+        for other in services:  # one pairing may open several doors: try before asking for a PIN
+            candidate = other in fresh or (other is not service and not service.credentials)
+            if candidate and other.credentials and _opens(device, service, other):
+                return other.credentials
+        known: dict[str, Any] = {"client_id": store.client_uuid(), "name": name}
+        known["pin"] = _ask_pin if pin is None else pin if callable(pin) else str(pin)
+        if service.protocol == "airplay":
+            from .backends import airplay
+
+            known["legacy"] = airplay.is_legacy(service)
+            known["key"] = airplay.device_key(service.properties)
+            return airplay.pair(device.address, service.port, **known)
         from .backends import mrp_pairing
 
-        return mrp_pairing.pair(
-            device.address, service.port, client_id=store.client_uuid(), name=name,
-            pin=_ask_pin if pin is None else pin if callable(pin) else str(pin),
-        )  # fmt: skip
+        return mrp_pairing.pair(device.address, service.port, **known)
 
-    for service in services:
+    fresh: list[Service] = []
+    needed = [s for s in services if s.pairing is not PairingRequirement.NotNeeded]
+    for service in services if protocols is not None else needed:
         service.credentials = pair_one(service)
-        try:
-            store.save(device)
-        except OSError as exc:
-            exc.device = device  # type: ignore[attr-defined]
-            raise
+        fresh.append(service)
+        _save(device, store)
+    if not needed and protocols is None:
+        _save(device, store)  # it can be used as it is
     return device
+
+
+def _save(device: Device, store: Store) -> None:
+    try:
+        store.save(device)
+    except OSError as exc:
+        exc.device = device  # type: ignore[attr-defined]
+        raise
+
+
+def _opens(device: Device, service: Service, other: Service) -> bool:
+    """True if the credentials of another service are accepted here."""
+    from .backends.airplay_session import ControlConnection
+    from .pairing.credentials import parse
+
+    try:
+        credentials = parse(other.credentials).checked()
+        if credentials.kind != "hap":
+            return False
+        if service.protocol == "airplay":
+            control = ControlConnection(device.address, service.port, credentials)
+            control.open()
+            control.close()
+        else:
+            probe = Device(
+                device.name, device.address,
+                [Service("mrp", service.port, credentials=other.credentials)],
+            )  # fmt: skip
+            AppleTV(probe).open().close()
+    except AppleTVError as exc:
+        log.info("%s: %s", service.protocol, exc)
+        return False
+    return True
 
 
 def _ask_pin() -> str:

@@ -17,6 +17,7 @@ from .deadline import Deadline
 from .errors import AppleTVError, CommandTimeout, ConnectionFailed, ConnectionLost, ProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Protocol
 
     class Wire(Protocol):
@@ -80,11 +81,11 @@ class Link:
         name: Of the reader thread.
         timeout: Seconds that sending may stall before the link is given up.
         idle: Called on the reader thread when nothing arrived for `idle_after` seconds, with 1;
-            then with 2, 3 ... every `timeout` seconds until something arrives. An error that it
-            raises ends the link.
+            then with 2, 3 ... every `timeout` seconds until something arrives; False counts anew.
+            An error that it raises ends the link.
         idle_after: Seconds; None never calls `idle`.
-        prepare: Called on the reader thread when it has been quiet for a moment after something
-            came, and again until it returns False: work for which nobody has to wait.
+        prepare: Does a piece of work ahead; False if there is none to do. Called after a message
+            has gone out, and on the reader thread when it has been quiet for a moment.
     """
 
     def __init__(
@@ -141,8 +142,9 @@ class Link:
 
     def start(self) -> None:
         """Start the reader thread; what arrived before and was no reply is handed on first."""
-        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-        self._thread.start()
+        with self._ending:  # close() on another thread joins it only once it runs
+            self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+            self._thread.start()
 
     def send(self, message: Any, *, answered: bool = False) -> None:
         """Send a message without waiting for a reply.
@@ -162,12 +164,17 @@ class Link:
             broken = self._write(data)
         if broken is not None:
             raise self._broken(broken)
+        if self._prepare is not None:
+            self._prepare()
 
-    def request(self, message: Any, timeout: float | None = None) -> Any:
+    def request(
+        self, message: Any, timeout: float | None = None, *, after: Iterable[Any] = ()
+    ) -> Any:
         """Send a message and wait for its reply.
 
         Args:
             timeout: Seconds; None takes that of the link.
+            after: Messages without a reply that leave before it, all at once.
 
         Raises:
             CommandTimeout: No reply in time.
@@ -183,7 +190,7 @@ class Link:
             else:
                 self._keyed[key] = reply
             try:
-                data = self._wire.encode(message)
+                data = b"".join(map(self._wire.encode, (*after, message)))
             except BaseException:
                 self._keyed.pop(key, None)
                 if reply in self._in_order:
@@ -192,6 +199,8 @@ class Link:
             broken = self._write(data)
         if broken is not None:
             raise self._broken(broken)
+        if self._prepare is not None:  # while the peer is busy with it
+            self._prepare()
         deadline = Deadline(self._timeout if timeout is None else timeout)
         try:
             if self._thread is None:
@@ -215,7 +224,8 @@ class Link:
     def close(self) -> None:
         """End the link. Safe to call more than once and from any thread; blocks up to 5 s."""
         self._end(None)
-        thread = self._thread
+        with self._ending:
+            thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(5)
 
@@ -246,9 +256,6 @@ class Link:
                 self._received(self._early.pop(0))
             self._deliver()
             while not self._ended:
-                while self._prepare is not None and not _ready(self._sock, False, QUIET):
-                    if not self._prepare():
-                        break
                 self._read(self._timeout if self._idled else self._idle_after)
         except Exception as exc:  # a bug of ours must not leave a link that looks alive
             log.exception("%s: failed", self.name)
@@ -269,10 +276,11 @@ class Link:
     def _read(self, timeout: float | None, reply: queue.SimpleQueue[Any] | None = None) -> None:
         """Wait for bytes and handle the messages in them, up to `reply` if there is one."""
         try:
-            if not _ready(self._sock, False, timeout):
+            if not self._wait(timeout):
                 if self._thread is not None and self._idle is not None:
                     self._idled += 1
-                    self._idle(self._idled)
+                    if self._idle(self._idled) is False:
+                        self._idled = 0
                 return
             self._idled = 0
             data = self._sock.recv(CHUNK)
@@ -289,6 +297,16 @@ class Link:
             return
         self._wire.feed(data)
         self._deliver(reply)
+
+    def _wait(self, timeout: float | None) -> bool:
+        """Wait for bytes, and use a quiet moment; False if the time ran out."""
+        if self._thread is not None and self._prepare is not None:
+            while not _ready(self._sock, False, QUIET):
+                if not self._prepare():
+                    break
+            else:
+                return True
+        return _ready(self._sock, False, timeout)
 
     def _deliver(self, reply: queue.SimpleQueue[Any] | None = None) -> None:
         while not self._ended and (reply is None or reply.empty()):

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Callable
 
 from .. import proto
@@ -85,7 +85,7 @@ PAIRING_ERRORS = {  # errorCode of a message
     112: "the PIN was on screen for too long: start again",
     114: "the device has blocked us: allow this remote in its settings",
 }
-DEVICE_INFO = {  # how we introduce ourselves: as the remote app of an iPhone
+DEVICE_INFO: dict[str, Any] = {  # how we introduce ourselves: as the remote app of an iPhone
     "name": "tinyatv",
     "localizedModelName": "iPhone",
     "systemBuildVersion": "18G82",
@@ -103,7 +103,7 @@ DEVICE_INFO = {  # how we introduce ourselves: as the remote app of an iPhone
     "deviceClass": 1,
     "logicalDeviceCount": 1,
 }
-UPDATES = {
+UPDATES: dict[str, Any] = {
     "artworkUpdates": True,
     "nowPlayingUpdates": False,  # what plays is told all the same
     "volumeUpdates": True,
@@ -247,9 +247,11 @@ class MrpBackend:
                 proto.text(answer.body, "clusterID") or proto.text(answer.body, "deviceUID") or ""
             )
         link.start()
-        link.send(proto.build(proto.SET_CONNECTION_STATE, state=2))  # connected
+        connected = proto.build(proto.SET_CONNECTION_STATE, state=2)
         # Answered after everything that there is to tell, so that it is known from here on.
-        self._ask("CLIENT_UPDATES_CONFIG", proto.CLIENT_UPDATES_CONFIG, **UPDATES)
+        self._ask(
+            "CLIENT_UPDATES_CONFIG", proto.CLIENT_UPDATES_CONFIG, after=[connected], **UPDATES
+        )
         keyboard = self._ask("GET_KEYBOARD_SESSION", proto.GET_KEYBOARD_SESSION)
         if keyboard.kind == proto.KEYBOARD:
             self._received(keyboard)
@@ -304,11 +306,20 @@ class MrpBackend:
             raise ConnectionLost(f"{self._where}: not connected")
         return self._link
 
-    def _ask(self, command: str, kind: int, /, **fields: Any) -> proto.Message:
-        """Send a request and return the answer; `command` is for the words of an error."""
+    def _ask(
+        self, command: str, kind: int, /, *, after: Iterable[proto.Message] = (), **fields: Any
+    ) -> proto.Message:
+        """Send a request and return the answer.
+
+        Args:
+            command: For the words of an error.
+            kind: Of the request.
+            after: Messages that leave before it; nobody answers them.
+            **fields: Of the request.
+        """
         try:
             answer: proto.Message = self._open().request(
-                proto.build(kind, proto.new_id(), **fields)
+                proto.build(kind, proto.new_id(), **fields), after=after
             )
         except CommandTimeout as exc:
             raise CommandTimeout(f"no reply to {command} within {self._timeout:g} s (mrp)") from exc
@@ -319,9 +330,9 @@ class MrpBackend:
 
     def _control(self, word: str, number: int, **options: Any) -> None:
         """Send a media command and check its result."""
-        fields = {"command": number}
+        fields: dict[str, Any] = {"command": number}
         if options:
-            fields["options"] = options  # type: ignore[assignment]
+            fields["options"] = options
         answer = self._ask(word, proto.SEND_COMMAND, **fields)
         code = answer.body.sendError if answer.kind == proto.SEND_COMMAND_RESULT else 0
         if code:
@@ -471,19 +482,17 @@ class MrpBackend:
             raise CommandTimeout(f"{button}: another button is still down (mrp)")
         try:
             for _ in range(presses):
-                self._tap(button, hold)
-                # Without it, presses got lost when the next one, or our goodbye, came too early.
-                self._ask(button, proto.GENERIC)
+                edges = [_edge(button, True), _edge(button, False)]
+                if hold:
+                    self._open().send(edges.pop(0))
+                    if self._closing.wait(hold):
+                        where = f"connection to {self._where} lost"
+                        raise ConnectionLost(f"{button}: {where} while it was down")
+                # Without an answer to wait for, presses got lost when the next one, or our
+                # goodbye, came too early.
+                self._ask(button, proto.GENERIC, after=edges)
         finally:
             self._pressing.release()
-
-    def _tap(self, button: str, hold: float = 0.0) -> None:
-        link = self._open()
-        page, usage = hid.USAGE[button]
-        link.send(proto.build(proto.SEND_HID_EVENT, hidEventData=hid.event(page, usage, True)))
-        if hold and self._closing.wait(hold):
-            raise ConnectionLost(f"{button}: connection to {self._where} lost while it was down")
-        link.send(proto.build(proto.SEND_HID_EVENT, hidEventData=hid.event(page, usage, False)))
 
     # -- playback --------------------------------------------------------------------------------
 
@@ -573,7 +582,8 @@ class MrpBackend:
             return
         elif capabilities & RELATIVE:
             with self._expect(_level_of(uid, lambda now: now != level)) as wait, self._pressing:
-                self._tap(word)
+                self._open().send(_edge(word, True))
+                self._open().send(_edge(word, False))
                 wait(word)
         else:  # HomePods ignore the keys
             self._set_volume(word, max(0.0, min(100.0, level + by)), uid)
@@ -825,6 +835,11 @@ class MrpBackend:
             name: FeatureState.Available if can else FeatureState.Unavailable
             for name, can in there.items()
         }
+
+
+def _edge(button: str, down: bool) -> proto.Message:
+    """A button goes down, or up."""
+    return proto.build(proto.SEND_HID_EVENT, hidEventData=hid.event(*hid.USAGE[button], down))
 
 
 def _level_of(uid: str, wanted: Callable[[float], bool]) -> Callable[[proto.Message], bool]:

@@ -83,7 +83,6 @@ ELSEWHERE = {  # word that people know: protocols that will serve it
     "screensaver": "companion",
     "guide": "companion",
     "control_center": "companion",
-    "play_url": "airplay",
     "stream_file": "raop",
     "app_list": "companion",
     "launch_app": "companion",
@@ -116,6 +115,8 @@ HELP = {
     "text_focus_state": "show whether a text field wants letters",
     "text_set": "replace what is in the text field; =TEXT",
     "text_append": "add to what is in the text field; =TEXT",
+    "play_url": "play what is on the web, or a file, to its end; =URL or =FILE; Ctrl-C stops it",
+    "play-url": "the same as play_url",
     "playing": "show what is playing",
     **{w: f"show the {t}" for w, t in FIELDS.items()},
     "artwork": "save the image; =FILE or =WIDTH,HEIGHT[,FILE]; -1 is any size",
@@ -171,6 +172,11 @@ def parse(word: str) -> tuple[str, Run]:
         if not args or not all(args):
             raise ValueError(f"{name} takes identifiers: =ID[,ID...]")
         return name, lambda atv, out: _done(getattr(atv, name)(*args), out, name)
+    if name in ("play_url", "play-url"):
+        if not rest:
+            raise ValueError(f"{name} takes a URL or a file: =URL")
+        url = args[0] if len(args) == 1 else rest  # a comma may be part of it
+        return name, lambda atv, out: _play_url(atv, out, url)
     if name in ("text_set", "text_append"):
         if not equals:
             raise ValueError(f"{name} takes a text: =TEXT")
@@ -314,6 +320,22 @@ def _field(atv: AppleTV, out: Output, name: str) -> None:
 def _playing(atv: AppleTV, out: Output) -> None:
     playing = atv.playing()
     out.result(str(playing), **playing_keys(playing))
+
+
+def _play_url(atv: AppleTV, out: Output, url: str) -> None:
+    """Play to the end, with the position on a terminal."""
+    import sys
+
+    shown = sys.stderr.isatty() and not out.json
+    with atv.play_url(url) as stream:
+        while not stream.wait(1.0):
+            if shown:
+                length = f" of {stream.duration:.0f}" if stream.duration else ""
+                text = f"\r\033[K{stream.position:.0f}{length} s"
+                print(text, end="", file=sys.stderr, flush=True)
+    if shown:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    out.result(command="play_url")
 
 
 def _power_state(atv: AppleTV, out: Output) -> None:

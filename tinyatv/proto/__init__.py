@@ -6,6 +6,7 @@ pool at first use. There is no generated code, which would run on one version of
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -79,6 +80,10 @@ KINDS = {field: kind for kind, field in reversed(BODIES.items())}
 DEPTH = 16  # of messages in messages, where a damaged one is mended
 SHOWN = 200  # characters of a message in a log
 SECRET = (CRYPTO_PAIRING, TEXT_INPUT, REMOTE_TEXT_INPUT)  # not shown in logs: keys and passwords
+
+_ids = itertools.count()
+_FIRST = int.from_bytes(os.urandom(16), "big")
+_STEP = 0x9E3779B97F4A7C15F39CC0605CEDC835  # odd, so that it takes 2**128 steps to come back
 
 _envelope: Any = None
 _classes: list[Any] = []
@@ -179,8 +184,12 @@ def key(message: Message) -> str | int | None:
 
 
 def new_id() -> str:
-    """A random identifier as devices make them: a UUID of version 4 in upper case."""
-    digits = os.urandom(16).hex().upper()
+    """An identifier as devices make them: a UUID of version 4 in upper case.
+
+    Random once in a process, then counted: it has to be unique, not secret, and asking the system
+    for random bytes several times for each press would be noticed.
+    """
+    digits = f"{(_FIRST + next(_ids) * _STEP) % (1 << 128):032X}"
     last = f"{'89AB'[int(digits[16], 16) & 3]}{digits[17:20]}-{digits[20:]}"
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{last}"
 

@@ -1,0 +1,407 @@
+"""A control connection of AirPlay: HTTP and RTSP mixed, sealed once both ends are verified.
+
+connect, verify                    everything after it is sealed
+SETUP                              -> port of the event channel, on which the device asks us
+RECORD
+then whatever the session is for: the tunnel of MRP, or playing a URL
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+import socket
+import threading
+from typing import Any, Callable
+
+from ..crypto.chacha20poly1305 import Session as Ciphers
+from ..errors import (
+    AppleTVError,
+    CommandFailed,
+    CommandTimeout,
+    ConnectionFailed,
+    ConnectionLost,
+    CredentialsError,
+    NotSupported,
+    ProtocolError,
+)
+from ..link import Link, open_socket
+from ..pairing.credentials import Credentials
+from ..pairing.hap import channel_keys, drive
+from ..wire import plist
+from ..wire.hap import HapWire
+from ..wire.http import HttpWire, Request, Response
+
+log = logging.getLogger(__name__)
+
+WAKE_TIMEOUT = 25.0  # s; a sleeping device takes up to 20 s to take its first connection
+ANSWER_TIMEOUT = 10.0  # s; of an answer, unless the user waits longer
+FEEDBACK = 2.0  # s without a word on a control connection until ours
+BEATS = 2  # unanswered ones until the device is given up
+EVENT_TRIES = 5  # connections to an event port that opens late, 1 s apart
+
+USER_AGENT = "AirPlay/550.10"
+PAIRING_AGENT = "AirPlay/320.20"
+PLIST = "application/x-apple-binary-plist"
+OCTETS = "application/octet-stream"
+
+REFUSALS = {  # status: what it means
+    400: "the device does not take the request as it is",
+    403: "the device does not accept us",
+    404: "the device does not know how",
+    453: "busy: somebody else plays there",
+    455: "not possible in this state",
+    501: "the device does not know how",
+    503: "the device is not ready",
+    520: "the device refuses; restart it, or take it out of its group",
+}
+
+
+class ControlConnection:
+    """One control connection.
+
+    Args:
+        host: Address.
+        port: AirPlay port.
+        credentials: How to verify each other; of kind null, nothing is verified or sealed.
+        timeout: Seconds that an answer may take, at least.
+        password: Of the device, or None.
+        device_key: The device's public key, which it announces; legacy pairing has no other way to
+            know it.
+        lost: Called once, on any thread, when the connection is gone by itself.
+
+    Attributes:
+        lost: As given; it may come later.
+        secret: Where the keys of the channels come from, once verified; None in clear.
+        local: Our address, as the device sees it.
+        remote: Its address.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        credentials: Credentials,
+        *,
+        timeout: float = ANSWER_TIMEOUT,
+        password: str | None = None,
+        device_key: bytes | None = None,
+        lost: Callable[[AppleTVError], object] | None = None,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._credentials = credentials
+        self._timeout = max(timeout, ANSWER_TIMEOUT)
+        self._password = password
+        self._device_key = device_key
+        self.lost = lost
+        self._link: Link | None = None
+        self._events: Link | None = None
+        self._event: Callable[[Request], object] | None = None
+        self._asking = threading.Lock()
+        self._challenge: tuple[str, str] | None = None  # realm and nonce
+        self._cseq = 0
+        self._feeding = False
+        self._ended = False
+        self._dacp_id = secrets.token_hex(8).upper()
+        self._active_remote = str(secrets.randbits(32))
+        self._number = secrets.randbits(32)
+        self.secret: bytes | None = None
+        self.local = self.remote = ""
+
+    @property
+    def _where(self) -> str:
+        return f"{self._host} port {self._port} (airplay)"
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Connect and verify each other. Blocks up to 25 s while a device wakes up.
+
+        Raises:
+            ConnectionFailed: It cannot be reached, or hangs up.
+            CredentialsError: It does not accept the credentials, or wants some.
+            ProtocolError: It answers with nonsense.
+        """
+        timeout = max(self._timeout, WAKE_TIMEOUT)
+        sock = open_socket(self._host, self._port, timeout, "airplay")
+        self.local, self.remote = sock.getsockname()[0], sock.getpeername()[0]
+        wire = HapWire(HttpWire())
+        self._link = Link(
+            sock, wire, lambda message: None, lost=self._ended_by, timeout=self._timeout,
+            name=f"tinyatv-airplay-{self._host}", prepare=wire.prepare,
+            idle=self._idle, idle_after=FEEDBACK,
+        )  # fmt: skip
+        try:
+            self._verify()
+            if self.secret is not None:
+                wire.secure(Ciphers(*channel_keys(self.secret, "control")))
+            self._link.start()
+        except ConnectionLost as exc:
+            self.close()
+            raise ConnectionFailed(f"{self._where} hung up: {exc}") from exc
+        except BaseException:
+            self.close()
+            raise
+
+    def _verify(self) -> None:
+        kind = self._credentials.kind
+        if kind == "hap":
+            from ..pairing.hap_verify import hap_verify
+
+            steps = hap_verify(self._credentials)
+            self.secret = drive(steps, lambda data: self._pairing("/pair-verify", data, "3"))
+        elif kind == "transient":
+            from ..pairing.hap_setup import hap_transient
+
+            steps = hap_transient()
+            self.secret = drive(steps, lambda data: self._pairing("/pair-setup", data, "4"))
+        elif kind == "legacy":
+            from ..pairing.legacy import legacy_verify
+
+            verify = legacy_verify(self._credentials, device_key=self._device_key)
+            drive(verify, lambda data: self._pairing("/pair-verify", data, None))
+
+    def _pairing(self, path: str, data: bytes, kind: str | None) -> bytes:
+        headers = [("User-Agent", PAIRING_AGENT), ("Connection", "keep-alive")]
+        if kind is not None:
+            headers.append(("X-Apple-HKP", kind))
+        return self.http("POST", path, data, headers, content_type=OCTETS).body
+
+    def close(self) -> None:
+        """Close it and the event channel, and join their readers."""
+        self._ended = True
+        for link in (self._events, self._link):
+            if link is not None:
+                link.close()
+
+    def _ended_by(self, error: AppleTVError | None) -> None:
+        if error is None or self._ended:
+            return
+        self._ended = True
+        if self.lost is not None:
+            self.lost(ConnectionLost(f"connection to {self._where} lost: {error}"))
+
+    def feed_back(self) -> None:
+        """From here on, tell the device every 2 s that we are there."""
+        self._feeding = True
+
+    def _idle(self, times: int) -> bool:
+        if not self._feeding:
+            return False
+        if times > BEATS:
+            raise ConnectionLost(f"{self._where} does not answer any more")
+        assert self._link is not None, "there is a link, for it calls us"
+        self._link.send(self._rtsp_request("POST", "/feedback", b"", None), answered=True)
+        return True
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def http(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: list[tuple[str, str]] | None = None,
+        *,
+        content_type: str | None = None,
+        timeout: float | None = None,
+    ) -> Response:
+        """Send an HTTP request; the answer has a status below 400.
+
+        Raises:
+            CredentialsError: The device wants credentials, or does not accept ours.
+            CommandFailed: It refuses; ``code`` is the status.
+            NotSupported: It does not know how.
+            CommandTimeout: No answer in time.
+        """
+        sent = list(headers or [])
+        if content_type is not None:
+            sent.append(("Content-Type", content_type))
+        return self._ask(Request(method, path, sent, body), path, timeout)
+
+    def rtsp(
+        self,
+        method: str,
+        path: str | None = None,
+        content: Any = None,
+        *,
+        timeout: float | None = None,
+    ) -> Any:
+        """Send an RTSP request; returns the property list of the answer, {} if it has none.
+
+        Args:
+            path: None is the session itself.
+            content: For a property list as the body.
+
+        Raises:
+            As :meth:`http`.
+        """
+        body = b"" if content is None else plist.dumps(content)
+        uri = f"rtsp://{self.local}/{self._number}" if path is None else path
+        request = self._rtsp_request(method, uri, body, PLIST if body else None)
+        return read_plist(self._ask(request, path or method, timeout).body)
+
+    def _rtsp_request(
+        self, method: str, uri: str, body: bytes, content_type: str | None
+    ) -> Request:
+        headers = [("User-Agent", USER_AGENT)]
+        if content_type is not None:
+            headers.append(("Content-Type", content_type))
+        headers += [
+            ("CSeq", str(self._cseq)),
+            ("DACP-ID", self._dacp_id),
+            ("Active-Remote", self._active_remote),
+            ("Client-Instance", self._dacp_id),
+        ]
+        self._cseq += 1
+        return Request(method, uri, headers, body, "RTSP/1.0")
+
+    def _ask(self, request: Request, what: str, timeout: float | None) -> Response:
+        """One at a time: devices answer in order, whatever CSeq says."""
+        if self._link is None:
+            raise ConnectionLost(f"{self._where}: not connected")
+        seconds = self._timeout if timeout is None else timeout
+        with self._asking:
+            for again in (False, True):
+                self._authorize(request)
+                try:
+                    response: Response = self._link.request(request, seconds)
+                except CommandTimeout as exc:
+                    raise CommandTimeout(
+                        f"no reply to {what} within {seconds:g} s (airplay)"
+                    ) from exc
+                if response.code != 401 or again or not self._challenged(response):
+                    break
+        return self._checked(response, what)
+
+    def _authorize(self, request: Request) -> None:
+        if self._challenge is None or self._password is None:
+            return
+        from ..pairing.digest import authorization
+
+        realm, nonce = self._challenge
+        proof = authorization("tinyatv", self._password, realm, nonce, request.method, request.path)
+        request.headers = [h for h in request.headers if h[0] != "Authorization"]
+        request.headers.append(("Authorization", proof))
+
+    def _challenged(self, response: Response) -> bool:
+        from ..pairing.digest import parse_challenge
+
+        self._challenge = parse_challenge(response.header("WWW-Authenticate") or "")
+        return self._challenge is not None and self._password is not None
+
+    def _checked(self, response: Response, what: str) -> Response:
+        code = response.code
+        if code < 400:
+            return response
+        if code == 401:
+            given = "does not accept the password" if self._password else "wants a password"
+            raise CredentialsError(f"{what}: the device {given}")
+        if code in (403, 470):
+            if self._credentials.kind in ("hap", "legacy"):
+                raise CredentialsError(
+                    f"{what}: the device does not accept the credentials any more: pair again"
+                )
+            raise CredentialsError(
+                f"{what}: the device wants to be paired, or only lets people of its home in"
+                " (Settings > AirPlay and HomeKit)"
+            )
+        text = REFUSALS.get(code, "the device refuses")
+        if code == 501:
+            raise NotSupported(f"{what}: {text} (status {code}, airplay)")
+        raise CommandFailed(f"{what}: {text} (status {code}, airplay)", what, code)
+
+    # -- the session -----------------------------------------------------------------------------
+
+    def set_up(
+        self,
+        session: dict[str, Any],
+        event: Callable[[Request], object] | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Begin a session, open its event channel, and start it.
+
+        Args:
+            session: What it is for.
+            event: Called with each request of the device, on a reader thread; it is answered
+                already.
+
+        Returns:
+            What the device says of it.
+        """
+        self._event = event
+        told = self.rtsp("SETUP", None, session, timeout=timeout)
+        port = told.get("eventPort") if isinstance(told, dict) else None
+        if not isinstance(port, int) or not 0 < port < 65536:
+            raise ProtocolError("SETUP: the device names no event port (airplay)")
+        # Not before the event channel is there: the device would have nobody to talk to.
+        self._events = self._channel(port, "events", HapWire(HttpWire()), self._answer)
+        self._events.start()
+        self.rtsp("RECORD")
+        answer: dict[str, Any] = told
+        return answer
+
+    def channel_socket(self, port: int) -> socket.socket:
+        """Connect to another port of the device, which may open a little late.
+
+        Raises:
+            ConnectionFailed: It does not open.
+        """
+        waiting = threading.Event()
+        for left in reversed(range(EVENT_TRIES)):
+            try:
+                return open_socket(self.remote, port, 5.0, "airplay")
+            except ConnectionFailed as exc:
+                if not left or not isinstance(exc.__cause__, ConnectionRefusedError):
+                    raise
+                waiting.wait(1.0)
+        raise AssertionError("the last try raises")
+
+    def _channel(
+        self, port: int, kind: str, wire: HapWire, received: Callable[[Any], object]
+    ) -> Link:
+        assert self.secret is not None, "a session needs keys"
+        wire.secure(Ciphers(*channel_keys(self.secret, kind)))
+        return Link(
+            self.channel_socket(port), wire, received, lost=self._ended_by, timeout=self._timeout,
+            name=f"tinyatv-airplay-{kind}-{self._host}", prepare=wire.prepare,
+        )  # fmt: skip
+
+    def _answer(self, request: Request) -> None:
+        """The device asks; unanswered, it would close the session after 30 s."""
+        headers = [("Audio-Latency", "0")]
+        headers += [(k, v) for k, v in request.headers if k.lower() in ("cseq", "server")]
+        assert self._events is not None, "there is a link, for it calls us"
+        self._events.send(Response(200, headers=headers, protocol=request.protocol))
+        if self._event is not None:
+            self._event(request)
+
+
+def read_plist(data: bytes) -> Any:
+    """A property list in whatever form; {} if there is none.
+
+    Raises:
+        ProtocolError: Malformed.
+    """
+    if not data.strip():
+        return {}
+    try:
+        return plist.loads(data)
+    except ValueError as exc:
+        raise ProtocolError(str(exc), data[:256]) from exc
+
+
+def own_mac(client_id: bytes) -> str:
+    """A hardware address that stays the same for an identity, and is nobody else's."""
+    digest = hashlib.sha256(client_id or os.urandom(16)).digest()
+    return ":".join(f"{byte:02X}" for byte in (digest[0] & 0xFC | 2, *digest[1:6]))
+
+
+def new_uuid() -> str:
+    """A random UUID in upper case."""
+    import uuid
+
+    return str(uuid.uuid4()).upper()

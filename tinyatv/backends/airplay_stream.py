@@ -1,0 +1,575 @@
+"""Playing a URL on a device, in three ways; each keeps its control connection open while it plays.
+
+"1"      /play on a connection in clear, as up to tvOS 10
+"2"      /play inside a session, as up to tvOS 17
+"queue"  commands that fill the play queue, from tvOS 18 on
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+import threading
+import time
+from typing import Any, Callable
+
+from ..errors import (
+    AppleTVError,
+    CommandFailed,
+    CommandTimeout,
+    NotSupported,
+    ProtocolError,
+)
+from ..wire import plist
+from ..wire.http import Request
+from .airplay_session import PLIST, ControlConnection, new_uuid, own_mac, read_plist
+
+log = logging.getLogger(__name__)
+
+POLL = 1.0  # s between two questions of how far it is
+TRIES = 3  # of /play; a 500 is transient
+NTP_EPOCH = 2208988800  # s from 1900 to 1970
+SETUP_TIMEOUT = 35.0  # s; a device that cannot reach our clock takes 30 to say so
+QUEUE_AGENT = "AirPlay/870.14.1"
+QUEUE_TYPE = "A6B27562-B43A-4F2D-B75F-82391E250194"
+
+
+class Status:
+    """How far it is.
+
+    Attributes:
+        position: Seconds from the start.
+        duration: Seconds; 0 if it is not known.
+        rate: Speed; 0 is paused.
+        started: True once it has begun.
+        ended: True once it is over.
+    """
+
+    __slots__ = ("duration", "ended", "position", "rate", "started")
+
+    def __init__(self) -> None:
+        self.position = self.duration = self.rate = 0.0
+        self.started = self.ended = False
+
+
+class Way:
+    """One way to play a URL.
+
+    Args:
+        control: An open connection of its own.
+        client_id: Who we are.
+        prefers_ptp: Which clock to offer first.
+    """
+
+    name = ""
+
+    def __init__(
+        self, control: ControlConnection, client_id: bytes, prefers_ptp: bool = False
+    ) -> None:
+        self.prefers_ptp = prefers_ptp
+        self._control = control
+        self._client_id = client_id
+        self.status = Status()
+        self.error: AppleTVError | None = None  # the connection is gone
+        self.changed = threading.Event()  # something is to be looked at before the next poll
+        control.lost = self._lost
+
+    def _lost(self, error: AppleTVError) -> None:
+        self.error = error
+        self.changed.set()
+
+    def play(self, url: str, position: float) -> None:
+        """Begin; returns when the device has accepted it, which is before it plays."""
+        raise NotImplementedError
+
+    def poll(self) -> None:
+        """Bring the status up to date."""
+        raise NotImplementedError
+
+    def set_rate(self, rate: float) -> None:
+        """Pause (0) or go on (1)."""
+        self._control.http("POST", f"/rate?value={rate:f}")
+
+    def seek(self, seconds: float) -> None:
+        """Jump."""
+        self._control.http("POST", f"/scrub?position={seconds:f}")
+        self.status.position = seconds
+
+    def stop(self) -> None:
+        """Ask the device to stop."""
+        self._control.http("POST", "/stop", timeout=5.0)
+
+    def close(self) -> None:
+        """Close everything, whatever state it is in. Safe to call twice."""
+        self._control.close()
+
+
+class AirPlay1(Way):
+    """``/play``, and questions once a second."""
+
+    name = "1"
+
+    def play(self, url: str, position: float) -> None:
+        # A position here would be a fraction of a length that is not known yet: seek later.
+        self._uuid = new_uuid().lower()
+        body = {
+            "Content-Location": url,
+            "Start-Position": 0.0,
+            "X-Apple-Session-ID": self._uuid,
+        }
+        headers = [("User-Agent", "MediaControl/1.0"), ("X-Apple-Session-ID", self._uuid)]
+        self._play(body, headers)
+        self._seek_to = position
+
+    def _play(self, body: dict[str, Any], headers: list[tuple[str, str]]) -> None:
+        data = plist.dumps(body)
+        self._control.http("POST", "/play", data, headers, content_type=PLIST, timeout=20.0)
+
+    _seek_to = 0.0
+
+    def poll(self) -> None:
+        response = self._control.http("GET", "/playback-info")
+        told = read_plist(response.body)
+        if not isinstance(told, dict):
+            raise ProtocolError("playback-info: no dictionary (airplay)", response.body[:256])
+        error = told.get("error")
+        if error:
+            code = error.get("code") if isinstance(error, dict) else None
+            domain = error.get("domain", "") if isinstance(error, dict) else ""
+            raise CommandFailed(
+                f"play_url: the device cannot play it: error {code} {domain}".rstrip(),
+                "play_url",
+                code if isinstance(code, int) else None,
+            )
+        status = self.status
+        if "duration" not in told:
+            status.ended = status.started
+            return
+        status.started = True
+        status.duration = _seconds(told["duration"])
+        status.position = _seconds(told.get("position"))
+        status.rate = _seconds(told.get("rate"))
+        if self._seek_to and told.get("readyToPlay", True):
+            self._seek_to, to = 0.0, self._seek_to
+            self.seek(to)
+
+
+class AirPlay2(AirPlay1):
+    """The same inside a session, without which the device accepts it and shows nothing."""
+
+    name = "2"
+
+    _clock: _Clock | None = None
+
+    def _begin(self) -> str:
+        """Begin a session by the clock that the device likes; returns its UUID.
+
+        Newer systems refuse NTP and older ones PTP, on a connection that stays usable. With PTP
+        they ask us nothing.
+        """
+        self._clock = _Clock(self._control.local)
+        self._clock.start()
+        uuid = new_uuid()
+        ntp = session(self._client_id, uuid, self._clock.port)
+        ptp = ptp_session(self._client_id, uuid, self._control.local)
+        first, second = (ptp, ntp) if self.prefers_ptp else (ntp, ptp)
+        try:
+            self._control.set_up(first, self.heard, timeout=SETUP_TIMEOUT)
+        except CommandFailed as exc:
+            if exc.code != 400:
+                raise
+            log.info("%s; with the other clock", exc)
+            self._control.set_up(second, self.heard, timeout=SETUP_TIMEOUT)
+        return uuid
+
+    def close(self) -> None:
+        if self._clock is not None:
+            self._clock.close()
+        super().close()
+
+    def play(self, url: str, position: float) -> None:
+        self._begin()
+        self._control.feed_back()
+        mac = own_mac(self._client_id)
+        body = {
+            "Content-Location": url,
+            "Start-Position-Seconds": position,
+            "uuid": new_uuid(),
+            "streamType": 1,
+            "mediaType": "file",
+            "volume": 1.0,
+            "rate": 1.0,
+            "clientBundleID": "org.tinyatv",
+            "clientProcName": "tinyatv",
+            "osBuildVersion": "20G1116",
+            "model": "iPhone14,3",
+            "SenderMACAddress": mac,
+            "mightSupportStorePastisKeyRequests": True,
+            "playbackRestrictions": 0,
+            "referenceRestrictions": 3,
+            **dict.fromkeys(
+                ("secureConnectionMs", "infoMs", "connectMs", "authMs", "bonjourMs", "postAuthMs"),
+                0,
+            ),
+        }
+        headers = [
+            ("User-Agent", "AirPlay/550.10"),
+            ("X-Apple-ProtocolVersion", "1"),
+            ("X-Apple-Session-ID", new_uuid().lower()),
+            ("X-Apple-Stream-ID", "1"),
+        ]
+        self._play(body, headers)
+        time_zero = {"flags": 0, "value": 0, "epoch": 0, "timescale": 0}
+        self._property("isInterestedInDateRange", True)
+        self._property("actionAtItemEnd", 0)
+        self._control.http("POST", "/rate?value=1.000000")  # it starts paused otherwise
+        self._property("forwardEndTime", time_zero)
+        self._property("reverseEndTime", time_zero)
+
+    def heard(self, request: Request) -> None:
+        """The device says something on the event channel."""
+
+    def _property(self, name: str, value: Any) -> None:
+        try:
+            self._control.rtsp("PUT", f"/setProperty?{name}", {"value": value})
+        except (CommandFailed, NotSupported) as exc:
+            log.debug("not needed: %s", exc)
+
+
+class Queue(AirPlay2):
+    """Commands for the play queue; what becomes of them comes as events."""
+
+    name = "queue"
+    _since = 0.0
+
+    def play(self, url: str, position: float) -> None:
+        self.status.position, self._since = position, time.monotonic()
+        self._session = self._begin()
+        stream = {
+            "type": 130,
+            "controlType": 1,
+            "clientTypeUUID": QUEUE_TYPE,
+            "clientUUID": new_uuid(),
+            "channelID": f"{new_uuid()}-RCS-1",
+        }
+        answer = self._control.rtsp("SETUP", None, {"streams": [stream]})
+        streams = answer.get("streams") if isinstance(answer, dict) else None
+        first = streams[0] if isinstance(streams, list) and streams else answer
+        self._stream = str(first.get("streamID", 1)) if isinstance(first, dict) else "1"
+        self._item = {"uuid": new_uuid()}
+        item = {**self._item, "mediaType": "file", "Content-Location": url}
+        if url.partition("?")[0].endswith(".m3u8"):
+            item["HLS-Content-Location"] = url  # or it ends after the segments listed now
+        if position:
+            item["Start-Position-Seconds"] = position  # type: ignore[assignment]
+        self._command({"type": "insertPlayQueueItem", "item": item})
+        interested = {"type": "setProperty", "property": "isInterestedInDateRange", "value": True}
+        self._command({**interested, "item": self._item})
+        self._command({"type": "setProperty", "property": "actionAtItemEnd", "value": 1})
+        self.set_rate(1.0)
+        self._control.feed_back()
+
+    def _command(self, command: dict[str, Any]) -> None:
+        inner = plist.dumps(command)
+        body = plist.dumps({"params": {"data": inner}})
+        headers = [
+            ("User-Agent", QUEUE_AGENT),
+            ("X-Apple-ProtocolVersion", "1"),
+            ("X-Apple-Session-ID", self._session),
+            ("X-Apple-StreamID", self._stream),
+        ]
+        self._control.http("POST", "/command", body, headers, content_type=PLIST)
+
+    def heard(self, request: Request) -> None:
+        try:
+            told = plist.loads(plist.loads(request.body)["params"]["data"])
+        except (ValueError, KeyError, TypeError):  # of another kind, or nonsense
+            return
+        if not isinstance(told, dict):
+            return
+        params = told.get("params")
+        state = params.get("playbackState") if isinstance(params, dict) else None
+        state, status = state or told.get("name"), self.status
+        if told.get("type") == "playbackState":
+            if state == "playing":
+                self._advance(1.0)
+                status.started = True
+            elif state == "paused":
+                self._advance(0.0)
+            elif state == "stopped":
+                status.ended = status.started
+        elif told.get("type") == "notification" and state == "itemPlayedToEnd":
+            status.ended = status.started
+        self.changed.set()
+
+    def _advance(self, rate: float) -> None:
+        """These devices do not say how far they are: count."""
+        now = time.monotonic()
+        self.status.position += self.status.rate * (now - self._since)
+        self.status.rate, self._since = rate, now
+
+    def poll(self) -> None:
+        self._advance(self.status.rate)
+
+    def set_rate(self, rate: float) -> None:
+        self._command({"type": "setRate", "rate": rate})
+
+    def seek(self, seconds: float) -> None:
+        at = {"value": int(seconds * 1000), "timescale": 1000, "epoch": 0, "flags": 1}
+        self._command({"type": "seek", "kind": "request", "item": self._item, "time": at})
+        self._advance(self.status.rate)
+        self.status.position = seconds
+
+    def stop(self) -> None:
+        self.set_rate(0.0)
+        self._control.rtsp("TEARDOWN", timeout=5.0)
+
+
+WAYS: dict[str, type[Way]] = {way.name: way for way in (AirPlay1, AirPlay2, Queue)}
+
+
+def session(client_id: bytes, uuid: str, timing_port: int) -> dict[str, Any]:
+    """What begins a session that plays something, with our clock."""
+    mac = own_mac(client_id)
+    return {
+        "deviceID": mac,
+        "macAddress": mac,
+        "sessionUUID": uuid,
+        "timingPort": timing_port,
+        "timingProtocol": "NTP",
+        "isMultiSelectAirPlay": True,
+        "groupContainsGroupLeader": False,
+        "model": "iPhone14,3",
+        "name": "tinyatv",
+        "osName": "iPhone OS",
+        "osVersion": "16.5",
+        "osBuildVersion": "20F66",
+        "senderSupportsRelay": False,
+        "sourceVersion": "690.7.1",
+        "statsCollectionEnabled": False,
+    }
+
+
+def ptp_session(client_id: bytes, uuid: str, address: str) -> dict[str, Any]:
+    """The same with a clock that all agree upon."""
+    told = session(client_id, uuid, 0)
+    for name in ("timingPort", "senderSupportsRelay", "groupContainsGroupLeader"):
+        del told[name]
+    peer = {
+        "ID": new_uuid(),
+        "Addresses": [address],
+        "DeviceType": 0,
+        "SupportsClockPortMatchingOverride": True,
+    }
+    told.update(
+        timingProtocol="PTP", timingPeerInfo=peer, timingPeerList=[peer],
+        sessionCorrelationUUID=peer["ID"], isMultiSelectAirPlay=False, updateSessionRequest=False,
+    )  # fmt: skip
+    return told
+
+
+def _seconds(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+class _Clock:
+    """Tells the device what time it is here, when it asks by UDP."""
+
+    def __init__(self, host: str) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._sock = socket.socket(family, socket.SOCK_DGRAM)
+        self._sock.bind((host, 0))
+        self.port: int = self._sock.getsockname()[1]
+        self._closing = False
+        name = f"tinyatv-stream-clock-{self.port}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        try:
+            self._sock.sendto(b"", self._sock.getsockname())  # wakes the thread
+        except OSError:
+            pass
+        self._thread.join(5)
+        self._sock.close()
+
+    def _run(self) -> None:
+        while not self._closing:
+            try:
+                request, address = self._sock.recvfrom(64)
+                if len(request) >= 32 and request[:2] == b"\x80\xd2":
+                    self._sock.sendto(timing_reply(request, time.time()), address)
+            except OSError as exc:
+                log.debug("clock: %s", exc)
+
+
+def timing_reply(request: bytes, now: float) -> bytes:
+    """The answer to a timing request, at a Unix time."""
+    whole = int(now)
+    stamp = struct.pack(">II", (whole + NTP_EPOCH) % (1 << 32), int((now - whole) * (1 << 32)))
+    return b"\x80\xd3\x00\x07" + bytes(4) + request[24:32] + stamp + stamp
+
+
+class Stream:
+    """Something that plays on the device because we asked for it.
+
+    Use it in a ``with`` block, or call :meth:`stop`; until then it plays to its end by itself.
+
+    Attributes:
+        url: What the device fetches.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        way: Way,
+        cleanup: Callable[[], object],
+        timeout: float,
+    ) -> None:
+        self.url = url
+        self._way = way
+        self._cleanup = cleanup
+        self._timeout = timeout
+        self._error: AppleTVError | None = None
+        self._stopping = threading.Event()
+        self._begun = threading.Event()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def __repr__(self) -> str:
+        return f"Stream({self.url!r}, {self.position:.0f}/{self.duration:.0f} s)"
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Watch it, until it has begun.
+
+        Raises:
+            CommandFailed: It did not.
+        """
+        self._thread.start()
+        self._begun.wait()
+        if self._error is not None:
+            self.stop()
+            raise self._error
+
+    @property
+    def position(self) -> float:
+        """Seconds from the start, as the device said last."""
+        return self._way.status.position
+
+    @property
+    def duration(self) -> float:
+        """Seconds; 0 if the device does not say."""
+        return self._way.status.duration
+
+    @property
+    def paused(self) -> bool:
+        """True while it is paused."""
+        return self._way.status.rate == 0.0
+
+    @property
+    def playing(self) -> bool:
+        """False once it is over."""
+        return not self._done.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until it is over.
+
+        Args:
+            timeout: Seconds; None waits for ever.
+
+        Returns:
+            False if it still plays.
+
+        Raises:
+            AppleTVError: It did not play to its end: why.
+        """
+        if not self._done.wait(timeout):
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
+
+    def pause(self) -> None:
+        """Pause it."""
+        self._way.set_rate(0.0)
+
+    def resume(self) -> None:
+        """Go on."""
+        self._way.set_rate(1.0)
+
+    def seek(self, seconds: float) -> None:
+        """Jump to a position.
+
+        Args:
+            seconds: From the start.
+        """
+        if not 0 <= seconds < float("inf"):
+            raise ValueError(f"seconds must be 0 or more, not {seconds}")
+        self._way.seek(seconds)
+
+    def stop(self) -> None:
+        """Stop it, and close everything. Safe to call twice and from any thread."""
+        self.abort(None)
+
+    def abort(self, error: AppleTVError | None) -> None:
+        """Stop it because of an error, which everybody who waits for it gets."""
+        if not self._done.is_set():
+            self._error = self._error or error
+        self._stopping.set()
+        self._way.changed.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(10)
+
+    def _run(self) -> None:
+        status, until = self._way.status, time.monotonic() + self._timeout
+        try:
+            while not self._stopping.is_set() and not status.ended:
+                if self._way.error is not None:
+                    raise self._way.error
+                self._way.poll()
+                if status.started:
+                    self._begun.set()
+                elif time.monotonic() > until:
+                    text = f"accepted, but nothing plays after {self._timeout:g} s"
+                    raise CommandFailed(f"play_url: {text} (airplay)", "play_url")
+                self._way.changed.wait(POLL)
+                self._way.changed.clear()
+        except AppleTVError as exc:
+            self._error = exc
+        finally:
+            try:
+                if not status.ended:
+                    self._way.stop()
+            except (AppleTVError, OSError) as exc:
+                log.debug("stop: %s", exc)
+            if not status.ended:
+                self._error = self._error or self._way.error
+            self._way.close()
+            self._cleanup()
+            self._done.set()
+            self._begun.set()
+
+
+def is_transient(error: AppleTVError) -> bool:
+    """True for what is worth another try on a new connection."""
+    return isinstance(error, CommandFailed) and error.code == 500
+
+
+def is_elsewhere(error: AppleTVError) -> bool:
+    """True for what another way to play may do better."""
+    if isinstance(error, (NotSupported, CommandTimeout)):
+        return True
+    return isinstance(error, CommandFailed) and error.code in (None, 400, 404, 500)

@@ -1,0 +1,125 @@
+"""The tunnel that carries MRP through AirPlay 2, the only way from tvOS 15 on.
+
+control connection   SETUP, RECORD, SETUP; then a word every 2 s
+event channel        the device asks, we say yes
+data stream          MRP messages, both ways
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from typing import Any, Callable
+
+from .. import proto
+from ..crypto.chacha20poly1305 import Session as Ciphers
+from ..errors import AppleTVError, ConnectionFailed, ConnectionLost, ProtocolError
+from ..pairing.credentials import Credentials
+from ..pairing.hap import channel_keys
+from ..wire.datastream import DataStreamWire
+from ..wire.hap import HapWire
+from .airplay_session import ControlConnection, new_uuid, own_mac
+
+MEDIA_REMOTE = "1910A70F-DBC0-4242-AF95-115DB30604E1"  # what the data stream is for
+
+
+class Tunnel:
+    """Opens a data stream for MRP.
+
+    Args:
+        host: Address.
+        port: AirPlay port.
+        credentials: HAP or transient.
+        timeout: Seconds that an answer may take.
+        password: Of the device, or None.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        credentials: Credentials,
+        *,
+        timeout: float,
+        password: str | None = None,
+    ) -> None:
+        self.client_id = credentials.client_id
+        self._lost: Callable[[AppleTVError], object] = lambda error: None
+        self._control = ControlConnection(
+            host, port, credentials, timeout=timeout, password=password,
+            lost=lambda error: self._lost(error),
+        )  # fmt: skip
+
+    def open(self, lost: Callable[[AppleTVError], object]) -> tuple[socket.socket, HapWire]:
+        """Set everything up.
+
+        Args:
+            lost: Called once, on any thread, when the tunnel is gone by itself.
+
+        Returns:
+            The socket of the data stream, and the wire for it.
+
+        Raises:
+            ConnectionFailed: The device cannot be reached, or hangs up.
+            CredentialsError: It does not accept the credentials.
+            CommandFailed: It refuses.
+            ProtocolError: It answers with nonsense.
+        """
+        self._lost = lost
+        control = self._control
+        control.open()
+        try:
+            control.set_up(self._session())
+            seed = secrets.randbits(63)  # read the same as a signed and as an unsigned number
+            stream = {
+                "type": 130,
+                "controlType": 2,
+                "channelID": new_uuid(),
+                "clientUUID": new_uuid(),
+                "clientTypeUUID": MEDIA_REMOTE,
+                "seed": seed,
+                "wantsDedicatedSocket": True,
+            }
+            port = _data_port(control.rtsp("SETUP", None, {"streams": [stream]}))
+            wire = HapWire(DataStreamWire(proto.dumps, proto.parse, proto.key))
+            assert control.secret is not None, "the credentials are HAP or transient"
+            wire.secure(Ciphers(*channel_keys(control.secret, "datastream", seed)))
+            sock = control.channel_socket(port)
+            control.feed_back()
+        except ConnectionLost as exc:
+            self.close()
+            raise ConnectionFailed(f"hung up while the tunnel was opened: {exc}") from exc
+        except BaseException:
+            self.close()
+            raise
+        return sock, wire
+
+    def close(self) -> None:
+        """Close everything, and join all readers."""
+        self._control.close()
+
+    def _session(self) -> dict[str, Any]:
+        mac = own_mac(self.client_id)
+        return {
+            "isRemoteControlOnly": True,  # leaves what plays alone
+            "timingProtocol": "None",
+            "osName": "iPhone OS",
+            "osVersion": "14.7.1",
+            "osBuildVersion": "18G82",
+            "sourceVersion": "550.10",
+            "model": "iPhone10,6",
+            "deviceID": mac,
+            "macAddress": mac,
+            "sessionUUID": new_uuid(),
+            "name": "tinyatv",
+        }
+
+
+def _data_port(answer: Any) -> int:
+    try:
+        port: int = answer["streams"][0]["dataPort"]
+        if 0 < port < 65536:
+            return port
+    except (KeyError, IndexError, TypeError):
+        pass
+    raise ProtocolError("SETUP: the device names no data port (airplay)")
