@@ -17,10 +17,11 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 TESTED = {
     "play_pause.py", "now_playing.py", "pair.py", "watch_events.py", "button_box.py",
     "reconnect.py", "remote.ipynb", "micropython_dmap.py", "sleep_timer.py",
+    "play_file.py",
 }  # fmt: skip
 
 
-@pytest.fixture(params=["atv3", "tvos14"])
+@pytest.fixture(params=["atv3", "tvos14", "tvos18"])
 def profile(request):
     """Each example, on every generation."""
     return request.param
@@ -69,8 +70,9 @@ def test_now_playing(tv, tmp_path):
     assert (tmp_path / "cover.png").read_bytes() == tv.state.artwork(400)
 
 
-def test_pair_with_the_pin_on_the_tv(own_store, monkeypatch):
-    with VirtualAppleTV("Bedroom", profile="tvos14", mdns_port=0, credentials=()) as tv:
+@pytest.mark.parametrize("profile", ["tvos14", "tvos18"])
+def test_pair_with_the_pin_on_the_tv(own_store, monkeypatch, profile):
+    with VirtualAppleTV("Bedroom", profile=profile, mdns_port=0, credentials=()) as tv:
         monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
         command = [sys.executable, EXAMPLES / "pair.py", "Bedroom"]
         with Running(command, stdin=subprocess.PIPE) as example:
@@ -116,7 +118,8 @@ def test_reconnect(tv):
         assert example.line() == "Harbour Lights"
         tv.move()
         assert example.line().startswith("lost: ")
-        assert example.line() == f"back, by {tv.protocols[0]}"
+        by = {"atv3": "dmap", "tvos14": "mrp", "tvos18": "mrp, airplay"}[tv.profile]
+        assert example.line() == f"back, by {by}"
         assert example.line() == "Harbour Lights"
 
 
@@ -151,7 +154,16 @@ def test_button_box(tv):
             example.kill()
 
 
-@pytest.mark.parametrize("profile", ["tvos14"])
+@pytest.mark.parametrize("profile", ["tvos15", "tvos18"])
+def test_play_file(tv, tmp_path):
+    path = tmp_path / "a film.mp4"
+    path.write_bytes(bytes(1000))
+    tv.airplay.player.duration = 0.5
+    assert run("play_file.py", "Living Room", str(path)).endswith("\ndone\n")
+    assert tv.airplay.player.body == bytes(1000)
+
+
+@pytest.mark.parametrize("profile", ["tvos14", "tvos18"])
 def test_sleep_timer(tv):
     assert "Living Room is Off" in run("sleep_timer.py", "Living Room", "0.001")
     assert tv.log == ["volume_down", "home hold", "select", "turn_off"]

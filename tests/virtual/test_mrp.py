@@ -914,7 +914,7 @@ def test_changes_from_many_threads(tv, remote):
     for thread in threads:
         thread.join(WAIT)
     told = remote.news()
-    assert only(told, proto.VOLUME_DID_CHANGE)[-1].volume == tv.state.volume / 100
+    assert only(told, proto.VOLUME_DID_CHANGE)[-1].volume == pytest.approx(tv.state.volume / 100)
     genres = [item.metadata.genre for m in told if m.kind == proto.UPDATE_CONTENT_ITEM
               for item in m.body.contentItems]  # fmt: skip
     genres += [item_of(s).genre for s in only(told, proto.SET_STATE) if s.HasField("playbackQueue")]

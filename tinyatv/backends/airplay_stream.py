@@ -28,6 +28,7 @@ from .airplay_session import PLIST, ControlConnection, new_uuid, own_mac, read_p
 log = logging.getLogger(__name__)
 
 POLL = 1.0  # s between two questions of how far it is
+STARTING = 0.2  # s between two questions of whether it has begun
 TRIES = 3  # of /play; a 500 is transient
 NTP_EPOCH = 2208988800  # s from 1900 to 1970
 SETUP_TIMEOUT = 35.0  # s; a device that cannot reach our clock takes 30 to say so
@@ -545,7 +546,7 @@ class Stream:
                 elif time.monotonic() > until:
                     text = f"accepted, but nothing plays after {self._timeout:g} s"
                     raise CommandFailed(f"play_url: {text} (airplay)", "play_url")
-                self._way.changed.wait(POLL)
+                self._way.changed.wait(POLL if status.started else min(POLL, STARTING))
                 self._way.changed.clear()
         except AppleTVError as exc:
             self._error = exc

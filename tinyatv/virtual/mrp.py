@@ -465,7 +465,8 @@ class VirtualMrp:
             return
         image = Artwork(data)
         content = player.content()
-        content["artworkDataWidth"], content["artworkDataHeight"] = image.width, image.height
+        for name, side in (("Width", image.width), ("Height", image.height)):
+            content[f"artworkData{name}"] = side if side is None or side < 1 << 31 else None
         large = odd.artwork_limit is not None and len(data) >= odd.artwork_limit
         if not large:
             content["artworkData"] = data
