@@ -39,7 +39,11 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     """Run all steps; 1 if one of them failed."""
     out.result(f"tinyatv {__version__} demo: virtual Apple TVs on loopback", demo=__version__)
     steps = passed = 0
-    for profile, protocol in (("atv3", "DMAP"), ("tvos14", "MRP")):
+    for profile, protocol in (
+        ("atv3", "DMAP"),
+        ("tvos14", "MRP"),
+        ("tvos18", "MRP through AirPlay"),
+    ):
         tv = VirtualAppleTV("Demo Apple TV", profile=profile, mdns_port=0, credentials=())
         with tv, tempfile.TemporaryDirectory() as folder:
             out.result(f"\n{tv.device.info}, over {protocol}", profile=profile)
@@ -112,12 +116,15 @@ class Demo:
                 self.step("turn on", lambda: self._power(atv, PowerState.On))
             self.step("push", lambda: self._push(atv))
             self.step("artwork", lambda: self._artwork(atv, artwork))
+            if "airplay" in atv.protocols:
+                self.step("play a file", lambda: self._play(atv, artwork))
 
     # -- steps -----------------------------------------------------------------------------------
 
     def _scan(self, found: list[Device]) -> str:
         host = f"{self._tv.host}:{self._tv.ports['mdns']}"
-        found += [d for d in scan(5.0, hosts=[host]) if d.is_called(self._tv.identifier)]
+        wanted = {*self._tv.device.identifiers}
+        found += [d for d in scan(5.0, hosts=[host]) if wanted & {*d.identifiers}]
         if not found:
             raise StepFailed("the scan did not find it")
         return f"{found[0].name}: {found[0].info}"
@@ -281,6 +288,16 @@ class Demo:
             raise StepFailed(f"{event!r} came")
         taken = (time.perf_counter() - started) * 1000
         return f"the title changed on the device, and we knew {taken:.1f} ms later"
+
+    def _play(self, atv: AppleTV, path: str) -> str:
+        """Let the device fetch a file of ours, and play it."""
+        with open(path, "rb") as file:
+            data = file.read()
+        with atv.play_url(path):
+            if not self._tv.wait_for(lambda: self._tv.airplay.player.body == data):
+                raise StepFailed("the device did not fetch it")
+            app = self._tv.state.app
+            return f"the device fetched {len(data)} bytes, and plays them in {app and app.name}"
 
     def _artwork(self, atv: AppleTV, path: str) -> str:
         art = atv.artwork(256)
