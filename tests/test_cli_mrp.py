@@ -21,9 +21,9 @@ def profile():
     return "tvos14"
 
 
-@pytest.fixture
-def unpaired(own_store, monkeypatch):
-    with VirtualAppleTV("Bedroom", profile="tvos14", mdns_port=0, credentials=()) as tv:
+@pytest.fixture(params=["tvos14", "tvos18"])
+def unpaired(request, own_store, monkeypatch):
+    with VirtualAppleTV("Bedroom", profile=request.param, mdns_port=0, credentials=()) as tv:
         tv.accessory.back_off = False
         monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
         yield tv
@@ -188,7 +188,7 @@ def test_pair_in_a_terminal(unpaired, capsys):
         person.reads("four digits")
         person.reads("if there is none): ")
         person.types(unpaired.pin)
-        person.reads("Paired with Bedroom (mrp)")
+        person.reads(f"Paired with Bedroom ({unpaired.protocols[0]})")
         process.wait(timeout=30)
     os.close(screen)
     assert process.returncode == 0
@@ -233,7 +233,7 @@ def test_pair_from_a_pipe_in_json(unpaired):
         assert (line["result"], line["pin"]) == ("success", "wanted")
         out, err = process.communicate(f"{unpaired.pin}\n", timeout=30)
     assert (process.returncode, err) == (0, "")
-    assert json.loads(out)["paired"] == ["mrp"]
+    assert json.loads(out)["paired"] == list(unpaired.protocols)
 
 
 def test_pair_without_anybody(unpaired):
@@ -257,8 +257,9 @@ def test_full_disk_loses_no_pairing(unpaired, own_store):
         assert unpaired.wait_for(lambda: unpaired.pin, 30)
         out, err = process.communicate(f"{unpaired.pin}\n", timeout=30)
     assert process.returncode == 1
-    assert "Paired, but not stored. Keep these: --mrp-credentials " in out
-    kept = out.split("--mrp-credentials ")[1].split()[0]
+    flag = f"--{unpaired.protocols[0]}-credentials "
+    assert f"Paired, but not stored. Keep these: {flag}" in out
+    kept = out.split(flag)[1].split()[0]
     assert err.count("\n") == 1
     assert own_store.read_text() == before
     device = unpaired.device

@@ -131,6 +131,10 @@ def _wizard(flags: Arguments, out: Output) -> int:
         print(f"{device.name} offers {offered}; this version pairs {', '.join(BACKENDS)} only")
         return 5
     for service in services:
+        if service.pairing.name == "NotNeeded" and not service.credentials:
+            print(f"{device.name} ({service.protocol}) needs no pairing")
+            store.save(device)
+            continue
         if service.credentials:
             free = service.protocol == "dmap" and service.pairing.name == "Optional"
             why = "needs no pairing: Home Sharing is on" if free else "is paired already"
