@@ -380,7 +380,8 @@ class MrpBackend:
         kind, body = message.kind, message.body
         events: list[Event] = []
         with self._lock:
-            if self._players.handle(message):
+            plays = self._players.handle(message)
+            if plays:
                 pass
             elif kind in (proto.DEVICE_INFO_UPDATE, proto.DEVICE_INFO):
                 events = self._set_info(body)
@@ -399,7 +400,8 @@ class MrpBackend:
         if self._listening:
             for event in events:
                 self._post(event)
-            self._show()
+            if plays:
+                self._show()
 
     def _show(self) -> None:
         """Tell listeners what plays, if that is something else now."""
