@@ -19,7 +19,7 @@ from .processes import Child, timed
 
 COUNTS = (1, 10, 50)
 PARTS = ("startup", "decode", "crypto", "pairing", "live")
-PROTOCOLS = ("dmap", "mrp")
+PROTOCOLS = ("dmap", "mrp", "airplay")
 
 
 def arguments():
@@ -69,21 +69,22 @@ def starting(protocol, sides, rounds, home):
         yield from startup.imports(ours, peer, rounds, home)
         yield from startup.programs(ours, peer, rounds, home)
     with Child(fast, "device.py", 1, protocol, home=home) as device:
-        if protocol == "mrp":
+        if protocol != "dmap":
             yield from startup.connects(protocol, [ours, fast], peer, rounds, home, device)
-        yield from startup.one_press(protocol, ours, peer, rounds, home, device)
+        if protocol != "airplay":  # the peer has no manual mode for a tunnel
+            yield from startup.one_press(protocol, ours, peer, rounds, home, device)
 
 
 def living(protocol, sides, quick, home):
     """Connected clients."""
     ours, fast, peer = sides
     presses, pushes, seconds = (500, 50, 5) if quick else (1000, 200, 20)
-    if protocol == "mrp":
+    if protocol != "dmap":
         seconds = 35  # both ask after 30 s of silence whether the device is still there
     mine = [ours] if protocol == "dmap" else [ours, fast]
     connected = []
     with contextlib.ExitStack() as stack:
-        for count in COUNTS:
+        for count in COUNTS if protocol != "airplay" else COUNTS[:1]:
             connected.append(live.Sides(protocol, mine, peer, count, fast, home))
             stack.callback(connected[-1].close)
             yield from connected[-1].measure(presses, pushes)

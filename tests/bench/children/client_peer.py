@@ -10,14 +10,14 @@ from pyatv.conf import AppleTV, ManualService
 from pyatv.const import Protocol
 from pyatv.interface import PushListener
 
-PROTOCOLS = {"dmap": Protocol.DMAP, "mrp": Protocol.MRP}
+PROTOCOLS = {"dmap": Protocol.DMAP, "mrp": Protocol.MRP, "airplay": Protocol.AirPlay}
 
 
 def target(device):
     """What to connect to."""
     service = ManualService(
-        device["identifier"], PROTOCOLS[device["protocol"]], device["port"], {},
-        credentials=device["credentials"],
+        device["identifier"], PROTOCOLS[device["protocol"]], device["port"],
+        device["properties"], credentials=device["credentials"],
     )  # fmt: skip
     found = AppleTV("127.0.0.1", "Device")
     found.add_service(service)

@@ -11,7 +11,7 @@ def target(device):
     """What to connect to."""
     service = tinyatv.Service(
         device["protocol"], device["port"], identifier=device["identifier"],
-        credentials=device["credentials"],
+        credentials=device["credentials"], properties=device["properties"],
     )  # fmt: skip
     return tinyatv.Device("Device", "127.0.0.1", [service])
 

@@ -9,16 +9,16 @@ import time
 
 from tinyatv.virtual import VirtualAppleTV
 
-PROFILES = {"dmap": "atv3", "mrp": "tvos14"}
+PROFILES = {"dmap": "atv3", "mrp": "tvos14", "airplay": "tvos15"}
 PIN = "1234"
 SETTLE = 0.003  # s; from seeing a poll to the next change, so that the client is asleep by then
 
 
 def waiting(tv):
     """True while a client waits for a change; over MRP it does from the moment it listens."""
-    if "mrp" in tv.protocols:
-        return any(peer.config is not None for peer in tv.mrp.peers)
-    return any(peer.waiting for peer in tv.dmap.server.peers)
+    if "dmap" in tv.protocols:
+        return any(peer.waiting for peer in tv.dmap.server.peers)
+    return any(peer.config is not None for peer in tv.mrp.peers)
 
 
 def push(tvs, first, count, changes):
@@ -52,6 +52,7 @@ def where(tvs):
             "port": tv.ports[protocol],
             "mdns": tv.ports.get("mdns"),
             "credentials": tv.credentials[protocol],
+            "properties": tv.device.service(protocol).properties,
             "pin": PIN,
         }
         for tv in tvs
@@ -68,7 +69,7 @@ def main():
     for tv in tvs:
         for item in tv.state.items:
             item.duration = 36000.0  # nothing ends by itself while somebody measures
-        if profile == "tvos14":
+        if profile != "atv3":
             tv.accessory.back_off = False
             tv.accessory.max_peers = 10000
         tv.start()
