@@ -10,6 +10,7 @@ import threading
 import pytest
 
 import tinyatv
+from tests.conftest import cases
 from tinyatv import (
     DeviceState,
     FeatureState,
@@ -258,6 +259,14 @@ def test_volume(atv, tv):
     for wrong in (-1, 100.5, float("nan")):
         with pytest.raises(ValueError, match="volume is 0 to 100"):
             atv.set_volume(wrong)
+
+
+@pytest.mark.parametrize("case", cases("mrp", "volume"), ids=lambda c: c["name"])
+def test_volume_in_percent(atv, tv, case):
+    """One decimal, from a number of 32 bits between 0 and 1."""
+    tv.state.set_volume(100 * case["value"])
+    up_to_date(atv)
+    assert atv.volume() == case["expect"]["percent"]
 
 
 def test_mute_and_back(atv, tv):

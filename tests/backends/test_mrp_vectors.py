@@ -10,6 +10,7 @@ from tests.conftest import cases
 from tinyatv import App, DeviceState, MediaType, RepeatState, ShuffleState, proto
 from tinyatv.backends import mrp_state
 from tinyatv.backends.mrp_state import DEFAULT_PLAYER, REPEAT_MODE, SHUFFLE_MODE, Players
+from tinyatv.records import Record, build_device
 from tinyatv.wire.mrp import MrpWire
 
 MUSIC, PLEX = "com.apple.TVMusic", "com.plexapp.plex"
@@ -118,6 +119,18 @@ def test_snapshot(case):
             assert getattr(playing, name) is enum[expect.pop(name)]
     for name, value in expect.items():
         assert getattr(playing, name) == value
+
+
+@pytest.mark.parametrize("case", cases("mrp", "discovery"), ids=lambda c: c["name"])
+def test_discovery(case):
+    txt = {"Name": "TV", "UniqueIdentifier": "I", "SystemBuildVersion": case["SystemBuildVersion"]}
+    if case["AllowPairing"] is not None:
+        txt["AllowPairing"] = case["AllowPairing"]
+    txt = {key.lower(): value for key, value in txt.items()}
+    record = Record("_mediaremotetv._tcp.local.", "TV", 49152, "192.0.2.1", txt)
+    service = build_device("192.0.2.1", [record]).service("mrp")
+    assert service.enabled is case["expect"]["enabled"]
+    assert service.pairing.name == case["expect"]["pairing"]
 
 
 # -- which player counts ---------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from ..errors import (
 )
 from ..model import FeatureState
 from ..pairing.credentials import TRANSIENT, Credentials, parse
+from ..records import parse_features
 from .airplay_session import ControlConnection
 
 if TYPE_CHECKING:
@@ -33,14 +34,9 @@ PTP_SINCE = [26, 5]  # tvOS that refuses our clock
 
 
 def features(properties: Mapping[str, str | None]) -> int:
-    """The feature bits of a TXT record; 0 if there are none or they are malformed.
-
-    Low word first: ``0x4A7FDFD5,0x3C155FDE``.
-    """
-    text = properties.get("ft") or properties.get("features") or ""
-    low, _, high = text.partition(",")
+    """The feature bits of a TXT record; 0 if there are none or they are malformed."""
     try:
-        return int(low, 16) | int(high or "0", 16) << 32
+        return parse_features(properties.get("ft") or properties.get("features") or "")
     except ValueError:
         return 0
 
