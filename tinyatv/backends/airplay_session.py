@@ -375,7 +375,10 @@ class ControlConnection:
         headers = [("Audio-Latency", "0")]
         headers += [(k, v) for k, v in request.headers if k.lower() in ("cseq", "server")]
         assert self._events is not None, "there is a link, for it calls us"
-        self._events.send(Response(200, headers=headers, protocol=request.protocol))
+        try:
+            self._events.send(Response(200, headers=headers, protocol=request.protocol))
+        except ConnectionLost:
+            return  # closed meanwhile: nobody is interested any more
         if self._event is not None:
             self._event(request)
 
