@@ -82,7 +82,7 @@ class Report:
             self._counts[one.status] += 1
             if self._out.json:
                 self._out.result(
-                    check=one.check, status=one.status, text=one.text, advice=one.advice,
+                    check=one.check, status=one.status, message=one.text, advice=one.advice,
                     device=one.device, protocol=one.protocol, facts=one.facts,
                 )  # fmt: skip
             mark = MARKS[one.status][self._plain]
@@ -194,7 +194,8 @@ class Patients:
                 return checkup.findings(ways, self._stored(device))
             except Exception as exc:  # one device must not hide the others
                 text = f"the check itself failed: {one_line(exc)}"
-                return [Finding("device", PROBLEM, text, device=device.name)]
+                advice = "this is a bug; --debug shows more"
+                return [Finding("device", PROBLEM, text, advice, device=device.name)]
 
         checks = [partial(examine, one, ways) for one, ways in zip(self.chosen, answered)]
         yield from zip(self.chosen, at_once("doctor", checks))

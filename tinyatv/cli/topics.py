@@ -83,8 +83,8 @@ the first. `tinyatv demo` does all of it by itself. Where multicast does not wor
     "keys": (
         "buttons and how to press them",
         lambda: (
-            f"{_rows(PRESSES)}\n\nThese take =ACTION. {ACTIONS}. As in other remotes, =0, =1 and"
-            f" =2 mean\nsingle, double and hold.\n\nWithout arguments:\n{_rows(PLAIN)}"
+            f"{_rows(PRESSES)}\n\nThese take =ACTION. {ACTIONS}.\nAs in other remotes, =0, =1"
+            f" and =2 mean single, double and hold.\n\nWithout arguments:\n{_rows(PLAIN)}"
         ),
     ),
 }

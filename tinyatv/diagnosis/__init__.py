@@ -61,12 +61,16 @@ def at_once(name: str, calls: Sequence[Callable[[], _Result]]) -> Iterator[_Resu
 
     Args:
         name: What the threads are called, before a number.
-        calls: They must not raise.
+        calls: What one of them raises is raised here, once all have ended.
     """
     results: dict[int, _Result] = {}
+    errors: list[Exception] = []
 
     def run(number: int, call: Callable[[], _Result]) -> None:
-        results[number] = call()
+        try:
+            results[number] = call()
+        except Exception as exc:
+            errors.append(exc)
 
     threads = [
         threading.Thread(target=run, args=one, name=f"tinyatv-{name}-{one[0]}", daemon=True)
@@ -76,4 +80,8 @@ def at_once(name: str, calls: Sequence[Callable[[], _Result]]) -> Iterator[_Resu
         thread.start()
     for number, thread in enumerate(threads):
         thread.join()
+        if number not in results:
+            for other in threads:
+                other.join()
+            raise errors[0]
         yield results[number]

@@ -174,7 +174,7 @@ class Checkup:
             return self._unpaired(service)
         try:
             self._verify(service)
-        except AppleTVError as exc:
+        except (AppleTVError, ImportError) as exc:
             return self._refused(service, exc)
         text = f"{protocol}: the stored credentials are accepted"
         return self._finding("credentials", OK, text, protocol=protocol)
@@ -214,7 +214,7 @@ class Checkup:
         control.open()
         control.close()
 
-    def _refused(self, service: Service, exc: AppleTVError) -> Finding:
+    def _refused(self, service: Service, exc: AppleTVError | ImportError) -> Finding:
         protocol = service.protocol
         told = " ".join(str(exc).split())
         if isinstance(exc, CredentialsError):
@@ -229,6 +229,8 @@ class Checkup:
         elif isinstance(exc, ConnectionFailed):
             text = f"{protocol}: it hangs up: {told}"
             advice = f"{RESTART}; {ALLOW}"
+        elif isinstance(exc, ImportError):
+            text, advice = f"{protocol}: {told}", "install what is missing; see above"
         else:
             text, advice = f"{protocol}: {told}", RESTART
         facts = {"error": type(exc).__name__}
@@ -240,15 +242,15 @@ class Checkup:
 
     # -- what it does ----------------------------------------------------------------------------
 
-    def _connect(self) -> tuple[tuple[str, ...], AppleTVError | None]:
+    def _connect(self) -> tuple[tuple[str, ...], Exception | None]:
         """The protocols that are up when connecting as every command does, or why none is."""
         try:
             with AppleTV(self._device, protocols=self._wanted, timeout=self._timeout) as atv:
                 return atv.open().protocols, None
-        except AppleTVError as exc:
+        except (AppleTVError, ImportError) as exc:
             return (), exc
 
-    def _commands(self, up: tuple[str, ...], why: AppleTVError | None) -> Finding:
+    def _commands(self, up: tuple[str, ...], why: Exception | None) -> Finding:
         """Which protocol does what."""
         served: dict[str, list[str]] = {one: [] for one in up}
         missing: dict[str, list[str]] = {}
