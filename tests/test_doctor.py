@@ -7,7 +7,9 @@ import fcntl
 import json
 import os
 import pathlib
+import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import threading
 import pytest
 
 import tinyatv
-from tests.test_cli import free_port, run, run_json
+from tests.test_cli import Program, free_port, run, run_json
 from tinyatv import Device, Service
 from tinyatv.device import BACKENDS
 from tinyatv.diagnosis import computer, network
@@ -185,7 +187,7 @@ def test_credentials_that_are_refused(every_tv, capsys):
     for protocol in every_tv.credentials:
         one = of(found, "device.credentials", protocol=protocol)
         assert (one["status"], one["facts"]["error"]) == ("problem", "CredentialsError")
-        assert one["advice"] == f'tinyatv pair -n "Living Room" --protocol {protocol}'
+        assert one["advice"] == f"tinyatv pair -n 'Living Room' --protocol {protocol}"
     assert not [one for one in secrets_of(every_tv) if one in json.dumps(found)]
 
 
@@ -274,7 +276,7 @@ def test_device_that_is_not_paired(own_store, capsys, monkeypatch):
         monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
         code, found, _ = examine(capsys)
     assert code == 1
-    assert of(found, "device.commands")["advice"] == 'tinyatv pair -n "Attic"'
+    assert of(found, "device.commands")["advice"] == "tinyatv pair -n Attic"
 
 
 def test_service_that_was_withdrawn(tv, capsys):
@@ -298,6 +300,45 @@ def test_no_device_at_all(own_store, capsys, monkeypatch):
     assert code == 1
     assert "tinyatv virtual" in of(found, "devices")["advice"]
     assert of(found, "store.file")["status"] == "note"
+
+
+def test_name_that_a_stranger_chose(own_store, capsys, monkeypatch):
+    """Advice is there to be pasted into a shell; and a terminal obeys what is printed on it."""
+    name = "x\x1b[2J'; touch pwned; '$(touch pwned)"
+    with VirtualAppleTV(name, profile="tvos18", mdns_port=0, credentials=()) as tv:
+        monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
+        _, found, _ = examine(capsys)
+        words = shlex.split(of(found, "device.commands")["advice"])
+        assert words == ["tinyatv", "pair", "-n", name]
+        assert "\x1b" not in run(capsys, "doctor")[1]
+
+
+def test_imported_device_without_address(own_store, capsys, monkeypatch):
+    service = Service("dmap", 0, identifier="AB", credentials="0x0123456789ABCDEF")
+    tinyatv.Store().save(Device("AB", "", [service]))
+    monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{free_port()}")
+    code, found, _ = examine(capsys, "-t", "0.2")
+    assert code == 1
+    assert of(found, "device.port")["advice"] == "tinyatv scan"
+
+
+def test_interrupted(own_store, monkeypatch):
+    """Ctrl-C while a device is silent."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+        service = Service(
+            "dmap", server.getsockname()[1], identifier="AB", credentials="0x0123456789ABCDEF"
+        )
+        tinyatv.Store().save(Device("Den", "127.0.0.1", [service]))
+        monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{free_port()}")
+        with Program("doctor", "-t", "0.2") as process:
+            server.accept()[0].close()  # the port is tried, and then
+            peer, _ = server.accept()  # the credentials
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)  # a login may take 25 s
+            peer.close()
+    assert (process.returncode, err) == (130, "")
+    assert "checking Den" in out
 
 
 # -- the store -------------------------------------------------------------------------------------

@@ -44,8 +44,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     found, store = diagnosis_store.findings(the_store(flags))
     report.add("Store", found)
     known = network.interfaces()
-    directed = flags.manual or _is_directed(flags)
-    report.add("Network", network.findings(known, directed=directed))
+    report.add("Network", network.findings(known, _hosts(flags)))
     try:
         patients = Patients(flags, store, out)
     except (AppleTVError, ImportError, OSError) as exc:
@@ -58,9 +57,12 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     return report.summary()
 
 
-def _is_directed(flags: Arguments) -> bool:
-    """True if a scan asks hosts by name, and so needs no multicast."""
-    return bool(flags.scan_hosts or os.environ.get("TINYATV_SCAN_HOSTS"))
+def _hosts(flags: Arguments) -> list[str]:
+    """Whom a scan asks; nobody in particular if that is by multicast."""
+    if flags.manual:
+        return [flags.address or ""]
+    hosts = flags.scan_hosts or os.environ.get("TINYATV_SCAN_HOSTS") or ""
+    return hosts.split(",") if hosts else []
 
 
 class Report:
@@ -132,7 +134,7 @@ class Patients:
         named = getattr(flags, "device", None)
         wanted = [*(flags.id.split(",") if flags.id else [])]
         wanted += [one for one in (flags.name, named) if one]
-        self._directed = _is_directed(flags)
+        self._directed = bool(_hosts(flags))
         self._found: list[Device] = []
         self._store = store
         self._known = [one.device for one in store.devices()]

@@ -5,6 +5,7 @@ Connecting is the test. Nothing is pressed, played or paired; a device that slee
 
 from __future__ import annotations
 
+import shlex
 import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -169,7 +170,10 @@ class Checkup:
         """Try to connect with what is stored; None if there is nothing to try or to say."""
         protocol = service.protocol
         if protocol not in BACKENDS:
-            return None
+            if not service.credentials:
+                return None
+            text = f"{protocol} is paired, but this version does not speak it"
+            return self._finding("credentials", NOTE, text, protocol=protocol)
         if not service.credentials:
             return self._unpaired(service)
         try:
@@ -237,8 +241,13 @@ class Checkup:
         return self._finding("credentials", PROBLEM, text, advice, protocol=protocol, facts=facts)
 
     def _pair(self, protocol: str) -> str:
+        return f"tinyatv pair -n {self._quoted} --protocol {protocol}"
+
+    @property
+    def _quoted(self) -> str:
+        """Its name, to be pasted into a shell: a stranger may have chosen it."""
         name = self._device.name or self._device.identifier or self._device.address
-        return f'tinyatv pair -n "{name}" --protocol {protocol}'
+        return shlex.quote(name)
 
     # -- what it does ----------------------------------------------------------------------------
 
@@ -264,8 +273,7 @@ class Checkup:
         if not up:
             told = "" if why is None else f": {' '.join(str(why).split())}"
             pairs = why is not None and isinstance(why, CredentialsError)
-            name = self._device.name or self._device.address
-            advice = f'tinyatv pair -n "{name}"' if pairs else "mend what is said above"
+            advice = f"tinyatv pair -n {self._quoted}" if pairs else "mend what is said above"
             return self._finding("commands", PROBLEM, f"nothing works{told}", advice, facts=facts)
         done = "; ".join(f"{protocol} does {_named(them)}" for protocol, them in served.items())
         offered = {one.protocol for one in self._device.services}

@@ -21,7 +21,7 @@ GROUP = "224.0.0.251"  # RFC 6762, 3
 EVERYTHING = ("_services", "_dns-sd", "_udp", "local")  # RFC 6763, 9: whoever has anything answers
 _PTR, _QU = 12, 0x8000
 
-UP, LOOPBACK, POINT_TO_POINT, RUNNING, MULTICAST = 0x1, 0x8, 0x10, 0x40, 0x1000
+UP, POINT_TO_POINT, MULTICAST = 0x1, 0x10, 0x1000
 """Flags of an interface; net/if.h."""
 
 ECHO = 0.5  # s; for what never leaves this machine
@@ -106,15 +106,15 @@ def _flags(name: str) -> int | None:
         return None
 
 
-def findings(known: list[Interface], *, directed: bool) -> list[Finding]:
+def findings(known: list[Interface], hosts: list[str]) -> list[Finding]:
     """All checks of the network, but the scan. Blocks about 2 s.
 
     Args:
         known: What :func:`interfaces` gave.
-        directed: True if scans ask hosts by name: multicast is not needed then, so that what is
+        hosts: What scans ask instead of everybody: multicast is not needed then, so that what is
             wrong with it is a warning.
     """
-    bad = WARNING if directed else PROBLEM
+    bad = WARNING if hosts else PROBLEM
     usable = [one for one in known if one.is_usable]
     found: list[Finding] = []
     for one in known:
@@ -130,7 +130,10 @@ def findings(known: list[Interface], *, directed: bool) -> list[Finding]:
             if each.check == "network.multicast":
                 each.status = bad
     found.append(_port(bad))
-    if not directed and usable:
+    if hosts:
+        text = f"scans ask {', '.join(hosts)}, and nobody else (TINYATV_SCAN_HOSTS, or -s)"
+        found.append(Finding("network.hosts", NOTE, text, facts={"hosts": hosts}))
+    elif usable:
         found.append(_answers(usable))
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from shlex import quote
 from typing import Any
 
 from ..credentials import FOREIGN, Store
@@ -49,11 +50,11 @@ def _content(store: Store, path: str) -> tuple[Finding, Store]:
     try:
         known = store.devices()
     except OSError as exc:
-        advice = f"give it to yourself: sudo chown $USER {path}"
+        advice = f"give it to yourself: sudo chown $USER {quote(path)}"
         return Finding(check, PROBLEM, f"{path}: {exc.strerror}", advice, facts=facts), empty
     except (AppleTVError, ValueError) as exc:
         text = " ".join(str(exc).split())
-        advice = f"mend it, or: mv {path} {path}.damaged, and pair again"
+        advice = f"mend it, or: mv {quote(path)} {quote(path)}.damaged, and pair again"
         return Finding(check, PROBLEM, text, advice, facts=facts), empty
     default = next((one.device.name for one in known if one.default), None)
     names = ", ".join(one.device.name for one in known) or "no device"
@@ -83,7 +84,7 @@ def _mode(path: str) -> Finding:
     facts = {"path": path, "mode": f"{mode:04o}"}
     if hasattr(os, "getuid") and mode & 0o077:
         text = f"{path} has mode {mode:04o}: others on this machine can read what pairing gave"
-        return Finding("store.mode", WARNING, text, f"chmod 600 {path}", facts=facts)
+        return Finding("store.mode", WARNING, text, f"chmod 600 {quote(path)}", facts=facts)
     return Finding("store.mode", OK, f"only its owner can read it (mode {mode:04o})", facts=facts)
 
 
@@ -100,7 +101,7 @@ def _writing(path: str) -> list[Finding]:
     lock = path + ".lock"
     if _is_locked(lock):
         text = f"{lock} has been held for {PATIENCE:g} s: whoever writes will wait for ever"
-        advice = f"end the process that holds it: fuser {lock}"
+        advice = f"end the process that holds it: fuser {quote(lock)}"
         found.append(Finding("store.lock", PROBLEM, text, advice, facts={"path": lock}))
     elif not found:
         found.append(Finding("store.lock", OK, "it can be written, nobody has locked it"))
