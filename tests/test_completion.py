@@ -24,6 +24,7 @@ from tinyatv.cli import NAMES, common_flags, subcommand_parser
 from tinyatv.cli.completion import SHELLS, Tables, argument
 from tinyatv.cli.help import topics
 from tinyatv.cli.words import ELSEWHERE, HELP, SUBCOMMANDS, parse
+from tinyatv.virtual import PROFILES
 
 ROOT = pathlib.Path(__file__).parent.parent
 DEVICES = {  # name: identifier
@@ -223,7 +224,7 @@ class Zsh:
         ("tinyatv play select=nonsense", set()),
         ("tinyatv wiz", {"wizard"}),
         ("tinyatv --protocol d", {"dmap"}),
-        ("tinyatv virtual --profile tvos1", {"tvos14", "tvos15", "tvos18"}),
+        ("tinyatv virtual --profile tv", {one for one in PROFILES if one.startswith("tv")}),
         ("tinyatv completion ", set(SHELLS)),
         ("tinyatv completion bash ", set()),
         ("tinyatv devices a", {"alias"}),

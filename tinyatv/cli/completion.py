@@ -120,23 +120,23 @@ class Tables:
     def _places(self, action: argparse.Action) -> list[str]:
         kind = self._kind(action)
         if action.nargs in ("*", "+"):
-            actions = isinstance(action.metavar, str) and "|" in action.metavar
-            return [kind, NAMES if actions else kind]  # a verb, then what it is about
+            verbs = isinstance(action.metavar, str) and "|" in action.metavar
+            return [kind, NAMES if verbs else kind]  # a verb, then what it is about
         return [kind, FREE]
 
     def _kind(self, action: argparse.Action) -> str:
         metavar = action.metavar if isinstance(action.metavar, str) else action.dest
         if action.choices is not None:
             return " ".join(map(str, action.choices))
+        if "FILE" in metavar:
+            return FILES
         if "|" in metavar:
-            return " ".join(metavar.split("|"))
+            return " ".join(part for part in metavar.split("|") if part.islower()) or FREE
         if action.dest == "id":
             return IDS
         if action.dest in ("name", "device"):
             return NAMES
-        if metavar == "TOPIC":
-            return self._topics
-        return FILES if "FILE" in metavar else FREE
+        return self._topics if metavar == "TOPIC" else FREE
 
 
 def argument(word: str) -> str | None:
@@ -149,8 +149,9 @@ def argument(word: str) -> str | None:
     found, takes_text = [], False
     for clause in re.findall(r"(?:^|[ ;])=([^;(]*)", text):
         first, *more = re.split(r", | or ", clause)
-        # "off, track or all" are three choices; behind a placeholder follows prose
-        named = [first, *(one for one in more if one.startswith("=") or first[:1].islower())]
+        # "off, track or all" are three choices; behind anything else follows prose
+        is_list = first.islower() and " " not in first
+        named = [first, *(one for one in more if one.startswith("=") or is_list)]
         for part in named:
             begin = re.match(r"=?([\w-]*)", part)
             choice = begin[1] if begin else ""

@@ -45,7 +45,9 @@ def page() -> str:
     lines += [".SH ENVIRONMENT", *_rows(list(ENVIRONMENT.items()))]
     lines += [".SH FILES", *_rows(list(FILES.items()))]
     lines += [".SH EXAMPLES", *_literal(EXAMPLES)]
-    return "\n".join(lines)
+    # a heading begins a paragraph by itself
+    begun = [line.startswith((".SH", ".SS")) for line in ["", *lines]]
+    return "\n".join(line for line, new in zip(lines, begun) if not (new and line == ".PP"))
 
 
 def _synopsis(*forms: str) -> list[str]:

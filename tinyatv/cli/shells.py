@@ -228,7 +228,11 @@ def _cases(tables: Tables) -> dict[str, list[tuple[str, str]]]:
     """The tables as functions: patterns and what they give. The first that fits wins."""
     values = sorted(tables.values.items(), key=lambda item: not item[0][0])  # own ones first
     everywhere = tables.flags[""]
-    flags = [(s, " ".join(f + everywhere)) for s, f in tables.flags.items() if s]
+    flags = [
+        (sub, " ".join(dict.fromkeys([*own, *everywhere])))
+        for sub, own in tables.flags.items()
+        if sub
+    ]
     arguments = []
     for sub, places in tables.arguments.items():
         arguments += [(f"{sub} {n}", kind) for n, kind in enumerate(places[:-1])]
