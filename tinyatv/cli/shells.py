@@ -8,30 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .completion import Tables
 
-# bash and zsh share the tables. bash cuts words at "=" and ":" (COMP_WORDBREAKS), so set_repeat=off
-# comes in three parts, and what is offered must begin behind the last cut. No name of a device is
-# ever evaluated.
-BASH = r"""# bash completion of tinyatv; in ~/.bashrc: source <(tinyatv completion bash)
-_tinyatv() {
-    local rest=${COMP_LINE:0:COMP_POINT} part word sub='' flag='' first=1 count=0
-    local kind='' prefix='' quote='' cut='' list='' i
-    local -a words=()
-    COMPREPLY=()
-    for ((i = 0; i <= COMP_CWORD; i++)); do
-        part=${COMP_WORDS[i]}
-        if ((i == 0)) || [[ $rest == [[:space:]]* ]]; then
-            rest=${rest#"${rest%%[![:space:]]*}"}
-            [[ ${#rest} -lt ${#part} ]] && part=$rest
-            words+=("$part")
-        else
-            [[ ${#rest} -lt ${#part} ]] && part=$rest
-            words[${#words[@]}-1]+=$part
-        fi
-        rest=${rest#"$part"}
-    done
-    local program=${words[0]/#\~/$HOME} cur=${words[${#words[@]}-1]}
-    unset "words[${#words[@]}-1]"
-    for word in "${words[@]:1}"; do
+SHARED = r"""_tinyatv_find() { # CURRENT WORD...: sets the kind of what completes it, and its prefix
+    local cur=$1 word sub='' flag='' first=1 count=0
+    shift
+    for word in "$@"; do
         if [[ -n $flag ]]; then
             flag=''
         elif [[ $word == -* ]]; then
@@ -60,6 +40,31 @@ _tinyatv() {
     else
         kind=$_tinyatv_words
     fi
+}
+"""
+
+# bash cuts words at "=" and ":" (COMP_WORDBREAKS), so set_repeat=off comes in three parts, and what is
+# offered must begin behind the last cut. No name of a device is ever evaluated.
+BASH = r"""# bash completion of tinyatv; in ~/.bashrc: source <(tinyatv completion bash)
+_tinyatv() {
+    local rest=${COMP_LINE:0:COMP_POINT} part word kind='' prefix='' quote='' cut='' list='' i
+    local -a words=()
+    COMPREPLY=()
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        part=${COMP_WORDS[i]}
+        if ((i == 0)) || [[ $rest == [[:space:]]* ]]; then
+            rest=${rest#"${rest%%[![:space:]]*}"}
+            [[ ${#rest} -lt ${#part} ]] && part=$rest
+            words+=("$part")
+        else
+            [[ ${#rest} -lt ${#part} ]] && part=$rest
+            words[${#words[@]}-1]+=$part
+        fi
+        rest=${rest#"$part"}
+    done
+    local program=${words[0]/#\~/$HOME} cur=${words[${#words[@]}-1]}
+    unset "words[${#words[@]}-1]"
+    _tinyatv_find "$cur" "${words[@]:1}"
     cur=${cur#"$prefix"}
     case $cur in
         [\"\']*) quote=${cur:0:1} cur=${cur:1} ;;
@@ -91,38 +96,10 @@ complete -F _tinyatv tinyatv
 ZSH = r"""#compdef tinyatv
 # zsh completion of tinyatv; in ~/.zshrc, behind compinit: source <(tinyatv completion zsh)
 _tinyatv() {
-    local word sub='' flag='' kind='' cur=${(Q)PREFIX}
+    local word kind='' prefix=''
     local -a list described
-    integer first=1 count=0
-    for word in "${(@Q)words[2,CURRENT-1]}"; do
-        if [[ -n $flag ]]; then
-            flag=''
-        elif [[ $word == -* ]]; then
-            [[ $word != *=* ]] && _tinyatv_value "$sub" "$word" >/dev/null && flag=$word
-        elif ((first)); then
-            first=0
-            _tinyatv_arguments "$word" 0 >/dev/null && sub=$word
-        else
-            ((count += 1))
-        fi
-    done
-    if [[ -n $flag ]]; then
-        kind=$(_tinyatv_value "$sub" "$flag")
-    elif [[ $cur == --*=* ]]; then
-        kind=$(_tinyatv_value "$sub" "${cur%%=*}")
-        compset -P 1 '*='
-    elif [[ $cur == -* ]]; then
-        kind=$(_tinyatv_flags "$sub")
-    elif [[ -n $sub ]]; then
-        kind=$(_tinyatv_arguments "$sub" "$count")
-    elif [[ $cur == *=* ]]; then
-        kind=$(_tinyatv_behind "${cur%%=*}")
-        compset -P 1 '*='
-    elif ((first)); then
-        kind="$_tinyatv_subcommands $_tinyatv_words"
-    else
-        kind=$_tinyatv_words
-    fi
+    _tinyatv_find "${(Q)PREFIX}" "${(@Q)words[2,CURRENT-1]}"
+    [[ -n $prefix ]] && compset -P 1 '*='
     case $kind in
         @files) _files ;;
         @names | @ids)
@@ -246,7 +223,7 @@ def _cases(tables: Tables) -> dict[str, list[tuple[str, str]]]:
 
 
 def _shared(tables: Tables) -> str:
-    """The tables for bash and zsh."""
+    """What bash and zsh have in common: the tables, and how to read them."""
     lines = [f"_tinyatv_subcommands={_quoted(' '.join(tables.subcommands))}"]
     lines += [f"_tinyatv_words={_quoted(' '.join(tables.words))}"]
     for name, cases in _cases(tables).items():
@@ -255,7 +232,7 @@ def _shared(tables: Tables) -> str:
             patterns = " | ".join(_pattern(one) for one, _ in alike)
             lines.append(f"        {patterns}) echo {_quoted(kind)} ;;")
         lines += ["        *) return 1 ;;", "    esac", "}"]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + SHARED
 
 
 def _pattern(text: str) -> str:
