@@ -55,12 +55,23 @@ def of(findings: list[dict], check: str, **wanted: str) -> dict:
     return one
 
 
-@pytest.fixture(params=PROFILES)
-def every_tv(request, own_store, monkeypatch):
-    with VirtualAppleTV("Living Room", profile=request.param, mdns_port=0) as tv:
+def stored(profile, monkeypatch):
+    """A device that is stored, and that a scan finds."""
+    with VirtualAppleTV("Living Room", profile=profile, mdns_port=0) as tv:
         tinyatv.Store().save(tv.device)
         monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
         yield tv
+
+
+@pytest.fixture(params=PROFILES)
+def every_tv(request, own_store, monkeypatch):
+    yield from stored(request.param, monkeypatch)
+
+
+@pytest.fixture(params=["atv3", "tvos14", "tvos18"])
+def some_tv(request, own_store, monkeypatch):
+    """One of each kind."""
+    yield from stored(request.param, monkeypatch)
 
 
 # -- all is well -----------------------------------------------------------------------------------
@@ -77,7 +88,7 @@ def test_healthy(every_tv, capsys, own_store):
         assert of(found, "device.credentials", protocol=protocol)["status"] == "ok"
     commands = of(found, "device.commands")["facts"]
     with tinyatv.connect("Living Room") as atv:
-        assert tuple(commands["connected"]) == atv.protocols
+        assert set(commands["connected"]) == set(atv.protocols)
     told = [*commands["commands"].values(), *commands["missing"].values()]
     assert sorted(one for some in told for one in some) == sorted(tinyatv.ROUTES)
     assert not [one for one in secrets_of(every_tv) if one in json.dumps(found)]
@@ -132,6 +143,14 @@ def test_device_that_moved(tv, capsys):
     assert of(found, "device.port")["facts"]["port"] == tv.ports["dmap"]
 
 
+def test_device_with_another_address(tv, capsys):
+    device = tv.device
+    device.address = "127.0.0.9"
+    tinyatv.Store().save(device)
+    code, found, _ = examine(capsys)
+    assert (code, of(found, "device.address")["facts"]["was"]) == (0, "127.0.0.9")
+
+
 def test_two_devices_at_once(tv, capsys, monkeypatch):
     with VirtualAppleTV("Bedroom", profile="tvos14", mdns_port=0) as other:
         tinyatv.Store().save(other.device)
@@ -166,8 +185,8 @@ def test_by_hand(tv, capsys, own_store):
 # -- devices that are not well ---------------------------------------------------------------------
 
 
-def test_device_that_is_gone(every_tv, capsys):
-    every_tv.stop()
+def test_device_that_is_gone(some_tv, capsys):
+    some_tv.stop()
     code, found, _ = examine(capsys, "-t", "0.3")
     assert code == 1
     assert of(found, "device.mdns")["status"] == "problem"
@@ -192,8 +211,8 @@ def test_credentials_that_are_refused(every_tv, capsys):
 
 
 @pytest.mark.parametrize("credentials", ["nonsense", "0x12", "aa:bb:cc", ":::", "aa:bb:cc:dd"])
-def test_credentials_that_are_malformed(every_tv, capsys, credentials):
-    device = every_tv.device
+def test_credentials_that_are_malformed(some_tv, capsys, credentials):
+    device = some_tv.device
     for service in device.services:
         service.credentials = credentials
     tinyatv.Store().save(device)
@@ -436,6 +455,24 @@ def test_missing_package(tv, name):
     assert (one["status"], one["advice"]) == ("problem", f"pip install --upgrade {name}")
 
 
+def test_package_that_is_too_old(tv, tmp_path):
+    about = tmp_path / "tinyatv-9.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: tinyatv\nVersion: 9\nRequires-Dist: requests>=999.1\n"
+        "Requires-Dist: zeroconf>=0.38\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", "tinyatv", "doctor", "--json"],
+        capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+    found = [json.loads(line) for line in done.stdout.splitlines()][:-1]
+    assert "too old, 999.1 is needed" in of(found, "package.requests")["message"]
+    assert of(found, "package.zeroconf")["status"] == "ok"
+
+
 def test_clock_that_was_never_set(tv, capsys, monkeypatch):
     monkeypatch.setattr(computer, "YEARS", (3000, 3001))
     code, found, _ = examine(capsys)
@@ -502,6 +539,29 @@ sys.exit(code)
 """)
     assert code == 0
     assert of(found, "network.interface")["status"] == "warning"
+    assert of(found, "device.commands")["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("how", "answered", "status"),
+    [
+        ("announce=True", ["multicast", "directed"], "ok"),
+        ("mdns_port=5353", ["directed"], "warning"),
+    ],
+)
+def test_ways_to_be_found(isolated, how, answered, status):
+    """By multicast; or by a question to it alone, which says that multicast is lost on the way."""
+    _, found = isolated(f"""
+loopback_up()
+import tinyatv
+with tinyatv.VirtualAppleTV({how}) as tv:
+    device = tv.device
+    device.query = None
+    tinyatv.Store().save(device)
+    main(["doctor", "--json", "-t", "3", "-i", tv.identifier])
+""")
+    one = of(found, "device.mdns")
+    assert (one["facts"]["answered"], one["status"]) == (answered, status)
     assert of(found, "device.commands")["status"] == "ok"
 
 

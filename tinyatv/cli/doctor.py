@@ -2,8 +2,10 @@
 
 Checks this computer, the store, the network, and then each stored device, or the one that is named:
 whether it is there, which ports are open, and, by connecting, whether the stored credentials are
-accepted. Nothing is changed, and no secret is shown. Exit code 0: nothing is wrong that hinders; 1:
-something is.
+accepted. A device that says nothing is waited for up to 25 s: one that sleeps takes that long.
+Nothing is changed, and no secret is shown.
+
+Exit code 0: nothing is wrong that hinders; 1: something is.
 """
 
 from __future__ import annotations
@@ -221,6 +223,7 @@ class Patients:
             fresh = next((one for one in asked if _is_among(one, [self.chosen[number]])), None)
             if fresh is not None and "directed" not in ways:
                 ways.append("directed")
+                fresh.query = self.chosen[number].query  # whether it was known by one before
                 self.chosen[number] = self._store.fill(fresh)
         return answered
 

@@ -43,7 +43,7 @@ SHARED = r"""_tinyatv_find() { # CURRENT WORD...: sets the kind of what complete
 }
 """
 
-# bash cuts words at "=" and ":" (COMP_WORDBREAKS), so set_repeat=off comes in three parts, and what is
+# bash cuts words at "=" and ":" (COMP_WORDBREAKS): set_repeat=off comes in three parts, and what is
 # offered must begin behind the last cut. No name of a device is ever evaluated.
 BASH = r"""# bash completion of tinyatv; in ~/.bashrc: source <(tinyatv completion bash)
 _tinyatv() {
