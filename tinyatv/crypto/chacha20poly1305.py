@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 TAG = 16
 
 PASS = 256  # blocks computed at once; beyond it the integers outgrow the processor's cache
-AHEAD = 16  # messages prepared at once,
-AHEAD_BLOCKS = 5  # the Poly1305 key and 256 bytes each
+AHEAD = 8  # messages prepared at once at most,
+PIECE = 24  # and about so many blocks: done while a device thinks about its answer
+FIRST, LARGEST = 5, 17  # blocks prepared for each message: the Poly1305 key, and 256 to 1024 bytes
+FADE = 16  # messages after which one block less is made, if none took so many
 LOW = 8  # prepared messages left at which more are made: a burst of so many is always covered
 
 P = (1 << 130) - 5
@@ -96,7 +98,7 @@ class Session:
         Raises:
             ValueError: The session is closed.
         """
-        key, nonce, ready = self._out.take()
+        key, nonce, ready = self._out.take(len(data))
         if ready is None:
             return bytes(key.encrypt(nonce, data, aad))
         return _seal(key, nonce, data, aad, ready)
@@ -107,7 +109,7 @@ class Session:
         Raises:
             ValueError: Not what the peer sealed next, or the session is closed.
         """
-        key, nonce, ready = self._in.take()
+        key, nonce, ready = self._in.take(len(data) - TAG)
         if ready is None:
             return _native_open(key, nonce, data, aad)
         return _open(key, nonce, data, aad, ready)
@@ -137,28 +139,32 @@ class _Direction:
         self._native = aead is not None
         self._key: Any = aead(key) if self._native else bytes(key)  # None once closed
         self._ready: dict[int, bytes] = {}  # by counter, from the next one on without a gap
+        self._blocks = FIRST  # as many as the largest of the last messages took
         # Held to count, and not to compute: nobody waits for the other threads' work.
         self._lock = Lock()
 
-    def take(self) -> tuple[Any, bytes, bytes | None]:
+    def take(self, size: int) -> tuple[Any, bytes, bytes | None]:
         """Key, nonce and prepared key stream of the next message; None with ``cryptography``."""
         with self._lock:
             if self._key is None:
                 raise ValueError("the session is closed")
             number = self.counter
             self.counter += 1
-            ready = None if self._native else self._ready.pop(number, b"")
-            return self._key, self._nonce(number), ready
+            if self._native:
+                return self._key, self._nonce(number), None
+            shrunk = self._blocks - (number % FADE == 0)
+            self._blocks = max(shrunk, min(1 + (size + 63) // 64, LARGEST))
+            return self._key, self._nonce(number), self._ready.pop(number, b"")
 
     def prepare(self) -> bool:
         with self._lock:
             if self._native or self._key is None or len(self._ready) > LOW:
                 return False
-            key = self._key
+            key, blocks = self._key, self._blocks
             first = self.counter + len(self._ready)
-        numbers = range(first, first + AHEAD)
-        stream = _blocks(key, [self._nonce(number) for number in numbers], AHEAD_BLOCKS)
-        size = AHEAD_BLOCKS * 64
+        numbers = range(first, first + max(1, min(AHEAD, PIECE // blocks)))
+        stream = _blocks(key, [self._nonce(number) for number in numbers], blocks)
+        size = blocks * 64
         with self._lock:
             for number in numbers:
                 if self._key is not None and number >= self.counter:
