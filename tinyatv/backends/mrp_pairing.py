@@ -47,7 +47,7 @@ def pair(
     identity = Identity(client_id.encode())
     try:
         info = {**DEVICE_INFO, "name": name, "uniqueIdentifier": client_id}
-        link.request(proto.build(proto.DEVICE_INFO, proto.new_id(), **info))
+        link.request(proto.build(proto.DEVICE_INFO, True, **info))
         credentials = drive(
             hap_setup(identity, pin), lambda data: exchange(link, data, verifying=False)
         )

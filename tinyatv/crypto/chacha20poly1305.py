@@ -76,7 +76,8 @@ def open(key: bytes, nonce: bytes, data: bytes, aad: bytes = b"") -> bytes:
 class Session:
     """The ciphers of a connection; each direction counts its messages.
 
-    One thread may seal while another opens and a third prepares.
+    ``seal(data, aad=b"")`` encrypts the next message, ``open(data, aad=b"")`` decrypts it. One
+    thread may seal while another opens and a third prepares.
 
     Args:
         out_key: For what we send, 32 bytes.
@@ -88,31 +89,11 @@ class Session:
         aead = native(_native)
         self._out = _Direction(out_key, wide, aead)
         self._in = _Direction(in_key, wide, aead)
+        self.seal = self._out.seal
+        self.open = self._in.open
 
     def __repr__(self) -> str:  # never the keys
         return f"Session(sealed={self._out.counter}, opened={self._in.counter})"
-
-    def seal(self, data: bytes, aad: bytes = b"") -> bytes:
-        """Encrypt the next message.
-
-        Raises:
-            ValueError: The session is closed.
-        """
-        key, nonce, ready = self._out.take(len(data))
-        if ready is None:
-            return bytes(key.encrypt(nonce, data, aad))
-        return _seal(key, nonce, data, aad, ready)
-
-    def open(self, data: bytes, aad: bytes = b"") -> bytes:
-        """Decrypt the next message; it counts as received even if it is refused.
-
-        Raises:
-            ValueError: Not what the peer sealed next, or the session is closed.
-        """
-        key, nonce, ready = self._in.take(len(data) - TAG)
-        if ready is None:
-            return _native_open(key, nonce, data, aad)
-        return _open(key, nonce, data, aad, ready)
 
     def prepare(self) -> bool:
         """Do a piece of the work for the next messages, while nobody waits.
@@ -135,7 +116,7 @@ class _Direction:
         if len(key) != 32:
             raise ValueError(f"a key has 32 bytes, not {len(key)}")
         self.counter = 0
-        self._wide = wide
+        self._nonce = struct.Struct("<Q4x" if wide else "<4xQ").pack
         self._native = aead is not None
         self._key: Any = aead(key) if self._native else bytes(key)  # None once closed
         self._ready: dict[int, bytes] = {}  # by counter, from the next one on without a gap
@@ -143,18 +124,45 @@ class _Direction:
         # Held to count, and not to compute: nobody waits for the other threads' work.
         self._lock = Lock()
 
-    def take(self, size: int) -> tuple[Any, bytes, bytes | None]:
-        """Key, nonce and prepared key stream of the next message; None with ``cryptography``."""
+    def seal(self, data: bytes, aad: bytes = b"") -> bytes:
+        """Encrypt the next message.
+
+        Raises:
+            ValueError: The session is closed.
+        """
         with self._lock:
-            if self._key is None:
+            key, number = self._key, self.counter
+            if key is None:
                 raise ValueError("the session is closed")
-            number = self.counter
             self.counter += 1
-            if self._native:
-                return self._key, self._nonce(number), None
-            shrunk = self._blocks - (number % FADE == 0)
-            self._blocks = max(shrunk, min(1 + (size + 63) // 64, LARGEST))
-            return self._key, self._nonce(number), self._ready.pop(number, b"")
+            ready = b"" if self._native else self._take(number, len(data))
+        nonce = self._nonce(number)
+        if self._native:
+            return bytes(key.encrypt(nonce, data, aad))
+        return _seal(key, nonce, data, aad, ready)
+
+    def open(self, data: bytes, aad: bytes = b"") -> bytes:
+        """Decrypt the next message; it counts as received even if it is refused.
+
+        Raises:
+            ValueError: Not what the peer sealed next, or the session is closed.
+        """
+        with self._lock:
+            key, number = self._key, self.counter
+            if key is None:
+                raise ValueError("the session is closed")
+            self.counter += 1
+            ready = b"" if self._native else self._take(number, len(data) - TAG)
+        nonce = self._nonce(number)
+        if self._native:
+            return _native_open(key, nonce, data, aad)
+        return _open(key, nonce, data, aad, ready)
+
+    def _take(self, number: int, size: int) -> bytes:
+        """Key stream that is prepared for a message; remembers how much would have been useful."""
+        shrunk = self._blocks - (number % FADE == 0)
+        self._blocks = max(shrunk, min(1 + (size + 63) // 64, LARGEST))
+        return self._ready.pop(number, b"")
 
     def prepare(self) -> bool:
         with self._lock:
@@ -176,11 +184,6 @@ class _Direction:
         with self._lock:
             self._key = None
             self._ready.clear()
-
-    def _nonce(self, number: int) -> bytes:
-        if self._wide:
-            return number.to_bytes(12, "little")
-        return bytes(4) + number.to_bytes(8, "little")
 
 
 def _checked(key: bytes, nonce: bytes) -> bytes:
@@ -204,15 +207,16 @@ def _native() -> Any:
 
 
 def _native_open(aead: Any, nonce: bytes, data: bytes, aad: bytes) -> bytes:
-    from cryptography.exceptions import (  # type: ignore[import-not-found,unused-ignore]
-        InvalidTag,
-    )
-
     if len(data) >= TAG:
         try:
             return bytes(aead.decrypt(nonce, data, aad))
-        except InvalidTag:
-            pass
+        except Exception as exc:
+            from cryptography.exceptions import (  # type: ignore[import-not-found,unused-ignore]
+                InvalidTag,
+            )
+
+            if not isinstance(exc, InvalidTag):
+                raise
     raise _refused(data)
 
 
