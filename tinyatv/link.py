@@ -95,7 +95,8 @@ class Link:
             An error that it raises ends the link.
         idle_after: Seconds; None never calls `idle`.
         prepare: Does a piece of work ahead; False if there is none to do. Called after a message
-            has gone out, and on the reader thread when it has been quiet for a moment.
+            has gone out, while a reply is waited for, and on the reader thread when it has been
+            quiet for a moment.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Link:
         self._sock = sock
         self._wire = wire
         self._owes = getattr(wire, "owes", True)
+        self._encode_all = getattr(wire, "encode_all", self._encode_each)
         self._received = received
         self._lost = lost
         self._timeout = timeout
@@ -178,7 +180,7 @@ class Link:
             data = self._wire.encode(message)
             if answered:
                 self._in_order.append(queue.SimpleQueue())
-            broken = self._write(data)
+            broken = self._write(data + self._wire.owed() if self._owes else data)
         if broken is not None:
             raise self._broken(broken)
         if self._prepare is not None:
@@ -207,17 +209,15 @@ class Link:
             else:
                 self._keyed[key] = reply
             try:
-                data = b"".join(map(self._wire.encode, (*after, message)))
+                data = self._encode_all((*after, message)) if after else self._wire.encode(message)
             except BaseException:
                 self._keyed.pop(key, None)
                 if reply in self._in_order:
                     self._in_order.remove(reply)
                 raise
-            broken = self._write(data)
+            broken = self._write(data + self._wire.owed() if self._owes else data)
         if broken is not None:
             raise self._broken(broken)
-        if self._prepare is not None:  # while the peer is busy with it
-            self._prepare()
         deadline = Deadline(self._timeout if timeout is None else timeout)
         try:
             if self._thread is None:
@@ -248,6 +248,9 @@ class Link:
         # A thread that reads cannot wait for the reader thread, which waits for its turn.
         if thread is not None and threading.get_ident() not in (thread.ident, self._reads):
             thread.join(5)
+
+    def _encode_each(self, messages: tuple[Any, ...]) -> bytes:
+        return b"".join(map(self._wire.encode, messages))
 
     def _write(self, data: bytes) -> AppleTVError | None:
         """Send all bytes, or return why not; the caller holds the lock, so nobody is told here."""
@@ -349,13 +352,15 @@ class Link:
         that only the reply brings.
         """
         last = reply if self._thread is None else None
-        waiting = False
+        waiting, prepare = False, self._prepare
         try:
             self._deliver(last)
             while reply.empty() and not self._ended and not deadline.over:
                 waiting = True
+                if prepare is not None and not prepare():  # the peer is busy with the request
+                    prepare = None
                 try:
-                    arrived = ready(self._sock, False, deadline.left())
+                    arrived = ready(self._sock, False, deadline.left() if prepare is None else 0)
                 except ValueError:
                     return  # closed, during the handshake: later, that takes a turn
                 waiting = False
@@ -395,14 +400,8 @@ class Link:
             except ValueError as exc:
                 self._end(ProtocolError(f"{self.name}: {exc}"), exc)
                 return
-            if self._owes:
-                with self._sending:  # sealed in the order in which it leaves, like all else
-                    broken = self._write(self._wire.owed())
-                if broken is not None:
-                    self._end(broken)
-                    return
             if message is None:
-                return
+                break
             log.debug("%s < %r", self.name, message)
             waiter = self._waiter(message)
             if waiter is not None:
@@ -411,6 +410,11 @@ class Link:
                 self._early.append(message)
             else:
                 self._received(message)
+        if self._owes and not self._ended:
+            with self._sending:  # sealed in the order in which it leaves, like all else
+                broken = self._write(self._wire.owed())
+            if broken is not None:
+                self._end(broken)
 
     def _waiter(self, message: Any) -> queue.SimpleQueue[Any] | None:
         key = self._wire.key(message)
