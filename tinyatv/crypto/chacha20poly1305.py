@@ -31,9 +31,9 @@ TAG = 16
 
 PASS = 256  # blocks computed at once; beyond it the integers outgrow the processor's cache
 AHEAD = 8  # messages prepared at once at most,
-PIECE = 24  # and about so many blocks: done while a device thinks about its answer
+PIECE = 16  # and about so many blocks: done while a device thinks about its answer
 FIRST, LARGEST = 5, 17  # blocks prepared for each message: the Poly1305 key, and 256 to 1024 bytes
-FADE = 16  # messages after which one block less is made, if none took so many
+SPAN = 32  # messages of which the longest counts
 LOW = 8  # prepared messages left at which more are made: a burst of so many is always covered
 
 P = (1 << 130) - 5
@@ -120,7 +120,7 @@ class _Direction:
         self._native = aead is not None
         self._key: Any = aead(key) if self._native else bytes(key)  # None once closed
         self._ready: dict[int, bytes] = {}  # by counter, from the next one on without a gap
-        self._blocks = FIRST  # as many as the largest of the last messages took
+        self._blocks = self._most = FIRST  # as many as the longest of the last messages took
         # Held to count, and not to compute: nobody waits for the other threads' work.
         self._lock = Lock()
 
@@ -160,8 +160,11 @@ class _Direction:
 
     def _take(self, number: int, size: int) -> bytes:
         """Key stream that is prepared for a message; remembers how much would have been useful."""
-        shrunk = self._blocks - (number % FADE == 0)
-        self._blocks = max(shrunk, min(1 + (size + 63) // 64, LARGEST))
+        blocks = min(1 + (size + 63) // 64, LARGEST)
+        if number % SPAN == 0:
+            self._blocks, self._most = self._most, blocks
+        self._most = max(self._most, blocks)
+        self._blocks = max(self._blocks, blocks)
         return self._ready.pop(number, b"")
 
     def prepare(self) -> bool:
