@@ -171,5 +171,5 @@ def _data(payload: bytes) -> bytes:
             return data
     content = plist.loads(payload)
     params = content.get("params") if isinstance(content, dict) else None
-    data = params.get("data") if isinstance(params, dict) else None
-    return data if isinstance(data, bytes) else b""
+    found = params.get("data") if isinstance(params, dict) else None
+    return found if isinstance(found, bytes) else b""
