@@ -55,11 +55,13 @@ class HapWire:
 
     def encode(self, message: "Any") -> bytes:
         """Turn a message, and what is owed, into bytes, sealed once there is a cipher."""
-        return self._seal(self._inner.encode(message) + self._inner.owed())
+        data = self._inner.encode(message)
+        return self._seal(data + self._inner.owed() if self.owes else data)
 
     def encode_all(self, messages: "Any") -> bytes:
         """The same for several at once: they take fewer blocks than one after the other."""
-        return self._seal(b"".join(map(self._inner.encode, messages)) + self._inner.owed())
+        data = b"".join([self._inner.encode(message) for message in messages])
+        return self._seal(data + self._inner.owed() if self.owes else data)
 
     def feed(self, data: bytes) -> None:
         """Store received bytes."""
