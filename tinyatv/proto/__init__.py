@@ -82,9 +82,9 @@ DEPTH = 16  # of messages in messages, where a damaged one is mended
 SHOWN = 200  # characters of a message in a log
 SECRET = (CRYPTO_PAIRING, TEXT_INPUT, REMOTE_TEXT_INPUT)  # not shown in logs: keys and passwords
 
-_START = os.urandom(16).hex().upper()
-_ID = f"{_START[:8]}-{_START[8:12]}-4{_START[12:15]}-{'89AB'[int(_START[15], 16) & 3]}{_START[16:19]}-%012X"
-_ids = itertools.count(int(_START[20:], 16) >> 1)  # cannot come to more than twelve digits
+_SEED = os.urandom(16).hex().upper()
+_ID = f"{_SEED[:8]}-{_SEED[8:12]}-4{_SEED[13:16]}-8{_SEED[17:20]}-%012X"
+_ids = itertools.count(int(_SEED[20:], 16) >> 1)  # so that it cannot take more than twelve digits
 
 _envelope: Any = None
 _classes: list[Any] = []

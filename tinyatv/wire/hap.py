@@ -95,7 +95,7 @@ class HapWire:
         return self._inner.key(message)
 
     def owed(self) -> bytes:
-        """What the inner wire owes, sealed: it has to leave in the order in which it is asked for."""
+        """What the inner wire owes, sealed: it has to leave before what is sealed after it."""
         return self._seal(self._inner.owed())
 
     def secure(self, cipher: "Cipher") -> None:
