@@ -38,6 +38,7 @@ LOW = 8  # prepared messages left at which more are made: a burst of so many is 
 
 P = (1 << 130) - 5
 CLAMP = 0x0FFFFFFC0FFFFFFC0FFFFFFC0FFFFFFF
+ONE = 1 << 128
 STRIDE = 16  # Poly1305 blocks for one reduction
 
 
@@ -366,6 +367,12 @@ def _poly1305(key: bytes, data: bytes) -> bytes:
     if len(data) >= 64 * 16:
         done = len(data) // (16 * STRIDE) * (16 * STRIDE)
         total = _poly1305_strides(r, data, done)
+    pairs = (len(data) - done) // 32
+    words = iter(struct.unpack_from(f"<{4 * pairs}Q", data, done))
+    square = r * r % P
+    for a, b, c, d in zip(words, words, words, words):  # two blocks for one reduction
+        total = ((total + (b << 64 | a | ONE)) * square + (d << 64 | c | ONE) * r) % P
+    done += 32 * pairs
     for at in range(done, len(data), 16):
         total = (total + int.from_bytes(data[at : at + 16] + b"\1", "little")) * r % P
     return ((total + int.from_bytes(key[16:32], "little")) % (1 << 128)).to_bytes(16, "little")
