@@ -294,7 +294,9 @@ class AppleTV:
             if must_pair and not service.credentials:
                 missing.append(protocol)
                 continue
-            about = {"info": self.device.info} if protocol == "airplay" else {}
+            about: dict[str, Any] = {}
+            if protocol == "airplay":
+                about = {"info": self.device.info, "tunnel": tunnel and tunnel[1]}
             backends.append(self._new_backend(protocol, service, **about))
         if missing and not backends:
             raise CredentialsError(f"{self.name} is not paired ({', '.join(missing)}): pair first")
@@ -717,8 +719,9 @@ class AppleTV:
     # -- playing something of your own -----------------------------------------------------------
 
     def play_url(
-        self, url: str, *, position: float = 0.0, timeout: float = 30.0, version: str = "auto"
-    ) -> Stream:
+        self, url: str, *, position: float = 0.0, timeout: float = 30.0, version: str = "auto",
+        title: str | None = None, artist: str | None = None, album: str | None = None,
+    ) -> Stream:  # fmt: skip
         """Play a video or a song from the web, or a file of this computer.
 
         Returns once it plays. The device fetches it by itself; a file is served to that one device,
@@ -727,21 +730,26 @@ class AppleTV:
         Args:
             url: Where it is: ``http://...``, or the path of a file.
             position: Seconds from the start.
-            timeout: Seconds until it must have begun.
+            timeout: Seconds until it must have begun, for each way to ask.
             version: How to ask: ``"1"``, ``"2"`` or ``"queue"``; ``"auto"`` tries what the device
                 should like best, then the others.
+            title: What the TV shows, from tvOS 18 on; None is the name of the file.
+            artist: The same.
+            album: The same.
 
         Returns:
             What plays; :meth:`~tinyatv.backends.airplay_stream.Stream.wait` blocks until its end.
 
         Raises:
             CommandFailed: The device does not play it.
-            OSError: The file cannot be read.
+            OSError: The file cannot be read, or is empty.
         """
         if version not in ("auto", "1", "2", "queue"):
             raise ValueError(f"version is auto, 1, 2 or queue, not {version!r}")
         start = _at_least(0, position, "position")
-        stream: Stream = self._via("play_url").play_url(url, start, timeout, version)
+        given = {"Title": title, "Artist": artist, "Album": album}
+        about = {key: text for key, text in given.items() if text is not None}
+        stream: Stream = self._via("play_url").play_url(url, start, timeout, version, about)
         return stream
 
     # -- what is playing -------------------------------------------------------------------------

@@ -12,6 +12,7 @@ network may announce anything.
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
 from typing import TYPE_CHECKING, NamedTuple
@@ -220,6 +221,39 @@ def parse_features(text: str) -> int:
         raise ValueError(f"not AirPlay features: {text!r}")
     low, high = match.groups("0")
     return int(high, 16) << 32 | int(low, 16)
+
+
+def parse_extended_features(text: str) -> int:
+    """Decode AirPlay feature bits as newer devices also write them (``fex``): ``1d9/St5fFTw``.
+
+    Base64 of a little-endian number, which may have more than 64 bits, without padding.
+
+    Raises:
+        ValueError: The text is not base64, or empty.
+    """
+    data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    if not data:
+        raise ValueError("not AirPlay features: no bytes")
+    return int.from_bytes(data, "little")
+
+
+def airplay_features(txt: Mapping[str, str | None]) -> int:
+    """The AirPlay feature bits in a TXT record; 0 if there are none, or what is there is malformed.
+
+    RAOP's record calls them ``ft``; ``fex`` says the same as ``features`` and is asked last.
+    """
+    for key, parse in (
+        ("ft", parse_features),
+        ("features", parse_features),
+        ("fex", parse_extended_features),
+    ):
+        text = txt.get(key)
+        if text:
+            try:
+                return parse(text)
+            except ValueError as exc:
+                log.debug("%s: %s", key, exc)
+    return 0
 
 
 def parse_sleep_proxy(instance: str) -> tuple[tuple[int, ...], int, str]:

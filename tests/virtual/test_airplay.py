@@ -15,6 +15,7 @@ import threading
 
 import pytest
 
+from tests.conftest import cases
 from tinyatv import DeviceState, proto
 from tinyatv.errors import CredentialsError, PairingBackOff, PairingError
 from tinyatv.pairing import digest
@@ -1062,6 +1063,19 @@ def test_volume(known, tv):
     assert response.body == b"volume: -22.500000\r\n"
     known.code("SET_PARAMETER", "*", b"volume: -144.0", headers, protocol="RTSP/1.0")
     assert tv.state.volume == 0
+    for case in cases("airplay", "volume"):
+        expect = case["expect"]
+        if "percent" in case:
+            tv.state.set_volume(case["percent"])
+            response = known.ask(
+                "GET_PARAMETER", "*", b"volume", headers, protocol="RTSP/1.0"
+            )  # fmt: skip
+            name, _, level = response.body.decode().partition(": ")
+            assert (name, float(level)) == ("volume", pytest.approx(expect["db"]))
+        else:
+            body = f"volume: {case['db']}".encode()
+            known.code("SET_PARAMETER", "*", body, headers, protocol="RTSP/1.0")
+            assert tv.state.volume == pytest.approx(expect["percent"], abs=0.01)
 
 
 # -- the play queue --------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+import threading
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..errors import (
@@ -13,32 +13,32 @@ from ..errors import (
     ConnectionLost,
     CredentialsError,
     NotSupported,
+    ProtocolError,
 )
 from ..model import FeatureState
 from ..pairing.credentials import TRANSIENT, Credentials, parse
-from ..records import parse_features
+from ..records import (
+    AIRPLAY_2_FEATURES,
+    PLAY_URL_FEATURES,
+    airplay_features,
+    parse_extended_features,
+)
 from .airplay_session import ControlConnection
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..events import Event
     from ..model import DeviceInfo, Service
     from .airplay_stream import Stream, Way
-    from .fileserver import FileServer
+    from .airplay_tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
-VIDEO, VIDEO_2, UNIFIED, SYSTEM_PAIRING, CORE_UTILS = 0, 49, 38, 43, 48  # feature bits
+TRANSIENT_FEATURES = 1 << 43 | 1 << 48  # either bit: nobody needs to be paired to try
 TUNNEL_SINCE = 13  # tvOS that carries MRP
 QUEUE_SINCE = 18  # tvOS that wants the play queue
 PTP_SINCE = [26, 5]  # tvOS that refuses our clock
-
-
-def features(properties: Mapping[str, str | None]) -> int:
-    """The feature bits of a TXT record; 0 if there are none or they are malformed."""
-    try:
-        return parse_features(properties.get("ft") or properties.get("features") or "")
-    except ValueError:
-        return 0
 
 
 def tunnel_credentials(service: Service, info: DeviceInfo) -> Credentials | None:
@@ -73,6 +73,8 @@ class AirPlayBackend:
         timeout: Seconds that a command may take.
         post: Takes events; there are none.
         lost: Called when the device is gone; never, since connections come and go.
+        tunnel: What MRP goes through, if it does: it shows that the device is there, which can be
+            asked over it.
     """
 
     protocol = "airplay"
@@ -86,46 +88,59 @@ class AirPlayBackend:
         timeout: float,
         post: Callable[[Event], None],
         lost: Callable[[AppleTVError], None],
+        tunnel: Tunnel | None = None,
     ) -> None:
         self._host = host
         self._port = service.port
         self._password = service.password
         self._timeout = timeout
         self._given = parse(service.credentials or None).checked()
-        self._bits = features(service.properties)
+        self._tunnel = tunnel
+        self._bits = airplay_features(service.properties)
+        self._asked = False
         version = service.properties.get("osvers") or info.version or ""
         self._version = _major(version)
         self._prefers_ptp = _numbers(version) >= PTP_SINCE
         self._device_key = device_key(service.properties)
+        self._lock = threading.Lock()
         self._streams: list[Stream] = []
         self._closed = False
 
     # -- life ------------------------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Ask the device who it is, which everybody may.
+        """Ask the device who it is, which everybody may; not if a tunnel to it can be opened.
 
         Raises:
             ConnectionFailed: It cannot be reached, or hangs up.
             CommandTimeout: It takes the connection and does not answer.
         """
+        if self._tunnel is not None:
+            try:
+                self._tunnel.wait()
+                return
+            except (CommandFailed, CredentialsError, ProtocolError) as exc:
+                log.debug("no tunnel: %s", exc)  # it is there, and may play all the same
         control = self._control(Credentials())
         control.open()
         try:
-            told = control.rtsp("GET", "/info", timeout=self._timeout)
-        except (CommandFailed, CredentialsError) as exc:
+            self._learn(control)
+        except (CommandFailed, CredentialsError, NotSupported) as exc:
             log.info("no information: %s", exc)
-            return
         finally:
             control.close()
-        bits = told.get("features") if isinstance(told, dict) else None
-        if isinstance(bits, int):
-            self._bits = bits & (1 << 64) - 1
+
+    def _learn(self, source: ControlConnection | Tunnel) -> None:
+        """What the device says of itself is newer than its record."""
+        self._asked = True
+        self._bits = told_features(source.info(self._timeout)) or self._bits
 
     def close(self) -> None:
         """Stop what plays because of us."""
-        self._closed = True
-        for stream in self._streams:
+        with self._lock:
+            self._closed = True
+            streams = self._streams
+        for stream in streams:
             stream.abort(ConnectionLost(f"{self._host} port {self._port} (airplay): closed"))
 
     def listen(self) -> None:
@@ -141,15 +156,33 @@ class AirPlayBackend:
         )  # fmt: skip
 
     def features(self) -> dict[str, FeatureState]:
-        """Whether it plays URLs."""
-        can = self._bits >> VIDEO & 1 or self._bits >> VIDEO_2 & 1 or not self._bits
+        """Whether it plays URLs; asks over the tunnel if its record does not say."""
+        if not self._bits and not self._asked and self._tunnel is not None:
+            try:
+                self._learn(self._tunnel)
+            except AppleTVError as exc:
+                log.info("no information: %s", exc)
+        can = self._bits & PLAY_URL_FEATURES or not self._bits
         return {"play_url": FeatureState.Available if can else FeatureState.Unsupported}
 
     # -- playing ---------------------------------------------------------------------------------
 
-    def play_url(self, url: str, position: float, timeout: float, version: str) -> Stream:
-        """Try the ways to play it, one after the other, each on a connection of its own."""
+    def play_url(
+        self, url: str, position: float, timeout: float, version: str, about: dict[str, str]
+    ) -> Stream:
+        """Try the ways to play it, one after the other, each on a connection of its own.
+
+        Args:
+            about: What the TV may show: ``"Title"``, ``"Artist"``, ``"Album"``.
+        """
         from .airplay_stream import TRIES, WAYS, is_elsewhere, is_transient
+
+        path = None if _is_url(url) else url
+        if path is not None:
+            from .fileserver import check_file
+
+            check_file(path)
+            about = {"Title": os.path.splitext(os.path.basename(path))[0], **about}
 
         if self.features()["play_url"] is not FeatureState.Available:
             raise NotSupported("play_url: the device plays no URLs (airplay)")
@@ -158,20 +191,20 @@ class AirPlayBackend:
         for name in names:
             for _ in range(TRIES):
                 try:
-                    return self._play(WAYS[name], url, position, timeout)
+                    return self._play(WAYS[name], url, path, position, timeout, about)
                 except AppleTVError as exc:
                     log.info("play_url (%s): %s", name, exc)
                     error = error or exc
                     if is_transient(exc):
                         continue
-                    if not is_elsewhere(exc):
+                    if not is_elsewhere(exc, name):
                         raise
                     break
         assert error is not None, "there is at least one way"
         raise error
 
     def _ways(self) -> list[str]:
-        if not (self._bits >> UNIFIED & 1 or self._bits >> CORE_UTILS & 1):
+        if self._tunnel is None and not self._bits & AIRPLAY_2_FEATURES:
             return ["1"]
         newer = self._version is not None and self._version >= QUEUE_SINCE
         return ["queue", "2"] if newer else ["2", "queue"]
@@ -179,39 +212,49 @@ class AirPlayBackend:
     def _credentials(self, way: type[Way]) -> Credentials:
         if self._given.kind != "null":
             return self._given
-        transient = self._bits >> SYSTEM_PAIRING & 1 or self._bits >> CORE_UTILS & 1
+        transient = self._bits & TRANSIENT_FEATURES
         return Credentials(TRANSIENT) if transient and way.name != "1" else Credentials()
 
-    def _play(self, way: type[Way], url: str, position: float, timeout: float) -> Stream:
+    def _play(
+        self, way: type[Way], url: str, path: str | None, position: float, timeout: float,
+        about: dict[str, str],
+    ) -> Stream:  # fmt: skip
         from .airplay_stream import Stream
 
-        if self._closed:
-            raise ConnectionLost(f"{self._host} port {self._port} (airplay): closed")
         control = self._control(self._credentials(way))
         control.open()
-        server: FileServer | None = None
-        playing = way(control, self._given.client_id, self._prefers_ptp)
+        playing = way(control, self._given.client_id, self._prefers_ptp, about, path)
+        server = None
         try:
-            if not _is_url(url):
+            if path is not None:
                 from .fileserver import FileServer
 
-                server = FileServer(url, control.local, control.remote).start()
-            where = server.url if server is not None else url
-            playing.play(where, position)
+                server = FileServer(path, control.local, control.remote)
+                url = server.start().url
+            playing.play(url, position)
+            stream = Stream(url, f"tinyatv-stream-{self._host}", playing, server, timeout)
+            with self._lock:
+                if self._closed:
+                    raise ConnectionLost(f"{self._host} port {self._port} (airplay): closed")
+                self._streams = [one for one in self._streams if one.playing] + [stream]
         except BaseException:
             playing.close()
             if server is not None:
                 server.close()
             raise
-        name = f"tinyatv-stream-{self._host}"
-        stream = Stream(where, name, playing, server.close if server else _nothing, timeout)
-        self._streams = [one for one in self._streams if one.playing] + [stream]
         stream.start()
         return stream
 
 
-def _nothing() -> None:
-    """For what is not there to be closed."""
+def told_features(info: Mapping[str, Any]) -> int:
+    """The feature bits in what a device says of itself; 0 if they are not there."""
+    bits, extended = info.get("features"), info.get("featuresEx")
+    if isinstance(bits, int) and bits:
+        return bits & (1 << 64) - 1  # property lists may have it as a signed number
+    try:
+        return parse_extended_features(extended) if isinstance(extended, str) else 0
+    except ValueError:
+        return 0
 
 
 def device_key(properties: Mapping[str, str | None]) -> bytes | None:
@@ -225,8 +268,8 @@ def device_key(properties: Mapping[str, str | None]) -> bytes | None:
 
 def is_legacy(service: Service) -> bool:
     """True for AirPlay 1, which is paired in a way of its own."""
-    bits = features(service.properties)
-    return bool(bits) and not (bits >> UNIFIED & 1 or bits >> CORE_UTILS & 1)
+    bits = airplay_features(service.properties)
+    return bool(bits) and not bits & AIRPLAY_2_FEATURES
 
 
 def _is_url(text: str) -> bool:

@@ -244,6 +244,15 @@ class ControlConnection:
         request = self._rtsp_request(method, uri, body, PLIST if body else None)
         return read_plist(self._ask(request, path or method, timeout).body)
 
+    def info(self, timeout: float | None = None) -> dict[str, Any]:
+        """What the device says of itself to everybody; {} if that is nothing.
+
+        Raises:
+            As :meth:`http`.
+        """
+        told = self.rtsp("GET", "/info", timeout=timeout)
+        return told if isinstance(told, dict) else {}
+
     def _rtsp_request(
         self, method: str, uri: str, body: bytes, content_type: str | None
     ) -> Request:

@@ -12,8 +12,9 @@ import socket
 import struct
 import threading
 import time
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any
 
+from ..deadline import Deadline
 from ..errors import (
     AppleTVError,
     CommandFailed,
@@ -21,12 +22,18 @@ from ..errors import (
     NotSupported,
     ProtocolError,
 )
+from ..link import reason
 from ..wire import plist
 from ..wire.http import Request
+from .airplay_fetch import Errands, Fetcher
 from .airplay_session import PLIST, ControlConnection, new_uuid, own_mac, read_plist
+
+if TYPE_CHECKING:
+    from .fileserver import FileServer
 
 log = logging.getLogger(__name__)
 
+END = 3.0  # s before its end; what is over from there on has come to it: we only ask now and then
 POLL = 1.0  # s between two questions of how far it is
 STARTING = 0.2  # s between two questions of whether it has begun
 TRIES = 3  # of /play; a 500 is transient
@@ -45,13 +52,16 @@ class Status:
         rate: Speed; 0 is paused.
         started: True once it has begun.
         ended: True once it is over.
+        complete: True if that is because it came to its end, as far as is known.
+        said: What the device said of it last, in its words; empty if it says nothing.
     """
 
-    __slots__ = ("duration", "ended", "position", "rate", "started")
+    __slots__ = ("complete", "duration", "ended", "position", "rate", "said", "started")
 
     def __init__(self) -> None:
         self.position = self.duration = self.rate = 0.0
-        self.started = self.ended = False
+        self.started = self.ended = self.complete = False
+        self.said = ""
 
 
 class Way:
@@ -61,14 +71,23 @@ class Way:
         control: An open connection of its own.
         client_id: Who we are.
         prefers_ptp: Which clock to offer first.
+        about: What the TV may show: ``"Title"``, ``"Artist"``, ``"Album"``.
+        path: The file that the URL stands for, if it is one of ours.
     """
 
     name = ""
 
     def __init__(
-        self, control: ControlConnection, client_id: bytes, prefers_ptp: bool = False
+        self,
+        control: ControlConnection,
+        client_id: bytes,
+        prefers_ptp: bool = False,
+        about: dict[str, str] | None = None,
+        path: str | None = None,
     ) -> None:
         self.prefers_ptp = prefers_ptp
+        self.about = about or {}
+        self.path = path
         self._control = control
         self._client_id = client_id
         self.status = Status()
@@ -146,6 +165,7 @@ class AirPlay1(Way):
         status = self.status
         if "duration" not in told:
             status.ended = status.started
+            status.complete = status.position >= status.duration - END > -END
             return
         status.started = True
         status.duration = _seconds(told["duration"])
@@ -243,8 +263,12 @@ class Queue(AirPlay2):
 
     name = "queue"
     _since = 0.0
+    _described = False
+    _errands: Errands | None = None
 
     def play(self, url: str, position: float) -> None:
+        name = f"tinyatv-stream-fetch-{self._control.remote}"
+        self._errands = Errands(Fetcher(url, self.path), self._command, name)
         self.status.position, self._since = position, time.monotonic()
         self._session = self._begin()
         stream = {
@@ -264,6 +288,8 @@ class Queue(AirPlay2):
             item["HLS-Content-Location"] = url  # or it ends after the segments listed now
         if position:
             item["Start-Position-Seconds"] = position  # type: ignore[assignment]
+        if "Title" in self.about:
+            item["title"] = self.about["Title"]
         self._command({"type": "insertPlayQueueItem", "item": item})
         interested = {"type": "setProperty", "property": "isInterestedInDateRange", "value": True}
         self._command({**interested, "item": self._item})
@@ -271,7 +297,7 @@ class Queue(AirPlay2):
         self.set_rate(1.0)
         self._control.feed_back()
 
-    def _command(self, command: dict[str, Any]) -> None:
+    def _command(self, command: dict[str, Any], timeout: float | None = None) -> None:
         inner = plist.dumps(command)
         body = plist.dumps({"params": {"data": inner}})
         headers = [
@@ -280,7 +306,9 @@ class Queue(AirPlay2):
             ("X-Apple-Session-ID", self._session),
             ("X-Apple-StreamID", self._stream),
         ]
-        self._control.http("POST", "/command", body, headers, content_type=PLIST)
+        self._control.http(
+            "POST", "/command", body, headers, content_type=PLIST, timeout=timeout
+        )  # fmt: skip
 
     def heard(self, request: Request) -> None:
         try:
@@ -292,7 +320,11 @@ class Queue(AirPlay2):
         params = told.get("params")
         state = params.get("playbackState") if isinstance(params, dict) else None
         state, status = state or told.get("name"), self.status
+        if told.get("type") == "unhandledURL" and self._errands is not None:
+            self._errands.add(told)
+            return
         if told.get("type") == "playbackState":
+            status.said = state if isinstance(state, str) else ""
             if state == "playing":
                 self._advance(1.0)
                 status.started = True
@@ -301,7 +333,7 @@ class Queue(AirPlay2):
             elif state == "stopped":
                 status.ended = status.started
         elif told.get("type") == "notification" and state == "itemPlayedToEnd":
-            status.ended = status.started
+            status.ended = status.complete = status.started
         self.changed.set()
 
     def _advance(self, rate: float) -> None:
@@ -312,6 +344,25 @@ class Queue(AirPlay2):
 
     def poll(self) -> None:
         self._advance(self.status.rate)
+        if self.status.started and not self._described:
+            self._described = True
+            self._describe()
+
+    def _describe(self) -> None:
+        """Say what plays, which only works once it does. Nothing depends on it."""
+        if not self.about:
+            return
+        told = {f"kMRMediaRemoteNowPlayingInfo{key}": text for key, text in self.about.items()}
+        params = {"type": "npi-text", "mergePolicy": "replace", "params": told}
+        try:
+            self._command({"type": "updateMRNowPlayingInfo", "params": params}, timeout=5.0)
+        except AppleTVError as exc:
+            log.info("the TV does not show what plays: %s", exc)
+
+    def close(self) -> None:
+        super().close()  # first: an errand may wait for an answer
+        if self._errands is not None:
+            self._errands.close()
 
     def set_rate(self, rate: float) -> None:
         self._command({"type": "setRate", "rate": rate})
@@ -431,12 +482,12 @@ class Stream:
         url: str,
         name: str,
         way: Way,
-        cleanup: Callable[[], object],
+        server: FileServer | None,
         timeout: float,
     ) -> None:
         self.url = url
         self._way = way
-        self._cleanup = cleanup
+        self._server = server
         self._timeout = timeout
         self._error: AppleTVError | None = None
         self._stopping = threading.Event()
@@ -459,8 +510,12 @@ class Stream:
         Raises:
             CommandFailed: It did not.
         """
-        self._thread.start()
-        self._begun.wait()
+        try:
+            self._thread.start()
+            self._begun.wait()
+        except BaseException:  # nobody holds it who could stop it
+            self.stop()
+            raise
         if self._error is not None:
             self.stop()
             raise self._error
@@ -531,11 +586,13 @@ class Stream:
             self._error = self._error or error
         self._stopping.set()
         self._way.changed.set()
-        if threading.current_thread() is not self._thread:
+        if self._thread.ident is None:  # it was not started
+            self._finish()
+        elif threading.current_thread() is not self._thread:
             self._thread.join(10)
 
     def _run(self) -> None:
-        status, until = self._way.status, time.monotonic() + self._timeout
+        status, deadline = self._way.status, Deadline(self._timeout)
         try:
             while not self._stopping.is_set() and not status.ended:
                 if self._way.error is not None:
@@ -543,25 +600,44 @@ class Stream:
                 self._way.poll()
                 if status.started:
                     self._begun.set()
-                elif time.monotonic() > until:
-                    text = f"accepted, but nothing plays after {self._timeout:g} s"
-                    raise CommandFailed(f"play_url: {text} (airplay)", "play_url")
+                elif deadline.over:
+                    raise CommandFailed(f"play_url: {self._nothing()} (airplay)", "play_url")
                 self._way.changed.wait(POLL if status.started else min(POLL, STARTING))
                 self._way.changed.clear()
         except AppleTVError as exc:
             self._error = exc
         finally:
-            try:
-                if not status.ended:
-                    self._way.stop()
-            except (AppleTVError, OSError) as exc:
-                log.debug("stop: %s", exc)
+            self._finish()
+
+    def _nothing(self) -> str:
+        """Why it may be that nothing plays."""
+        text = f"accepted, but nothing plays after {self._timeout:g} s"
+        if self._way.status.said:
+            return f"{text}; the device says {self._way.status.said!r}"
+        if self._server is not None and not self._server.sent:
+            return f"{text}; the device has not fetched the file, a firewall here may be why"
+        return text
+
+    def _finish(self) -> None:
+        """Stop it if it has not ended, find out why it has, and close everything."""
+        status, wanted = self._way.status, self._stopping.is_set()
+        try:
             if not status.ended:
-                self._error = self._error or self._way.error
-            self._way.close()
-            self._cleanup()
-            self._done.set()
-            self._begun.set()
+                self._way.stop()
+        except (AppleTVError, OSError) as exc:
+            log.debug("stop: %s", exc)
+        if not status.ended:
+            self._error = self._error or self._way.error
+        failed = None if self._server is None else self._server.error
+        if failed is not None and not wanted and not status.complete:
+            error = CommandFailed(f"play_url: cannot read the file: {reason(failed)}", "play_url")
+            error.__cause__ = self._error or failed
+            self._error = error
+        self._way.close()
+        if self._server is not None:
+            self._server.close()
+        self._done.set()
+        self._begun.set()
 
 
 def is_transient(error: AppleTVError) -> bool:
@@ -569,8 +645,10 @@ def is_transient(error: AppleTVError) -> bool:
     return isinstance(error, CommandFailed) and error.code == 500
 
 
-def is_elsewhere(error: AppleTVError) -> bool:
-    """True for what another way to play may do better."""
+def is_elsewhere(error: AppleTVError, name: str) -> bool:
+    """True for what another way to play than that may do better."""
     if isinstance(error, (NotSupported, CommandTimeout)):
         return True
-    return isinstance(error, CommandFailed) and error.code in (None, 400, 404, 500)
+    # Only the older ways are accepted by devices that then do nothing.
+    codes = (400, 404, 500) if name == Queue.name else (None, 400, 404, 500)
+    return isinstance(error, CommandFailed) and error.code in codes

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import threading
 from typing import Any, Callable
 
 from .. import proto
@@ -44,6 +45,8 @@ class Tunnel:
         password: str | None = None,
     ) -> None:
         self.client_id = credentials.client_id
+        self._done = threading.Event()
+        self._error: AppleTVError | None = None
         self._lost: Callable[[AppleTVError], object] = lambda error: None
         self._control = ControlConnection(
             host, port, credentials, timeout=timeout, password=password,
@@ -66,7 +69,15 @@ class Tunnel:
             ProtocolError: It answers with nonsense.
         """
         self._lost = lost
-        control = self._control
+        try:
+            return self._open(self._control)
+        except AppleTVError as exc:
+            self._error = exc
+            raise
+        finally:
+            self._done.set()
+
+    def _open(self, control: ControlConnection) -> tuple[socket.socket, HapWire]:
         control.open()
         try:
             control.set_up(self._session())
@@ -93,6 +104,24 @@ class Tunnel:
             self.close()
             raise
         return sock, wire
+
+    def wait(self) -> None:
+        """Block until :meth:`open`, on another thread, is done.
+
+        Raises:
+            AppleTVError: What that raised.
+        """
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+
+    def info(self, timeout: float | None = None) -> dict[str, Any]:
+        """What the device says of itself.
+
+        Raises:
+            As :meth:`~tinyatv.backends.airplay_session.ControlConnection.http`.
+        """
+        return self._control.info(timeout)
 
     def close(self) -> None:
         """Close everything, and join all readers."""

@@ -12,6 +12,7 @@ should end, and do not join daemon threads.
 
 from __future__ import annotations
 
+import errno
 import http.server
 import ipaddress
 import logging
@@ -88,6 +89,7 @@ class FileServer:
 
     Attributes:
         url: What the device should fetch; empty before :meth:`start`.
+        error: Why the file could not be served any more, or None.
 
     Raises:
         ValueError: `host` or `peer` is not an address.
@@ -95,6 +97,7 @@ class FileServer:
 
     def __init__(self, path: str | os.PathLike[str], host: str, peer: str) -> None:
         self.url = ""
+        self.error: OSError | None = None
         self.name = f"tinyatv-stream-{peer}"
         self._path = os.fspath(path)
         self._host = host
@@ -125,7 +128,7 @@ class FileServer:
             ConnectionLost: It was closed already.
         """
         self._file = os.path.realpath(self._path)
-        self._open().close()
+        _open(self._file).close()
         own = self._host if self._own.version == 6 else str(self._own)
         family, _, _, _, where = socket.getaddrinfo(
             own, 0, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
@@ -167,23 +170,6 @@ class FileServer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _open(self) -> BinaryIO:
-        """Open the file that was there at the start, or what has replaced it by that name.
-
-        Raises:
-            OSError: It is gone, not readable, no regular file, or a link by now.
-        """
-        file = cast(BinaryIO, open(self._file, "rb", buffering=0, opener=_opener))  # noqa: SIM115
-        try:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise OSError(f"not a regular file: {self._file!r}")
-            if os.path.realpath(self._file) != self._file:  # one of its folders became a link
-                raise FileNotFoundError(f"not there any more: {self._file!r}")
-        except BaseException:
-            file.close()
-            raise
-        return file
 
     def _accept(self, listening: socket.socket) -> None:
         while not self._closed.is_set():
@@ -263,9 +249,10 @@ class _Exchange(http.server.BaseHTTPRequestHandler):
             self._head(HTTPStatus.NOT_FOUND, 0)
             return
         try:
-            file = self._owner._open()
+            file = _open(self._owner._file)  # or what has replaced it by that name
         except OSError as exc:
             log.debug("%s: %s", self._owner.name, reason(exc))
+            self._owner.error = exc
             self._head(HTTPStatus.NOT_FOUND, 0)
             return
         with file:
@@ -303,6 +290,7 @@ class _Exchange(http.server.BaseHTTPRequestHandler):
         while left:
             data = file.read(min(CHUNK, left))
             if not data:  # it has shrunk; fewer bytes than announced say so
+                self._owner.error = OSError("it is shorter than it was")
                 self.close_connection = True
                 return
             left -= len(data)
@@ -362,6 +350,35 @@ def parse_range(text: str | None, size: int) -> range | None:
     if last and int(last) < int(first):
         return None
     return range(min(int(first), size), min(int(last) + 1 if last else size, size))
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """See whether a file can be served, before a device is asked to play it.
+
+    Raises:
+        OSError: It cannot be read, is no regular file, or is empty.
+    """
+    with _open(os.path.realpath(path)) as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise OSError(errno.EINVAL, "the file is empty", os.fspath(path))
+
+
+def _open(path: str) -> BinaryIO:
+    """Open a file by its path without links.
+
+    Raises:
+        OSError: It is gone, not readable, no regular file, or a link by now.
+    """
+    file = cast(BinaryIO, open(path, "rb", buffering=0, opener=_opener))  # noqa: SIM115
+    try:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(f"not a regular file: {path!r}")
+        if os.path.realpath(path) != path:  # one of its folders became a link
+            raise FileNotFoundError(f"not there any more: {path!r}")
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _address(text: str) -> Address:

@@ -331,14 +331,19 @@ def _play_url(atv: AppleTV, out: Output, url: str) -> None:
     import sys
 
     shown = sys.stderr.isatty() and not out.json
-    with atv.play_url(url) as stream:
-        while not stream.wait(1.0):
-            if shown:
+
+    def show(text: str) -> None:
+        if shown:
+            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+    try:
+        show("starting")
+        with atv.play_url(url) as stream:
+            while not stream.wait(1.0):
                 length = f" of {stream.duration:.0f}" if stream.duration else ""
-                text = f"\r\033[K{stream.position:.0f}{length} s"
-                print(text, end="", file=sys.stderr, flush=True)
-    if shown:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+                show(f"{stream.position:.0f}{length} s{', paused' if stream.paused else ''}")
+    finally:
+        show("")  # an error, or the shell, goes on at the begin of the line
     out.result(command="play_url")
 
 

@@ -94,7 +94,7 @@ class UrlPlayer:
         timeout: Seconds for a server to answer.
         urls: All that were sent, in order.
         fetched: (range, status) of each request for the last one; the range is None without one.
-        body: What the last one held.
+        body: What the last one held, if that was at most 64 MB.
         error: Code of the last one's error, or None.
     """
 
@@ -296,11 +296,12 @@ class UrlPlayer:
             return
         kept, first = [], True
         for body, _ in self._get(load, load.url, pieces):
-            kept.append(body)
+            if size <= KEPT:
+                kept.append(body)
             if first:
                 first = False
                 self._ready(load)
-        if self._load is load and size <= KEPT:
+        if self._load is load:
             self.body = b"".join(kept)
 
     def _fetch_playlist(self, load: Load, url: str, depth: int = 2) -> None:

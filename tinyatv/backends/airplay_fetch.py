@@ -1,0 +1,270 @@
+"""What a device asks its sender to fetch for it while it plays: playlists and keys of HLS.
+
+It may ask for anything, and we can reach more than it can: this machine, and whatever trusts it. So
+it gets what belongs to what it was told to play, and nothing else: things on the same server, and
+what the playlists that we fetched name.
+
+``http.client``, since close() can end what it waits for.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import queue
+import re
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, Callable
+from urllib.parse import urljoin, urlsplit
+
+from ..deadline import Deadline
+from ..errors import AppleTVError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 5.0  # s to connect, and without a byte
+WHOLE = 30.0  # s for everything; players give up long before
+LIMIT = 16 * 1024 * 1024  # bytes
+PIECE = 65536
+HOPS = 5  # redirections
+NAMES = 20_000  # addresses that playlists may name; those of a live stream change all the time
+ERRANDS = 64  # that may wait
+FAILED = 504  # status of what we could not fetch
+PLAYLIST = b"#EXTM3U"
+URI = re.compile(r'URI="([^"]*)"')  # in tags: keys, initialization, other renditions
+PASSED_ON = ("accept", "accept-language", "range", "referer", "user-agent", "x-playback-session-id")
+REDIRECTIONS = (301, 302, 303, 307, 308)
+
+
+class Fetched:
+    """An answer.
+
+    Attributes:
+        url: Where it came from.
+        code: HTTP status.
+        kind: Content-Type; empty without one.
+        data: What it is.
+    """
+
+    __slots__ = ("code", "data", "kind", "url")
+
+    def __init__(self, url: str, code: int, kind: str, data: bytes) -> None:
+        self.url = url
+        self.code = code
+        self.kind = kind
+        self.data = data
+
+
+class Fetcher:
+    """Fetches what belongs to one URL.
+
+    Args:
+        url: What the device plays.
+        path: The file that it stands for, if it is one of ours.
+    """
+
+    def __init__(self, url: str, path: str | None = None) -> None:
+        self._url = url
+        self._path = path
+        self._origin = _origin(url)
+        self._named: set[str] = set()
+        self._sock: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._closed = False  # the lock is held while it changes, and while the socket does
+
+    def close(self) -> None:
+        """End what is being fetched, and fetch nothing any more. From any thread."""
+        with self._lock:
+            self._closed = True
+            if self._sock is not None:
+                try:
+                    self._sock.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass  # it has ended by itself
+
+    def fetch(self, url: str, headers: Mapping[str, str]) -> Fetched:
+        """Fetch something. Blocks up to 30 s.
+
+        Args:
+            headers: Of the device; only what concerns the content is passed on.
+
+        Raises:
+            ValueError: It does not belong to what is played, is too large, or no address.
+            OSError, HTTPException: It cannot be had.
+        """
+        if self._path is not None and url == self._url:
+            with open(self._path, "rb") as file:
+                found = Fetched(url, 200, "", file.read(LIMIT + 1))
+        else:
+            if _origin(url) != self._origin and url not in self._named:
+                raise ValueError("it does not belong to what is played")
+            found = self._follow(url, {k: v for k, v in headers.items() if k.lower() in PASSED_ON})
+        if len(found.data) > LIMIT:
+            raise ValueError(f"more than {LIMIT} bytes")
+        if found.data.startswith(PLAYLIST):
+            self._remember(found)
+        return found
+
+    def _remember(self, playlist: Fetched) -> None:
+        names = _names(playlist.data.decode("utf-8", "replace"))
+        if len(self._named) > NAMES:
+            self._named.clear()
+        self._named.update(urljoin(playlist.url, name) for name in names[:NAMES])
+
+    def _follow(self, url: str, headers: dict[str, str]) -> Fetched:
+        deadline = Deadline(WHOLE)
+        for _ in range(HOPS):
+            response, connection = self._ask(url, headers)
+            try:
+                location = response.headers.get("Location")
+                if response.status not in REDIRECTIONS or not location:
+                    kind = response.headers.get("Content-Type", "")
+                    return Fetched(url, response.status, kind, _body(response, deadline))
+                url = urljoin(url, location)
+            finally:
+                with self._lock:
+                    self._sock = None
+                response.close()
+                connection.close()
+        raise ValueError("too many redirections")
+
+    def _ask(
+        self, url: str, headers: dict[str, str]
+    ) -> tuple[http.client.HTTPResponse, http.client.HTTPConnection]:
+        parts = urlsplit(url)
+        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+        if parts.scheme not in kinds or not parts.hostname:
+            raise ValueError("only http and https are fetched")
+        connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=PATIENCE)
+        try:
+            connection.connect()
+            with self._lock:
+                if self._closed:
+                    raise ValueError("closed")
+                self._sock = connection.sock  # not the connection's for long: an answer takes it
+            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request("GET", path, headers={**headers, "Accept-Encoding": "identity"})
+            return connection.getresponse(), connection
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _body(response: http.client.HTTPResponse, deadline: Deadline) -> bytes:
+    """All of it, or more than is allowed; no piece takes longer than one wait for bytes."""
+    pieces, size = [], 0
+    while size <= LIMIT and (piece := response.read1(PIECE)):
+        pieces.append(piece)
+        size += len(piece)
+        if deadline.over:
+            raise ValueError("it takes too long")
+    if response.length and size <= LIMIT:
+        raise ValueError("it was cut short")
+    return b"".join(pieces)
+
+
+def _origin(url: str) -> tuple[str, str, int | None] | None:
+    """Whose it is; None if that is no address."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname or "", parts.port
+    except ValueError:
+        return None
+
+
+def _names(playlist: str) -> list[str]:
+    """What a playlist names, as it stands there."""
+    found = []
+    for line in playlist.splitlines():
+        if line.startswith("#"):
+            found += URI.findall(line)
+        elif line.strip():
+            found.append(line.strip())
+    return found
+
+
+class Errands:
+    """Does what a device asks its sender for, one after the other, on a thread of its own.
+
+    Args:
+        fetcher: Knows what may be fetched.
+        send: Sends a command to the device.
+        name: Of the thread, which begins with the first of them.
+    """
+
+    def __init__(
+        self, fetcher: Fetcher, send: Callable[[dict[str, Any]], object], name: str
+    ) -> None:  # fmt: skip
+        self._fetcher = fetcher
+        self._send = send
+        self._name = name
+        self._waiting: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def add(self, asked: dict[str, Any]) -> None:
+        """Take a request (``unhandledURL``). Does not block; one too many is dropped."""
+        with self._lock:
+            if self._closed or self._waiting.qsize() >= ERRANDS:
+                log.debug("%s: not done", self._name)
+                return
+            self._waiting.put(asked)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+
+    def close(self) -> None:
+        """Stop. Safe to call twice and from any thread; blocks up to 6 s."""
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+        self._waiting.put(None)
+        self._fetcher.close()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(PATIENCE + 1)
+
+    def _run(self) -> None:
+        while (asked := self._waiting.get()) is not None and not self._closed:
+            answer = self._answer(asked)
+            if answer is not None and not self._closed:
+                try:
+                    self._send(answer)
+                except AppleTVError as exc:
+                    log.info("%s: %s", self._name, exc)
+
+    def _answer(self, asked: dict[str, Any]) -> dict[str, Any] | None:
+        """What to tell the device; None if it asks for nothing that makes sense."""
+        request = asked.get("request")
+        request = request if isinstance(request, dict) else {}
+        url = request.get("FCUP_Response_URL")
+        if asked.get("kind") != "request" or "messageID" not in asked or not isinstance(url, str):
+            log.debug("%s: not an errand: %r", self._name, asked.get("kind"))
+            return None
+        told: dict[str, Any] = {
+            "FCUP_Response_URL": url, "FCUP_Response_StatusCode": FAILED,
+            "FCUP_Response_Data": b"", "FCUP_Response_Headers": {},
+        }  # fmt: skip
+        if "FCUP_Response_RequestID" in request:
+            told["FCUP_Response_RequestID"] = request["FCUP_Response_RequestID"]
+        try:
+            found = self._fetcher.fetch(url, _texts(request.get("FCUP_Response_Headers")))
+        except (OSError, ValueError, http.client.HTTPException) as exc:
+            log.info("%s: %s: %s", self._name, url.partition("?")[0], exc)
+        else:
+            told["FCUP_Response_StatusCode"] = found.code
+            told["FCUP_Response_Data"] = found.data if found.code < 400 else b""
+            if found.kind:
+                told["FCUP_Response_Headers"] = {"Content-Type": found.kind}
+        kind = {"type": "unhandledURL", "kind": "response"}
+        return {**kind, "messageID": asked["messageID"], "response": told}
+
+
+def _texts(headers: Any) -> dict[str, str]:
+    """What of it can be headers."""
+    pairs = headers.items() if isinstance(headers, dict) else ()
+    return {k: v for k, v in pairs if isinstance(k, str) and isinstance(v, str)}
