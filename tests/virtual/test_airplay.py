@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import plistlib
@@ -16,6 +15,7 @@ import threading
 import pytest
 
 from tests.conftest import cases
+from tests.media import Server
 from tinyatv import DeviceState, proto
 from tinyatv.errors import CredentialsError, PairingBackOff, PairingError
 from tinyatv.pairing import digest
@@ -83,53 +83,6 @@ def playing(url, seconds=0.0):
 
 def play_info(client):
     return client.content("GET", "/playback-info")
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Serves one thing, as bytes or parts of them."""
-
-    daemon_threads = True
-
-    def __init__(self, files, ranges=True):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files = files
-        self.ranges = ranges
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.shutdown()
-        self.server_close()
-        self._thread.join(5)
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        data = self.server.files.get(self.path)
-        if data is None:
-            self.send_error(404)
-            return
-        wanted = self.headers.get("Range")
-        if wanted and self.server.ranges:
-            first, last = map(int, wanted[6:].split("-"))
-            self.send_response(206)
-            last = min(last, len(data) - 1)
-            self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
-            data = data[first : last + 1]
-        else:
-            self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
 
 
 # -- what it says of itself ------------------------------------------------------------------------
