@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import plistlib
 import queue
+import signal
+import sys
 import threading
 
 import pytest
 
 import tinyatv
+from tests.media import Server
 from tinyatv import DeviceState, PowerState
 from tinyatv.virtual import VirtualAppleTV
 
@@ -137,6 +141,74 @@ def test_direct_mrp_comes_first():
         assert tv.airplay.mrp is None or not [r for r in tv.airplay.server.requests if "SETUP" in r]
 
 
+@pytest.mark.parametrize("profile", TUNNELS)
+def test_one_connection(atv, tv):
+    """The tunnel shows that the device is there, so nobody asks for that on another connection."""
+    assert [peer for peer in tv.airplay.peers if peer.session is None] == []
+    assert len(tv.airplay.peers) == 1
+    assert ("GET", "/info") not in tv.airplay.requests
+    plays = tinyatv.FeatureState.Unsupported if tv.profile == "homepod" else None
+    assert atv.features()["play_url"] is (plays or tinyatv.FeatureState.Available)
+    assert ("GET", "/info") not in tv.airplay.requests
+
+
+@pytest.mark.parametrize("profile", TUNNELS)
+def test_of_a_stored_device_the_tunnel_is_asked(tv, film):
+    """What is stored has no feature bits; they are asked for once they are needed."""
+    store = tinyatv.Store(memory=True)
+    store.save(tv.device)
+    with tinyatv.connect("Living Room", store=store) as atv:
+        assert tv.airplay.requests.count(("GET", "/info")) == 0
+        if tv.profile == "homepod":
+            with pytest.raises(tinyatv.NotSupported, match="plays no URLs"):
+                atv.play_url(str(film))
+        else:
+            with atv.play_url(str(film)) as stream:
+                assert stream.playing
+                assert len(tv.airplay.peers) == 2
+        assert tv.airplay.requests.count(("GET", "/info")) == 1
+        atv.features()
+        assert tv.airplay.requests.count(("GET", "/info")) == 1
+        assert tv.wait_for(lambda: len(tv.airplay.peers) == 1)
+
+
+@pytest.mark.parametrize("profile", ["tvos15", "tvos18"])
+def test_a_device_that_says_nothing_of_itself(tv, film):
+    """It is controlled through a tunnel, so it is not one of the old ones."""
+    store = tinyatv.Store(memory=True)
+    store.save(tv.device)
+    tv.fail("/info", times=None, status=500)
+    with tinyatv.connect("Living Room", store=store) as atv:
+        with atv.play_url(str(film)) as stream:
+            assert stream.playing
+        assert ("SETUP", "") in [(method, "") for method, _ in tv.airplay.requests]
+
+
+@pytest.mark.parametrize("profile", ["tvos15"])
+@pytest.mark.parametrize("said", [{}, {"featuresEx": "1d9/St5fFTw"}])
+def test_the_other_form_of_the_feature_bits(tv, film, said):
+    """In the service record, or else in what the device says of itself."""
+    tv.airplay.about.extra = {"features": None} if not said else {"features": None, "fex": None}
+    tv.fail("/info", times=None, status=200, body=plistlib.dumps(said))
+    device = tv.device
+    assert "features" not in device.services[0].properties
+    with tinyatv.connect(device, protocols=["airplay"]) as atv:
+        assert atv.features()["play_url"] is tinyatv.FeatureState.Available
+        with atv.play_url(str(film)) as stream:
+            assert stream.playing
+        assert "RECORD" in [method for method, _ in tv.airplay.requests]  # as AirPlay 2
+
+
+def test_a_tunnel_that_is_refused(tv):
+    """The device may still play; alone, that is not what was asked for."""
+    tv.airplay.tunnel = False
+    with pytest.raises(tinyatv.CommandFailed, match="SETUP"):
+        tinyatv.connect(tv.device)
+    assert ours() == []
+    with tinyatv.connect(tv.device, protocols=["airplay"]) as atv:
+        assert atv.protocols == ("airplay",)
+
+
 def test_only_mrp_is_wanted(tv):
     with tinyatv.connect(tv.device, protocols=["mrp"]) as atv:
         assert atv.protocols == ("mrp",)
@@ -190,6 +262,56 @@ def test_silence_while_the_tunnel_is_opened(tv, word, monkeypatch):
     with pytest.raises(tinyatv.CommandTimeout, match=r"within 0.2 s \(airplay\)"):
         tinyatv.connect(tv.device, timeout=0.2)
     assert ours() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+@pytest.mark.parametrize(
+    "word",
+    ["/pair-verify", "verify M3", "SETUP 1", "event port", "RECORD", "SETUP 2", "DEVICE_INFO",
+     "CLIENT_UPDATES_CONFIG"],
+)  # fmt: skip
+def test_reboot_while_the_tunnel_is_opened(word):
+    """At every step; SETUP was answered and RECORD was not, among others."""
+    before, came = descriptors(), []
+    with VirtualAppleTV(profile="tvos15") as tv:
+        device = tv.device
+        if word == "event port":
+            tv.airplay.oddities.event_delay = 60
+        else:
+            tv.fail(word, silent=True)
+
+        def connect():
+            try:
+                tinyatv.connect(device).close()
+            except tinyatv.AppleTVError as exc:
+                came.append(exc)
+
+        connecting = threading.Thread(target=connect, name="tinyatv-test-connect")
+        connecting.start()
+        assert tv.wait_for(lambda: is_at(tv, word))
+        tv.stop()
+        connecting.join(WAIT)
+        assert not connecting.is_alive()
+    [error] = came
+    assert isinstance(error, (tinyatv.ConnectionFailed, tinyatv.ConnectionLost))
+    assert ours() == []
+    assert descriptors() == before
+
+
+def is_at(tv, word):
+    """True once the device has been asked for it."""
+    if word == "event port":
+        return bool(tv.airplay.sessions)
+    if word in ("DEVICE_INFO", "CLIENT_UPDATES_CONFIG"):
+        return word in tv.requests
+    steps = {"verify M3": ("/pair-verify", 2), "SETUP 1": ("SETUP", 1), "SETUP 2": ("SETUP", 2)}
+    name, times = steps.get(word, (word, 1))
+    return sum(name in request for request in tv.airplay.requests) == times
+
+
+def descriptors():
+    """What this process has open."""
+    return len(os.listdir("/proc/self/fd"))
 
 
 def test_second_setup_refused(tv):
@@ -320,6 +442,62 @@ def test_play_a_file(atv, tv, film):
         stream.seek(-1)
 
 
+QUEUES = ["tvos18", "tvos26", "tvos27"]
+
+
+@pytest.mark.parametrize("profile", QUEUES)
+def test_what_the_tv_shows(atv, tv, film):
+    told = {"title": "A Film", "artist": "Somebody", "album": "Films"}
+    with atv.play_url(str(film), **told):
+        assert {name: getattr(tv.state.item, name) for name in told} == told
+        assert tv.airplay.commands[0]["item"]["title"] == "A Film"
+    with atv.play_url(str(film)):
+        assert tv.state.item.title == "a film #1 ü"
+    with Server({"/film.mp4": b"x"}) as media, atv.play_url(f"{media.url}/film.mp4"):
+        assert tv.state.item.title == "film.mp4"  # what the device makes of it
+    tv.airplay.commands.clear()
+    tv.fail("/command", after=4, status=400)
+    with atv.play_url(str(film), title="B") as stream:  # it shows nothing, and plays
+        assert stream.playing
+        assert tv.airplay.commands[-1]["type"] == "setRate"
+
+
+@pytest.mark.parametrize("profile", QUEUES)
+def test_the_device_lets_us_fetch(atv, tv):
+    """Playlists and keys: what belongs to what it plays, and nothing else."""
+    tv.airplay.player.duration = 600
+    with Server({"/private": b"private"}) as other, Server({}) as media:
+        url = f"{media.url}/list.m3u8"
+        media.files["/list.m3u8"] = b'#EXTM3U\n#EXT-X-KEY:URI="key"\none.ts\n'
+        media.files["/key"], media.files["/one.ts"] = b"k" * 16, b"1"
+        media.kinds["/list.m3u8"] = "application/vnd.apple.mpegurl"
+        with atv.play_url(url) as stream:
+            reply = tv.airplay.ask_sender(url)
+            assert reply["FCUP_Response_URL"] == url
+            assert reply["FCUP_Response_StatusCode"] == 200
+            assert reply["FCUP_Response_Data"] == media.files["/list.m3u8"]
+            assert reply["FCUP_Response_Headers"] == {"Content-Type": media.kinds["/list.m3u8"]}
+            assert tv.airplay.ask_sender(f"{media.url}/key")["FCUP_Response_Data"] == b"k" * 16
+            for strange in (f"{other.url}/private", "file:///etc/passwd", "mlhls://localhost/"):
+                reply = tv.airplay.ask_sender(strange)
+                assert reply["FCUP_Response_StatusCode"] == 504
+                assert reply["FCUP_Response_Data"] == b""
+            assert other.asked == []
+            stream.pause()  # it can be controlled all the while
+        assert [name for name in ours() if "fetch" in name] == []
+        assert tv.airplay.complaints == []
+
+
+@pytest.mark.parametrize("profile", QUEUES)
+def test_the_device_lets_us_fetch_our_own_file(atv, tv, tmp_path):
+    path = tmp_path / "list.m3u8"
+    with Server({"/one.ts": b"1"}) as media:
+        path.write_bytes(f"#EXTM3U\n{media.url}/one.ts\n".encode())
+        with atv.play_url(str(path)) as stream:
+            for url, data in ((stream.url, path.read_bytes()), (f"{media.url}/one.ts", b"1")):
+                assert tv.airplay.ask_sender(url)["FCUP_Response_Data"] == data
+
+
 @pytest.mark.parametrize("profile", VIDEO)
 def test_it_plays_to_its_end(atv, tv, film, monkeypatch):
     monkeypatch.setattr("tinyatv.backends.airplay_stream.POLL", 0.02)
@@ -338,11 +516,21 @@ def test_what_cannot_be_fetched(atv, tv, profile, monkeypatch):
     assert [name for name in ours() if "stream" in name] == []
 
 
-def test_no_such_file(atv, tmp_path):
+def test_no_such_file(atv, tv, tmp_path):
+    """Before the device hears of it."""
     with pytest.raises(FileNotFoundError):
         atv.play_url(str(tmp_path / "nothing.mp4"))
     with pytest.raises(IsADirectoryError):
         atv.play_url(str(tmp_path))
+
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    with pytest.raises(OSError, match="is empty"):
+        atv.play_url(str(empty))
+    with pytest.raises(OSError, match="not a regular file"):
+        atv.play_url("/dev/null")
+    assert len(tv.airplay.peers) == 1
+    assert tv.airplay.player.urls == []
 
 
 @pytest.mark.parametrize(
@@ -401,6 +589,136 @@ def test_reboot_while_it_plays(atv, tv, film, monkeypatch):
         urllib.request.urlopen(url, timeout=2)
 
 
+@pytest.mark.parametrize("profile", VIDEO)
+def test_power_cut_while_it_plays(atv, tv, film, monkeypatch):
+    """No goodbye: nothing is answered any more."""
+    monkeypatch.setattr("tinyatv.backends.airplay_stream.POLL", 0.02)
+    monkeypatch.setattr("tinyatv.backends.airplay_session.FEEDBACK", 0.02)
+    monkeypatch.setattr("tinyatv.backends.airplay_session.ANSWER_TIMEOUT", 0.2)
+    with tinyatv.connect(tv.device, protocols=["airplay"], timeout=0.2) as atv:
+        stream = atv.play_url(str(film))
+        tv.fail("*", times=None, silent=True)
+        with pytest.raises((tinyatv.ConnectionLost, tinyatv.CommandTimeout)):
+            stream.wait(WAIT)
+    assert [name for name in ours() if "stream" in name] == []
+
+
+@pytest.mark.parametrize("profile", VIDEO)
+@pytest.mark.parametrize("how", ["deleted", "cut short"])
+def test_the_file_is_lost_while_it_plays(atv, tv, tmp_path, monkeypatch, how):
+    monkeypatch.setattr("tinyatv.backends.airplay_stream.POLL", 0.02)
+    path = tmp_path / "film.mp4"
+    with open(path, "wb") as file:
+        file.truncate(300 * 1024 * 1024)  # it takes seconds to fetch
+    with atv.play_url(str(path)) as stream:
+        path.unlink() if how == "deleted" else os.truncate(path, 1)
+        with pytest.raises(tinyatv.CommandFailed, match="cannot read the file: ") as caught:
+            stream.wait(2 * WAIT)
+        words = {"deleted": "No such file", "cut short": "it is shorter than it was"}
+        assert words[how] in str(caught.value)
+    assert not stream.playing
+
+
+@pytest.mark.parametrize("profile", ["tvos15", "tvos18"])
+def test_the_file_is_lost_once_the_device_has_it(atv, tv, film, monkeypatch):
+    monkeypatch.setattr("tinyatv.backends.airplay_stream.POLL", 0.02)
+    tv.airplay.player.duration = 0.5
+    stream = atv.play_url(str(film))
+    data = film.read_bytes()
+    assert tv.wait_for(lambda: tv.airplay.player.body == data)
+    film.unlink()
+    assert stream.wait(WAIT)
+
+
+@pytest.mark.parametrize("profile", ["tvos15"])
+def test_nothing_plays(atv, tv, film):
+    """The device accepts it, and that is all; it is asked in both ways that it may know."""
+    tv.fail("/play", times=None, status=200)
+    with pytest.raises(tinyatv.CommandFailed, match="has not fetched the file, a firewall"):
+        atv.play_url(str(film), timeout=0.3)
+    with pytest.raises(tinyatv.CommandFailed, match=r"nothing plays after 0.3 s \(airplay\)$"):
+        atv.play_url("http://127.0.0.1/a.mp4", timeout=0.3)
+
+
+@pytest.mark.parametrize("profile", QUEUES)
+def test_nothing_plays_in_the_queue(atv, tv):
+    """There is no other way on these, so none is tried; what the device says is passed on."""
+    with pytest.raises(tinyatv.CommandFailed, match="the device says 'stopped'"):
+        atv.play_url("http://127.0.0.1:1/nothing.mp4", timeout=0.3)
+    assert ("POST", "/play") not in tv.airplay.requests
+
+
+@pytest.mark.parametrize("profile", VIDEO)
+@pytest.mark.parametrize("status", [403, 404, 453, 470, 500, 501, 503])
+def test_refused(atv, tv, film, status):
+    """With what the status means, in one line, and nothing left behind."""
+    for word in ("/play", "/command", "SETUP 1"):
+        tv.fail(word, times=None, status=status)
+    refused = tinyatv.CredentialsError
+    kinds = {403: refused, 470: refused, 501: tinyatv.NotSupported}
+    with pytest.raises(kinds.get(status, tinyatv.CommandFailed)) as caught:
+        atv.play_url(str(film))
+    assert str(status) in str(caught.value) or status in (403, 470)
+    assert "\n" not in str(caught.value)
+    assert [name for name in ours() if "stream" in name] == []
+    assert tv.wait_for(lambda: len(tv.airplay.peers) <= 1)
+
+
+@pytest.mark.parametrize("profile", ["airplay1", "tvos15", "tvos18"])
+@pytest.mark.parametrize("word", ["/pair-verify", "SETUP 1", "RECORD", "SETUP 2", "/play",
+                                  "/command", "/rate", "/playback-info"])  # fmt: skip
+def test_gone_before_it_plays(atv, tv, film, word):
+    """Whatever step it is that the device hangs up at; or it is not a step of this device."""
+    tv.fail(word, drop=True)
+    try:
+        with atv.play_url(str(film)):
+            assert tv.faults.take(word) is not None  # it was not asked for
+    except (tinyatv.ConnectionFailed, tinyatv.ConnectionLost):
+        assert tv.faults.take(word) is None
+    assert [name for name in ours() if "stream" in name] == []
+
+
+def test_interrupted_before_it_plays(atv, tv, film):
+    """Nobody holds the stream yet who could stop it."""
+    tv.fail("/play", status=200)  # and nothing comes of it
+    pressed = []
+
+    def press():
+        pressed.append(tv.wait_for(lambda: ("GET", "/playback-info") in tv.airplay.requests))
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    pressing = threading.Thread(target=press, name="tinyatv-test-press")
+    pressing.start()
+    with pytest.raises(KeyboardInterrupt):
+        atv.play_url(str(film))
+    pressing.join(WAIT)
+    assert pressed == [True]
+    assert [name for name in ours() if "stream" in name] == []
+
+
+def test_closing_while_it_begins(tv, film):
+    """From another thread; nothing plays on behind our back."""
+    came = []
+    tv.fail("/rate", times=None, silent=True)
+    with tinyatv.connect(tv.device) as atv:
+
+        def play():
+            try:
+                atv.play_url(str(film))
+            except tinyatv.AppleTVError as exc:
+                came.append(exc)
+
+        playing = threading.Thread(target=play, name="tinyatv-test-play")
+        playing.start()
+        assert tv.wait_for(lambda: ("POST", "/rate?value=1.000000") in tv.airplay.requests)
+    playing.join(WAIT)
+    assert not playing.is_alive()
+    [error] = came
+    assert isinstance(error, tinyatv.ConnectionLost)
+    assert ours() == []
+    assert tv.wait_for(lambda: tv.airplay.player.load_now is None)
+
+
 def test_closing_stops_what_plays(tv, film):
     with tinyatv.connect(tv.device) as atv:
         stream = atv.play_url(str(film))
@@ -408,16 +726,20 @@ def test_closing_stops_what_plays(tv, film):
     assert ours() == []
 
 
-@pytest.mark.long
-def test_a_large_file(atv, tv, tmp_path):
-    """300 MB, in constant memory; the file server's own tests look closer."""
+@pytest.mark.parametrize("profile", ["airplay1", "tvos15", "tvos18"])
+def test_a_large_file(atv, tv, tmp_path, monkeypatch):
+    """All 300 MB of it, both ends in constant memory; the file server's own tests look closer."""
     import tracemalloc
 
-    path = tmp_path / "large.mp4"
+    monkeypatch.setattr("tinyatv.virtual.airplay_player.PIECE", 1 << 20)
+    path, size = tmp_path / "large.mp4", 300 << 20
     with open(path, "wb") as file:
-        file.truncate(300 * 1024 * 1024)
+        file.truncate(size)
     tracemalloc.start()
-    with atv.play_url(str(path)):
-        assert tv.wait_for(lambda: len(tv.airplay.player.fetched) > 3)
-        assert tracemalloc.get_traced_memory()[1] < 400 * 1024 * 1024
-    tracemalloc.stop()
+    try:
+        with atv.play_url(str(path)) as stream:
+            assert tv.wait_for(lambda: len(tv.airplay.player.fetched) == 301, 60)
+            assert tv.wait_for(lambda: stream._server.sent == size + 2)
+            assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()

@@ -103,6 +103,7 @@ class AirPlayBackend:
         self._prefers_ptp = _numbers(version) >= PTP_SINCE
         self._device_key = device_key(service.properties)
         self._lock = threading.Lock()
+        self._beginning: list[Way] = []
         self._streams: list[Stream] = []
         self._closed = False
 
@@ -139,7 +140,9 @@ class AirPlayBackend:
         """Stop what plays because of us."""
         with self._lock:
             self._closed = True
-            streams = self._streams
+            beginning, streams = self._beginning.copy(), self._streams
+        for way in beginning:
+            way.close()
         for stream in streams:
             stream.abort(ConnectionLost(f"{self._host} port {self._port} (airplay): closed"))
 
@@ -226,6 +229,9 @@ class AirPlayBackend:
         playing = way(control, self._given.client_id, self._prefers_ptp, about, path)
         server = None
         try:
+            with self._lock:
+                self._check_open()
+                self._beginning.append(playing)
             if path is not None:
                 from .fileserver import FileServer
 
@@ -234,16 +240,23 @@ class AirPlayBackend:
             playing.play(url, position)
             stream = Stream(url, f"tinyatv-stream-{self._host}", playing, server, timeout)
             with self._lock:
-                if self._closed:
-                    raise ConnectionLost(f"{self._host} port {self._port} (airplay): closed")
+                self._check_open()
                 self._streams = [one for one in self._streams if one.playing] + [stream]
         except BaseException:
             playing.close()
             if server is not None:
                 server.close()
             raise
+        finally:
+            with self._lock:
+                if playing in self._beginning:
+                    self._beginning.remove(playing)
         stream.start()
         return stream
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConnectionLost(f"{self._host} port {self._port} (airplay): closed")
 
 
 def told_features(info: Mapping[str, Any]) -> int:

@@ -105,6 +105,7 @@ class ControlConnection:
         self._cseq = 0
         self._feeding = False
         self._ended = False
+        self._over = threading.Event()
         self._dacp_id = secrets.token_hex(8).upper()
         self._active_remote = str(secrets.randbits(32))
         self._number = secrets.randbits(32)
@@ -173,11 +174,13 @@ class ControlConnection:
     def close(self) -> None:
         """Close it and the event channel, and join their readers."""
         self._ended = True
+        self._over.set()
         for link in (self._events, self._link):
             if link is not None:
                 link.close()
 
     def _ended_by(self, error: AppleTVError | None) -> None:
+        self._over.set()
         if error is None or self._ended:
             return
         self._ended = True
@@ -358,15 +361,16 @@ class ControlConnection:
 
         Raises:
             ConnectionFailed: It does not open.
+            ConnectionLost: The control connection has ended meanwhile.
         """
-        waiting = threading.Event()
         for left in reversed(range(EVENT_TRIES)):
             try:
                 return open_socket(self.remote, port, 5.0, "airplay")
             except ConnectionFailed as exc:
                 if not left or not isinstance(exc.__cause__, ConnectionRefusedError):
                     raise
-                waiting.wait(1.0)
+                if self._over.wait(1.0):
+                    raise ConnectionLost(f"{self._where} hung up") from exc
         raise AssertionError("the last try raises")
 
     def _channel(

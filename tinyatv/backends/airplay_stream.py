@@ -19,6 +19,7 @@ from ..errors import (
     AppleTVError,
     CommandFailed,
     CommandTimeout,
+    ConnectionLost,
     NotSupported,
     ProtocolError,
 )
@@ -263,7 +264,7 @@ class Queue(AirPlay2):
 
     name = "queue"
     _since = 0.0
-    _described = False
+    _began = False
     _errands: Errands | None = None
 
     def play(self, url: str, position: float) -> None:
@@ -327,13 +328,13 @@ class Queue(AirPlay2):
             status.said = state if isinstance(state, str) else ""
             if state == "playing":
                 self._advance(1.0)
-                status.started = True
+                self._began = True
             elif state == "paused":
                 self._advance(0.0)
             elif state == "stopped":
-                status.ended = status.started
+                status.ended = self._began
         elif told.get("type") == "notification" and state == "itemPlayedToEnd":
-            status.ended = status.complete = status.started
+            status.ended = status.complete = self._began
         self.changed.set()
 
     def _advance(self, rate: float) -> None:
@@ -344,9 +345,9 @@ class Queue(AirPlay2):
 
     def poll(self) -> None:
         self._advance(self.status.rate)
-        if self.status.started and not self._described:
-            self._described = True
+        if self._began and not self.status.started:
             self._describe()
+            self.status.started = True
 
     def _describe(self) -> None:
         """Say what plays, which only works once it does. Nothing depends on it."""
@@ -592,7 +593,7 @@ class Stream:
             self._thread.join(10)
 
     def _run(self) -> None:
-        status, deadline = self._way.status, Deadline(self._timeout)
+        status, deadline, gone = self._way.status, Deadline(self._timeout), False
         try:
             while not self._stopping.is_set() and not status.ended:
                 if self._way.error is not None:
@@ -604,10 +605,13 @@ class Stream:
                     raise CommandFailed(f"play_url: {self._nothing()} (airplay)", "play_url")
                 self._way.changed.wait(POLL if status.started else min(POLL, STARTING))
                 self._way.changed.clear()
+        except (ConnectionLost, CommandTimeout) as exc:
+            self._error = exc
+            gone = True
         except AppleTVError as exc:
             self._error = exc
         finally:
-            self._finish()
+            self._finish(gone)
 
     def _nothing(self) -> str:
         """Why it may be that nothing plays."""
@@ -618,11 +622,15 @@ class Stream:
             return f"{text}; the device has not fetched the file, a firewall here may be why"
         return text
 
-    def _finish(self) -> None:
-        """Stop it if it has not ended, find out why it has, and close everything."""
+    def _finish(self, gone: bool = False) -> None:
+        """Stop it if it has not ended, find out why it has, and close everything.
+
+        Args:
+            gone: True if the device does not answer any more.
+        """
         status, wanted = self._way.status, self._stopping.is_set()
         try:
-            if not status.ended:
+            if not status.ended and not gone:
                 self._way.stop()
         except (AppleTVError, OSError) as exc:
             log.debug("stop: %s", exc)

@@ -70,6 +70,8 @@ TYPES = {  # extension: Content-Type; what Apple TVs play, whatever the system's
     ".vtt": "text/vtt",
 }
 
+SHRUNK = "it is shorter than it was"
+
 LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # on, 0 s
 
 # No number is longer: int() refuses 4300 digits, and is slow below that.
@@ -108,6 +110,7 @@ class FileServer:
         name = os.path.basename(self._path)
         self._type = content_type(name)
         self._route = f"/{secrets.token_urlsafe(16)}/".encode() + os.fsencode(name)
+        self._size = 0  # when it was started
         self._sent = 0
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -128,7 +131,8 @@ class FileServer:
             ConnectionLost: It was closed already.
         """
         self._file = os.path.realpath(self._path)
-        _open(self._file).close()
+        with _open(self._file) as file:
+            self._size = os.fstat(file.fileno()).st_size
         own = self._host if self._own.version == 6 else str(self._own)
         family, _, _, _, where = socket.getaddrinfo(
             own, 0, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
@@ -261,6 +265,8 @@ class _Exchange(http.server.BaseHTTPRequestHandler):
     def _send_file(self, file: BinaryIO, wanted: str | None) -> None:
         about = os.fstat(file.fileno())
         size = about.st_size
+        if size < self._owner._size:
+            self._owner.error = OSError(SHRUNK)
         etag = f'"{about.st_mtime_ns:x}-{size:x}"'
         # RFC 9110 8.8.2.1: not in the future; and before 1970 or after 9999 there is no date.
         changed = self.date_time_string(int(min(max(about.st_mtime, 0), time.time())))
@@ -290,7 +296,7 @@ class _Exchange(http.server.BaseHTTPRequestHandler):
         while left:
             data = file.read(min(CHUNK, left))
             if not data:  # it has shrunk; fewer bytes than announced say so
-                self._owner.error = OSError("it is shorter than it was")
+                self._owner.error = OSError(SHRUNK)
                 self.close_connection = True
                 return
             left -= len(data)
