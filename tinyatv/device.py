@@ -356,8 +356,9 @@ class AppleTV:
                 thread.start()
         log.info("%s: %s", protocol, error)
         self._events.post(Disconnected(error, protocol))
-        for backend in gone:
-            backend.close()
+        gone[0].close()
+        for extra in gone[1:]:
+            extra.close(error)  # for those who wait for the end of what it plays
 
     def _come_back(self) -> None:
         pause = PAUSES[0]

@@ -136,15 +136,20 @@ class AirPlayBackend:
         self._asked = True
         self._bits = told_features(source.info(self._timeout)) or self._bits
 
-    def close(self) -> None:
-        """Stop what plays because of us."""
+    def close(self, error: AppleTVError | None = None) -> None:
+        """Stop what plays because of us.
+
+        Args:
+            error: Why, for those who wait for it; None says that it was closed.
+        """
+        error = error or ConnectionLost(f"{self._host} port {self._port} (airplay): closed")
         with self._lock:
             self._closed = True
             beginning, streams = self._beginning.copy(), self._streams
         for way in beginning:
             way.close()
         for stream in streams:
-            stream.abort(ConnectionLost(f"{self._host} port {self._port} (airplay): closed"))
+            stream.abort(error)
 
     def listen(self) -> None:
         """Nothing to listen to."""

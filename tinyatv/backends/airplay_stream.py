@@ -270,7 +270,8 @@ class Queue(AirPlay2):
     def play(self, url: str, position: float) -> None:
         name = f"tinyatv-stream-fetch-{self._control.remote}"
         self._errands = Errands(Fetcher(url, self.path), self._command, name)
-        self.status.position, self._since = position, time.monotonic()
+        self._counting = threading.Lock()
+        self._advance(position=position)
         self._session = self._begin()
         stream = {
             "type": 130,
@@ -337,14 +338,24 @@ class Queue(AirPlay2):
             status.ended = status.complete = self._began
         self.changed.set()
 
-    def _advance(self, rate: float) -> None:
-        """These devices do not say how far they are: count."""
-        now = time.monotonic()
-        self.status.position += self.status.rate * (now - self._since)
-        self.status.rate, self._since = rate, now
+    def _advance(self, rate: float | None = None, position: float | None = None) -> None:
+        """These devices do not say how far they are: count. Called on two threads.
+
+        Args:
+            rate: From here on; None leaves it.
+            position: Where it is; None is where it must have come to.
+        """
+        now, status = time.monotonic(), self.status
+        with self._counting:
+            status.position += status.rate * (now - self._since)
+            self._since = now
+            if position is not None:
+                status.position = position
+            if rate is not None:
+                status.rate = rate
 
     def poll(self) -> None:
-        self._advance(self.status.rate)
+        self._advance()
         if self._began and not self.status.started:
             self._describe()
             self.status.started = True
@@ -371,8 +382,7 @@ class Queue(AirPlay2):
     def seek(self, seconds: float) -> None:
         at = {"value": int(seconds * 1000), "timescale": 1000, "epoch": 0, "flags": 1}
         self._command({"type": "seek", "kind": "request", "item": self._item, "time": at})
-        self._advance(self.status.rate)
-        self.status.position = seconds
+        self._advance(position=seconds)
 
     def stop(self) -> None:
         self.set_rate(0.0)
