@@ -442,6 +442,21 @@ def test_play_a_file(atv, tv, film):
         stream.seek(-1)
 
 
+@pytest.mark.parametrize("profile", VIDEO)
+def test_play_a_url(atv, tv):
+    """Of some other server; the device fetches it, and we do not."""
+    with Server({"/film.mp4": os.urandom(200_000)}) as media:
+        url = f"{media.url}/film.mp4"
+        with atv.play_url(url, position=5) as stream:
+            assert stream.url == url
+            assert tv.wait_for(lambda: tv.airplay.player.body == media.files["/film.mp4"])
+            assert tv.wait_for(lambda: tv.state.position >= 5)
+            assert not [name for name in ours() if name.endswith("-accept") or "fetch" in name]
+        assert {headers["User-Agent"].split("/")[0] for _, headers in media.asked} == {
+            "AppleCoreMedia"
+        }
+
+
 QUEUES = ["tvos18", "tvos26", "tvos27"]
 
 

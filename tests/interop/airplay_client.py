@@ -8,6 +8,7 @@ Run by the peer's Python. Each line read is a JSON list, each line printed the a
     ["until", {FIELD: VALUE}]                what plays, once it is so
     ["play", URL OR FILE, {OPTIONS}]         begins; ["played"] answers when it is over
     ["lost"]                                 answers when the connection is lost
+    ["logged"]                               warnings and errors since the connection was begun
     ["pair", {...}]                          then ["pin", PIN]; answers credentials
     ["close"]
 """
@@ -16,6 +17,7 @@ import asyncio
 import enum
 import ipaddress
 import json
+import logging
 import sys
 
 import pyatv
@@ -30,10 +32,23 @@ def plain(value):
     return value.name if isinstance(value, enum.Enum) else value
 
 
+class Log(logging.Handler):
+    """Keeps what the library complains of."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.lines = []
+
+    def emit(self, record):
+        self.lines.append(f"{record.levelname} {record.getMessage()}")
+
+
 class Client:
     """One connection or pairing at a time."""
 
     def __init__(self):
+        self.log = Log()
+        logging.getLogger().addHandler(self.log)
         self.atv = self.pairing = self.task = None
         self.events = self.gone = None
 
@@ -47,6 +62,7 @@ class Client:
 
     async def connect(self, where):
         self.events, self.gone = asyncio.Queue(), asyncio.Event()
+        self.log.lines.clear()
         self.atv = await pyatv.connect(self.config(where), asyncio.get_running_loop())
         self.atv.listener = self
         if where.get("tunnel"):
@@ -88,6 +104,9 @@ class Client:
 
     async def lost(self):
         await asyncio.wait_for(self.gone.wait(), 20)
+
+    async def logged(self):
+        return self.log.lines
 
     async def pair(self, where):
         loop = asyncio.get_running_loop()

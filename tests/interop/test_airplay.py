@@ -145,6 +145,36 @@ def test_tunnel(client, tv):
     client("lost")
 
 
+@pytest.mark.parametrize("tv", ["tvos15", "homepod"], indirect=True)
+@pytest.mark.parametrize("pings", [False, True])
+def test_idle(client, tv, pings):
+    """The peer complains of nothing that comes through the tunnel, while much happens or nothing.
+
+    Of a ping it does: it takes it for a broken property list that there is none in it. A ping is
+    like that, though; the one recorded from a real device is in the vectors.
+    """
+    tv.airplay.oddities.ping_after = 0.05 if pings else None
+    client("connect", where(tv, tunnel=True))
+    client("until", {"title": "Harbour Lights", "device_state": "Playing"})
+    tv.state.update(artwork=os.urandom(100_000))
+    client("call", "remote_control.pause")
+    client("call", "remote_control.next")
+    client("call", "audio.set_volume", 25.0)
+    client("until", {"title": "Three Hops"})
+    assert tv.wait_for(lambda: tv.airplay.requests.count(("POST", "/feedback")) >= 2, 20)
+    [tunnel] = tv.airplay.sessions[0].tunnels
+    logged = client("logged")
+    assert tv.wait_for(lambda: not tunnel.stream.unanswered)
+    if pings:
+        assert tunnel.pings > 10
+        assert 10 < len(logged) <= tunnel.pings
+        assert set(logged) == {"WARNING failed to process data frame"}
+    else:
+        assert logged == []
+        assert tunnel.pings == 0
+    assert tv.airplay.complaints == []
+
+
 @pytest.mark.parametrize("tv", ["airplay1", "tvos15"], indirect=True)
 def test_play_a_file(client, tv, film):
     tv.airplay.player.duration = 1.5

@@ -271,6 +271,7 @@ class TunnelPeer(MrpPeer):
     Attributes:
         wire: What it speaks, sealed.
         stream: The data stream in it.
+        pings: How many frames without content it was sent.
     """
 
     def __init__(
@@ -284,6 +285,7 @@ class TunnelPeer(MrpPeer):
     ) -> None:
         self._session = session
         self._airplay_odd = odd
+        self.pings = 0
         self.stream = _Stream(dumper(owner.oddities), session.seen)
         wire = _Sealed(self.stream, odd)
         wire.secure(ciphers)
@@ -311,6 +313,7 @@ class TunnelPeer(MrpPeer):
 
     def ping(self) -> None:
         """Send a frame without content; it must be replied to."""
+        self.pings += 1
         self.link.send(None)
 
     def _ping(self, times: int) -> None:
