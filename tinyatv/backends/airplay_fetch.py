@@ -254,7 +254,8 @@ class Errands:
         try:
             found = self._fetcher.fetch(url, _texts(request.get("FCUP_Response_Headers")))
         except (OSError, ValueError, http.client.HTTPException) as exc:
-            log.info("%s: %s: %s", self._name, url.partition("?")[0], exc)
+            # Not the address: of a file of ours, who knows it may fetch it.
+            log.info("%s: cannot fetch what the device wants: %s", self._name, exc)
         else:
             told["FCUP_Response_StatusCode"] = found.code
             told["FCUP_Response_Data"] = found.data if found.code < 400 else b""

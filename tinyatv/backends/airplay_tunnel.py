@@ -14,7 +14,13 @@ from typing import Any, Callable
 
 from .. import proto
 from ..crypto.chacha20poly1305 import Session as Ciphers
-from ..errors import AppleTVError, ConnectionFailed, ConnectionLost, ProtocolError
+from ..errors import (
+    AppleTVError,
+    CommandTimeout,
+    ConnectionFailed,
+    ConnectionLost,
+    ProtocolError,
+)
 from ..pairing.credentials import Credentials
 from ..pairing.hap import channel_keys
 from ..wire.datastream import DataStreamWire
@@ -22,6 +28,8 @@ from ..wire.hap import HapWire
 from .airplay_session import ControlConnection, new_uuid, own_mac
 
 MEDIA_REMOTE = "1910A70F-DBC0-4242-AF95-115DB30604E1"  # what the data stream is for
+
+OPENING = 180.0  # s; more than all its steps may take together
 
 
 class Tunnel:
@@ -110,8 +118,10 @@ class Tunnel:
 
         Raises:
             AppleTVError: What that raised.
+            CommandTimeout: It never comes to an end.
         """
-        self._done.wait()
+        if not self._done.wait(OPENING):
+            raise CommandTimeout(f"no tunnel within {OPENING:g} s (airplay)")
         if self._error is not None:
             raise self._error
 
