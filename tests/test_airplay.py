@@ -504,6 +504,35 @@ def test_the_device_lets_us_fetch(atv, tv):
 
 
 @pytest.mark.parametrize("profile", QUEUES)
+def test_odd_events(atv, tv, film):
+    """A device may say what it likes; it is answered, and plays on."""
+    odd = [
+        {}, {"params": 5}, {"params": []}, {"params": {"data": 5}}, {"params": {"data": b""}},
+        {"params": {"data": b"bplist00"}}, {"type": "playbackState", "name": "stopped"},
+        *({"params": {"data": plistlib.dumps(inner, fmt=plistlib.FMT_BINARY)}} for inner in (
+            [], "text", 5, {}, {"type": []}, {"type": "playbackState", "params": [1], "name": {}},
+            {"type": "playbackState", "params": {"playbackState": {"a": 1}}},
+            {"type": "playbackState", "name": "sideways"}, {"type": "notification", "name": 5},
+            {"type": "unhandledURL"}, {"type": "unhandledURL", "kind": "request", "request": 5},
+            {"type": "unhandledURL", "kind": "request", "messageID": {}, "request": {
+                "FCUP_Response_URL": "", "FCUP_Response_RequestID": [], "FCUP_Response_Headers": 5,
+            }},
+        )),
+    ]  # fmt: skip
+    tv.airplay.player.duration = 600
+    with atv.play_url(str(film)) as stream:
+        [session] = [s for s in tv.airplay.sessions if not s.remote_only]
+        for content in odd:
+            session.push(content)
+        assert tv.wait_for(lambda: tv.airplay.answered[-1:] == odd[-1:])
+        stream.seek(50)
+        stream.pause()
+        assert tv.wait_for(lambda: tv.state.device_state is DeviceState.Paused)
+        assert stream.playing
+        assert tv.airplay.complaints == []
+
+
+@pytest.mark.parametrize("profile", QUEUES)
 def test_the_device_lets_us_fetch_our_own_file(atv, tv, tmp_path):
     path = tmp_path / "list.m3u8"
     with Server({"/one.ts": b"1"}) as media:

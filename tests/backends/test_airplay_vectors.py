@@ -10,7 +10,8 @@ from tests.conftest import cases
 from tinyatv import CommandFailed, DeviceInfo, Service
 from tinyatv.backends import airplay, airplay_stream
 from tinyatv.backends.airplay_session import read_plist
-from tinyatv.pairing.credentials import Credentials
+from tinyatv.backends.airplay_tunnel import Tunnel
+from tinyatv.pairing.credentials import TRANSIENT, Credentials
 from tinyatv.records import (
     Record,
     airplay_features,
@@ -20,7 +21,7 @@ from tinyatv.records import (
     parse_txt,
 )
 from tinyatv.virtual import airplay_about
-from tinyatv.wire import dmap
+from tinyatv.wire import dmap, plist
 from tinyatv.wire.http import Response
 
 LOW = (1 << 64) - 1
@@ -104,6 +105,21 @@ def test_timing(case):
         now = whole + int(case["receive_ntp_hex"][8:], 16) / 2**32
         reply = airplay_stream.timing_reply(bytes.fromhex(case["request_hex"]), now)
         assert reply.hex() == case["expect"]["reply_hex"]
+
+
+def test_session():
+    """What begins a tunnel; identities are our own, and fresh ones."""
+    case = next(c for c in cases("airplay", "tunnel_setup") if c["name"] == "setup1_body")
+    golden = plist.loads(bytes.fromhex(case["plist_hex"]))
+    mine = Tunnel("127.0.0.1", 7000, Credentials(TRANSIENT), timeout=1)._session()
+    own = {"deviceID", "macAddress", "sessionUUID", "name"}
+    assert mine.keys() == golden.keys()
+    assert {k: mine[k] for k in mine.keys() - own} == {k: golden[k] for k in mine.keys() - own}
+    for key in own - {"name"}:
+        assert [len(part) for part in mine[key].replace(":", "-").split("-")] == [
+            len(part) for part in golden[key].replace(":", "-").split("-")
+        ]
+        assert mine[key] == mine[key].upper()
 
 
 def asked(data):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import plistlib
+import random
 import select
 import socket
 import struct
@@ -576,6 +577,39 @@ def test_golden_answers(known):
     assert len(known.rtsp("SETUP", REMOTE).body) == 59
 
 
+def golden(group):
+    """The bodies of requests, as other senders write them."""
+    return {case["name"]: bytes.fromhex(case["plist_hex"]) for case in cases("airplay", group)
+            if "plist_hex" in case}  # fmt: skip
+
+
+def test_golden_tunnel(known):
+    bodies = golden("tunnel_setup")
+    response = known.rtsp("SETUP", bodies["setup1_body"])
+    assert response.code == 200
+    known.connect_events(plistlib.loads(response.body)["eventPort"])
+    assert known.rtsp("RECORD").code == 200
+    response = known.rtsp("SETUP", bodies["setup2_body"])
+    [stream] = plistlib.loads(response.body)["streams"]
+    assert (stream["type"], stream["streamID"]) == (130, 1)
+    assert 0 < stream["dataPort"] < 65536
+
+
+@pytest.mark.parametrize("profile", ["airplay1"])
+def test_golden_play(client, tv):
+    assert client.code("POST", "/play", golden("property_lists")["play_v1"]) == 200
+    assert tv.airplay.player.urls == ["http://10.0.0.5:8080/a.mp4"]
+
+
+@pytest.mark.parametrize("profile", ["tvos26"])
+def test_golden_command(queue, tv):
+    queue.queue()
+    headers = [("X-Apple-Session-ID", SESSION), ("X-Apple-StreamID", str(queue.stream_id))]
+    body = golden("property_lists")["command_outer"]
+    assert queue.code("POST", "/command", body, headers) == 200
+    assert tv.airplay.commands == [{"type": "setRate", "rate": 1.0}]
+
+
 # -- events ----------------------------------------------------------------------------------------
 
 
@@ -1099,6 +1133,66 @@ def test_queue_is_strict(queue, tv, media):
     item = {"uuid": SESSION, "Content-Location": media.url, "playerLoggingID": "1234567"}
     with pytest.raises((EOFError, ConnectionError)):
         queue.command("insertPlayQueueItem", item=item)
+
+
+ODD = [None, 0, -1, 5, (1 << 64) - 1, 2.5, float("nan"), True, "", "a", b"", b"bplist00", [], [5], {},
+       {"a": 5}, "http://127.0.0.1:1/a.mp4"]  # fmt: skip
+KEYS = """
+    qualifier sessionUUID timingProtocol timingPort timingPeerInfo isRemoteControlOnly streams type
+    controlType clientTypeUUID seed wantsDedicatedSocket Content-Location Start-Position
+    Start-Position-Seconds uuid value params data item title playerLoggingID property rate time
+    timescale kind messageID response pk user method proof epk authTag X-Apple-Session-ID
+""".split()
+
+
+def odd_value(rng, depth=3):
+    """Something that nobody would send."""
+    if depth and rng.random() < 0.6:
+        names = rng.sample(KEYS, 12)
+        made = {name: odd_value(rng, depth - 1) for name in names}
+        if rng.random() < 0.3:
+            return [made]
+        return bplist(made) if rng.random() < 0.3 else made
+    return rng.choice([value for value in ODD if value is not None])
+
+
+@pytest.mark.parametrize("profile", ["airplay1", "tvos15", "tvos26"])
+def test_odd_bodies(tv, share, caplog):
+    """Each is refused or done; nothing breaks at the device, and everybody else is served."""
+    tv.airplay.oddities.timing_deadline = tv.airplay.oddities.event_patience = 0.01
+    rng = random.Random(1000)
+    paths = sorted(tv.airplay._paths) + [(name, "*") for name in sorted(tv.airplay._methods)]
+    kinds = "insertPlayQueueItem setProperty setRate seek unhandledURL updateMRNowPlayingInfo"
+    connected = None
+    for _ in range(share(8000)):
+        method, path = rng.choice(paths)
+        if path in ("/pair-verify", "/pair-setup", "/reverse"):  # have tests of their own
+            continue
+        if connected is None:
+            connected = Controller(tv.airplay)
+            known_to(tv, connected)
+            if tv.profile == "tvos26":
+                connected.begin(PTP).queue()
+        body, headers = odd_value(rng), [("X-Apple-HKP", rng.choice("34"))]
+        if path == "/command" and tv.profile == "tvos26":
+            command = {name: odd_value(rng) for name in rng.sample(KEYS, 5)}
+            command.update(type=rng.choice(kinds.split()), kind="response")
+            body = {"params": {"data": bplist(command)}}
+            headers += [("X-Apple-Session-ID", SESSION),
+                        ("X-Apple-StreamID", str(connected.stream_id))]  # fmt: skip
+        protocol = rng.choice(["HTTP/1.1", "RTSP/1.0"])
+        data = body if isinstance(body, bytes) else bplist(body)
+        try:
+            code = connected.code(method, path, data, headers, protocol)
+            assert code in (200, 400, 403, 404, 453, 455, 470, 500, 503), (method, path, body)
+        except (EOFError, ConnectionError):  # refused by hanging up
+            connected.__exit__()
+            connected = None
+    if connected is not None:
+        connected.__exit__()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= 40] == []
+    with Controller(tv.airplay) as other:
+        assert other.code("OPTIONS", "*", protocol="RTSP/1.0") == 200
 
 
 @pytest.mark.parametrize("profile", ["tvos26"])

@@ -120,7 +120,7 @@ class VirtualAirPlay:
         self.seen = state.notify
         self._state = state
         self._messages = 0
-        self._replies: dict[int, Any] = {}
+        self._replies: dict[int, dict[str, Any]] = {}
         if about.generation.transient:
             accessory.transient = True
         self.server = HttpServer(
@@ -246,7 +246,8 @@ class VirtualAirPlay:
     def _info(self, peer: AirPlayPeer, query: Query) -> Response:
         if self.about.generation.airplay == 1:
             return Response(404)
-        if "txtAirPlay" in _dict(query.body).get("qualifier", ()):
+        wanted = _dict(query.body).get("qualifier")
+        if isinstance(wanted, list) and "txtAirPlay" in wanted:
             return _binary({"txtAirPlay": self.about.txt_data()})
         return _binary(self.about.info(self._state, peer.sender))
 
@@ -536,7 +537,10 @@ class VirtualAirPlay:
         elif kind == "seek":
             self.player.seek(_seconds(command.get("time")))
         elif kind == "unhandledURL" and command.get("kind") == "response":
-            self._replies[command.get("messageID", -1)] = command.get("response")
+            number, response = command.get("messageID"), command.get("response")
+            if not isinstance(number, int) or not isinstance(response, dict):
+                return Response(400)
+            self._replies[number] = response
         elif kind == "updateMRNowPlayingInfo":
             self._describe(command.get("params"))
         else:
@@ -554,7 +558,9 @@ class VirtualAirPlay:
         if self._is_busy(peer):
             return Response(BUSY)
         start = item.get("Start-Position-Seconds", _seconds(item.get("Start-Position")))
-        self.player.load(peer, url, uuid, _number(start), title=item.get("title"))
+        title = item.get("title")
+        title = title if isinstance(title, str) else None
+        self.player.load(peer, url, uuid, _number(start), title=title)
         return Response(200)
 
     def _describe(self, params: Any) -> None:
@@ -595,8 +601,7 @@ class VirtualAirPlay:
         })  # fmt: skip
         if not self._state.wait_for(lambda _: number in self._replies, timeout):
             raise ValueError("no answer")
-        reply: dict[str, Any] = self._replies.pop(number)
-        return reply
+        return self._replies.pop(number)
 
     # -- events ----------------------------------------------------------------------------------
 
