@@ -227,6 +227,15 @@ def test_refused(tv, film, capsys, status, code, text):
     assert text in line
 
 
+@pytest.mark.parametrize("profile", ["tvos15", "tvos18"])
+def test_forgotten(tv, film, capsys):
+    tv.forget_clients()
+    for word in (f"play_url={film}", "pause"):
+        code, line = refusal(capsys, word)
+        assert code == 6
+        assert line.endswith("pair again")
+
+
 def test_device_gone(tv, film):
     """The error begins a line of its own."""
     tv.airplay.player.duration = 1000

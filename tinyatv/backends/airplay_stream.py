@@ -385,7 +385,7 @@ class Queue(AirPlay2):
         self._advance(position=seconds)
 
     def stop(self) -> None:
-        self.set_rate(0.0)
+        self._command({"type": "setRate", "rate": 0.0}, timeout=5.0)
         self._control.rtsp("TEARDOWN", timeout=5.0)
 
 
