@@ -166,7 +166,7 @@ class AirPlay1(Way):
         status = self.status
         if "duration" not in told:
             status.ended = status.started
-            status.complete = status.position >= status.duration - END > -END
+            status.complete = 0 < status.duration <= status.position + END
             return
         status.started = True
         status.duration = _seconds(told["duration"])
