@@ -787,7 +787,12 @@ def test_several_threads_press_at_once(atv, device):
     assert sorted(device.log) == sorted(["up", "down", "left", "right", "select"] * 5)
 
 
-def test_path_of_a_command(atv, capsys):
+@pytest.mark.parametrize(
+    ("profile", "paired", "files"),
+    [("atv3", True, 5), ("tvos14", False, 5), ("tvos14", True, 6)],
+    ids=["DMAP", "MRP", "MRP, encrypted: cryptography is one more"],
+)
+def test_path_of_a_command(capsys, profile, paired, files):
     """From `atv.play()` to the first byte on the socket: at most 12 calls of ours in 5 files."""
     package = os.path.dirname(tinyatv.__file__)
     calls: list[tuple[str, str]] = []
@@ -802,14 +807,20 @@ def test_path_of_a_command(atv, capsys):
         elif kind == "c_call" and getattr(arg, "__name__", "") in ("sendall", "send"):
             reached.append(arg)
 
-    atv.play()  # connections are open now
-    sys.setprofile(trace)
-    try:
-        atv.play()
-    finally:
-        sys.setprofile(None)
+    with VirtualAppleTV(profile=profile) as tv:
+        target = tv.device
+        if not paired:
+            for service in target.services:
+                service.credentials = None
+        with tinyatv.connect(target) as atv:
+            atv.play()  # connections are open now
+            sys.setprofile(trace)
+            try:
+                atv.play()
+            finally:
+                sys.setprofile(None)
     with capsys.disabled():
         print("\natv.play() to the socket: " + " > ".join(f"{f}:{n}" for f, n in calls))
     assert reached
     assert len(calls) <= 12
-    assert len({file for file, _ in calls}) <= 5
+    assert len({file for file, _ in calls}) <= files
