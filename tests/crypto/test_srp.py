@@ -47,6 +47,39 @@ def test_groups(group, name):
         assert group.digest(case["user"].encode()).hex().startswith(expect["hash_user_prefix_hex"])
 
 
+@pytest.mark.parametrize(("prime", "generator"), [("17", 5), (f"{srp.LEGACY.prime:x}", 2)])
+def test_powers(prime, generator):
+    """The same with the powers at hand and without, whatever the size of the exponent."""
+    group, other = (srp.Group(prime, generator, "sha512") for _ in range(2))
+    group.powers = group.make_powers()
+    most = 1 << 4 * srp.DIGITS
+    for exponent in (0, 1, 15, 16, 0xF0, 12345678901, most // 3, most - 1, most, most * 7 + 5):
+        assert (
+            group.power(exponent)
+            == other.power(exponent)
+            == pow(generator, exponent, int(prime, 16))
+        )
+
+
+def test_prepare():
+    """What is computed ahead is used once, by clients that draw, and the exchange is as ever."""
+    group = srp.Group(f"{srp.LEGACY.prime:x}", 2, "sha1", halves=True)
+    plain = srp.Client("1234", group=group, private=bytes(range(32))).public
+    srp.prepare(group)
+    srp.prepare(group)
+    assert len(group.drawn) == 1
+    assert srp.Client("1234", group=group, private=bytes(range(32))).public == plain
+    assert len(group.drawn) == 1
+    clients = [srp.Client("1234", group=group) for _ in range(3)]
+    assert not group.drawn
+    assert len({client.public for client in clients}) == 3
+    for client in clients:
+        device = srp.Device("1234", group=group)
+        proof = device.check(client.public, client.respond(device.salt, device.public))
+        assert client.check(proof)
+        assert client.key == device.key
+
+
 def test_prime():
     digest = hashlib.sha256(srp.HAP.pad(srp.HAP.prime)).hexdigest()
     assert digest == GROUPS["hap_3072_prime_digest"]["expect"]["sha256_hex"]

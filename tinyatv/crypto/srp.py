@@ -10,7 +10,8 @@ k and u take numbers padded to the size of the group, everything else takes them
 zeros. One form in place of the other works with 255 PINs of 256, and then fails.
 
 The powers are Python's own pow() with both engines: the package ``cryptography`` has no function
-for them, pow() is C, and a side needs some 30 ms once in the life of a pairing.
+for them, pow() is C, and a side needs some 30 ms once in the life of a pairing. A client can do a
+part of it before it knows anything of the device: see prepare().
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import os
 
 SALT = 16
 SECRET = 32  # bytes of the private value
+DIGITS = 128  # hexadecimal ones, of the largest exponent that powers are made for
 
 
 def _short(number: int) -> bytes:
@@ -38,22 +40,21 @@ def _draw(group: Group, private: bytes | None) -> tuple[int, int]:
     """
     while True:
         secret = _secret(private)
-        public = pow(group.generator, secret, group.prime)
+        public = group.power(secret)
         if private is not None or group.pad(public)[0]:
             return secret, public
 
 
-def prepare(group: Group | None = None) -> bool:
-    """Draw what the next client of this process will need, while nobody waits: it takes 4 ms.
+def prepare(group: Group | None = None) -> None:
+    """Compute ahead what the next client of this process will need, while nobody waits.
 
-    Returns:
-        False if that was done already.
+    It takes 8 ms, and saves 10 of the 32 that a client needs.
     """
     group = HAP if group is None else group
-    if group.drawn:
-        return False
-    group.drawn.append(_draw(group, None))
-    return True
+    if not group.powers:
+        group.powers = group.make_powers()
+    if not group.drawn:
+        group.drawn.append(_draw(group, None))
 
 
 def _salt() -> bytes:
@@ -86,6 +87,7 @@ class Group:
         self.k = self.number(self.pad(self.prime), self.pad(generator))
         both = zip(self.digest(_short(self.prime)), self.digest(_short(generator)))
         self.mark = bytes(n ^ g for n, g in both)  # the first thing in a client's proof
+        self.powers: list[int] = []  # of the generator, once prepare() has made them
         self.drawn: list[tuple[int, int]] = []  # by prepare(); nothing is used twice
 
     def digest(self, *parts: bytes) -> bytes:
@@ -96,6 +98,30 @@ class Group:
 
     def pad(self, number: int) -> bytes:
         return number.to_bytes(self.size, "big")
+
+    def make_powers(self) -> list[int]:
+        """The generator to the powers of 1, 16, 16**2 ... as far as a hash of 512 bits reaches."""
+        powers = [self.generator]
+        while len(powers) < DIGITS:
+            powers.append(pow(powers[-1], 16, self.prime))
+        return powers
+
+    def power(self, exponent: int) -> int:
+        """The generator to some power.
+
+        With the powers at hand, those that have the same hexadecimal digit are multiplied first:
+        a product to the power of 15 is a factor of 15 products.
+        """
+        if not self.powers or exponent >= 16**DIGITS:
+            return pow(self.generator, exponent, self.prime)
+        products = [1] * 16
+        for digit, power in zip(reversed(f"{exponent:x}"), self.powers):
+            products[int(digit, 16)] = products[int(digit, 16)] * power % self.prime
+        total = factor = 1
+        for product in reversed(products[1:]):
+            factor = factor * product % self.prime
+            total = total * factor % self.prime
+        return total
 
     def x(self, salt: bytes, user: str, pin: str) -> int:
         return self.number(salt, self.digest(f"{user}:{pin}".encode()))
@@ -196,7 +222,7 @@ class Client:
         device = group.public(B)
         u = group.u(self._public, device)
         x = group.x(salt, self._user, self._pin)
-        base = (device - group.k * pow(group.generator, x, group.prime)) % group.prime
+        base = (device - group.k * group.power(x)) % group.prime
         self.key = group.key(pow(base, self._secret + u * x, group.prime))
         self._proof = group.client_proof(self._user, salt, self._public, device, self.key)
         return self._proof
@@ -241,10 +267,10 @@ class Device:
         self._group = group
         # Some clients take salt and B for numbers and lose leading zeros: have none.
         self.salt = _salt() if salt is None else salt
-        self._verifier = pow(group.generator, group.x(self.salt, user, pin), group.prime)
+        self._verifier = group.power(group.x(self.salt, user, pin))
         while True:
             self._secret = _secret(private)
-            power = pow(group.generator, self._secret, group.prime)
+            power = group.power(self._secret)
             self._public = (group.k * self._verifier + power) % group.prime
             self.public = group.pad(self._public)
             if private is not None or self.public[0]:
