@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Wire(Protocol):
-        """What a link needs of a wire object; see ``wire/``."""
+        """What a link needs of a wire object; see ``wire/``.
+
+        One thread at a time feeds it and takes messages, one at a time encodes and asks what is
+        owed; those may be two. Where it has ``encode_all(messages)``, that is used for several, and
+        where its ``owes`` is False, it is not asked for debts.
+        """
 
         def encode(self, message: Any) -> bytes: ...
         def feed(self, data: bytes) -> None: ...

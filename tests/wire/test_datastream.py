@@ -16,7 +16,7 @@ from tinyatv.errors import ProtocolError
 from tinyatv.link import Link
 from tinyatv.pairing.hap import channel_keys
 from tinyatv.wire import plist, varint
-from tinyatv.wire.datastream import LIMIT, DataStreamWire
+from tinyatv.wire.datastream import LIMIT, DataStreamWire, property_list
 from tinyatv.wire.hap import HapWire
 
 SECRET = bytes(range(32))
@@ -460,3 +460,66 @@ def test_bad_block_ends_the_link():
     finally:
         link.close()
         theirs.close()
+
+
+# -- property lists of the usual shape -------------------------------------------------------------
+
+WIDTHS = [0, 1, 14, 15, 16, 180, 181, 182, 183, 184, 255, 256, 65470, 65480, 65535, 65536, 1 << 20]
+
+
+@pytest.mark.parametrize("size", WIDTHS)
+def test_usual_property_list(size):
+    """Spliced together, it is byte by byte what Python's own plistlib writes."""
+    data = os.urandom(size)
+    written = plist.dumps({"params": {"data": data}})
+    assert property_list(data) == written
+    if size:  # the data of an empty one is no message
+        prefixed = varint.encode(size) + data
+        assert fed(wire(), frame(plist.dumps({"params": {"data": prefixed}}))) == [data]
+
+
+def test_nearly_usual_property_lists():
+    """One bit changed anywhere: read as it stands or refused, exactly as by plistlib."""
+    whole = property_list(b"\x05hello")
+    for at in range(len(whole)):
+        for bit in range(8):
+            payload = bytearray(whole)
+            payload[at] ^= 1 << bit
+            payload = bytes(payload)
+            try:
+                content = plist.loads(payload)
+            except ValueError:
+                with pytest.raises(ValueError, match="property list"):
+                    fed(wire(), frame(payload))
+                continue
+            params = content.get("params") if isinstance(content, dict) else None
+            data = params.get("data") if isinstance(params, dict) else None
+            usual = isinstance(data, bytes) and data[:1] == b"\x05" and len(data) == 6
+            try:
+                found = fed(wire(), frame(payload))
+            except ValueError:
+                assert not usual
+            else:
+                assert found == [data[1:]] if usual else True
+    for cut in range(len(whole)):
+        with pytest.raises(ValueError, match="property list"):
+            fed(wire(), frame(whole[:cut])) if cut else fed(wire(), frame(b"b"))
+
+
+def test_debts_are_collected_while_frames_arrive():
+    """One thread reads, another one sends and takes what is owed along: no reply is lost."""
+    receiver, taken, done = wire(), [], threading.Event()
+
+    def send():
+        while not done.is_set():
+            taken.append(receiver.owed())
+        taken.append(receiver.owed())
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    for sequence in range(3000):
+        assert fed(receiver, data_frame(b"\x01m", sequence)) == [b"m"]
+    done.set()
+    sender.join(20)
+    expect = [frame(kind=b"rply", command=b"", sequence=n) for n in range(3000)]
+    assert b"".join(taken) == b"".join(expect)

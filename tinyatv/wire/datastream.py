@@ -11,6 +11,7 @@ Every ``sync`` is owed a ``rply`` with its sequence. Not for MicroPython: see ``
 """
 
 import os
+from collections import deque
 from struct import Struct
 
 from . import plist, varint
@@ -61,7 +62,7 @@ class DataStreamWire:
         self._start = 0
         self._data = b""  # of the frame that is being taken apart
         self._at = 0
-        self._owed: "list[bytes]" = []
+        self._owed: "deque[bytes]" = deque()  # one thread may read while another one writes
 
     def encode(self, message: "Any") -> bytes:
         """Turn a message into a frame."""
@@ -102,9 +103,10 @@ class DataStreamWire:
 
     def owed(self) -> bytes:
         """The replies to all frames that came since the last call, pings included."""
-        owed = b"".join(self._owed)
-        self._owed = []
-        return owed
+        owed = []
+        while self._owed:
+            owed.append(self._owed.popleft())
+        return b"".join(owed)
 
     def unused(self) -> bytes:
         """Take back what was fed and belongs to no frame yet: encryption begins there."""
