@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import socket
 import threading
-from collections.abc import Iterator
 from typing import Any, Callable
 
 from .. import proto
 from ..crypto.chacha20poly1305 import Session
 from ..errors import AppleTVError
-from ..link import Link, Listener
+from ..link import Listener
 from ..model import Artwork, RepeatState, ShuffleState
 from ..pairing.hap import ERROR, METHOD, STATE, UNAVAILABLE, Reply, channel_keys
 from ..pairing.hap_device import Accessory, Handshakes
@@ -23,8 +21,9 @@ from ..wire.hap import HapWire
 from ..wire.mrp import MrpWire
 from .mrp_view import COMMANDS, REPEATS, SHUFFLES, About, Config, Oddities, View, dumper
 from .mrp_view import list_commands as listed
+from .peer import StreamPeer
 from .server import Fault, Faults
-from .state import State
+from .state import State, direction
 
 log = logging.getLogger(__name__)
 
@@ -350,12 +349,8 @@ class VirtualMrp:
             peer.touch = x, y
         elif phase == hid.ENDED and peer.touch is not None:
             (from_x, from_y), peer.touch = peer.touch, None
-            across, along = x - from_x, y - from_y
-            if across or along:
-                if abs(along) > abs(across):
-                    button = "up" if along < 0 else "down"
-                else:
-                    button = "left" if across < 0 else "right"
+            button = direction(x - from_x, y - from_y)
+            if button is not None:
                 self._state.press(button)
         elif phase == hid.CANCELLED:
             peer.touch = None
@@ -533,7 +528,7 @@ class VirtualMrp:
         self._acknowledge(peer, request)
 
 
-class MrpPeer:
+class MrpPeer(StreamPeer):
     """Somebody who is connected.
 
     Args:
@@ -546,10 +541,7 @@ class MrpPeer:
         options: For the link.
 
     Attributes:
-        link: The connection.
         wire: What it speaks.
-        address: Where from.
-        lock: Held while messages go out that must not be torn apart by other threads.
         info: Its DEVICE_INFO, or None before that.
         config: What it wants to hear; None until it says so.
         told: What it knows.
@@ -570,8 +562,6 @@ class MrpPeer:
         dribble: Callable[[], bool] = lambda: False,
         **options: Any,
     ) -> None:
-        self.address = address
-        self.lock = threading.RLock()
         self.info: Any = None
         self.config: Config | None = None
         self.told: View | None = None
@@ -581,71 +571,37 @@ class MrpPeer:
         self.buttons: set[str] = set()
         self.touch: tuple[int, int] | None = None
         self.handshakes = Handshakes(owner.accessory)
-        self._held: list[Message | bytes] | None = None
         self._odd = odd = owner.oddities
         self.wire = wire or _DeviceWire(dumper(odd), proto.parse, proto.key)
-        self.link = Link(
-            _Socket(sock, lambda: odd.dribble or dribble()),
-            self.wire,
-            lambda message: owner.received(self, message),
-            lost=lambda error: owner.left(self),
-            name=f"{owner.name}-{address[0]}:{address[1]}",
-            prepare=self.wire.prepare,
-            **options,
-        )
+        super().__init__(
+            sock, address, self.wire,
+            lambda message: owner.received(self, message), lambda: owner.left(self),
+            owner.name, lambda: odd.dribble or dribble(), prepare=self.wire.prepare, **options,
+        )  # fmt: skip
 
     def left(self) -> None:
         """The connection ended."""
 
     def send(self, *messages: Message | bytes) -> None:
-        """Send messages, or bytes that are none.
-
-        Raises:
-            ConnectionLost: It is gone.
-        """
+        """Send messages, or bytes that are none."""
         if self._odd.unknown_messages:
             messages = (build(111), build(200, proto.new_id()), *messages)
-        with self.lock:
-            if self._held is not None:
-                self._held += messages
-            elif self._odd.coalesce:
-                self.link.send(messages)
-            else:
-                for message in messages:
-                    self.link.send(message)
+        super().send(*messages)
 
-    @contextlib.contextmanager
-    def at_once(self) -> Iterator[None]:
-        """What goes out meanwhile, whoever sends it, leaves at the end and in one piece."""
-        with self.lock:
-            self._held = []
-        try:
-            yield
-        finally:
-            with self.lock:
-                held, self._held = self._held, None
-                if held:
-                    self.link.send(tuple(held))
+    def _send(self, messages: tuple[Any, ...]) -> None:
+        if self._odd.coalesce:
+            self.link.send(list(messages))
+        else:
+            super()._send(messages)
 
 
 class _DeviceWire(MrpWire):
     """Also takes several messages at once, and bytes as they are."""
 
     def encode(self, message: Any) -> bytes:
-        if isinstance(message, tuple):
+        if isinstance(message, list):
             return b"".join(map(self.encode, message))
         return message if isinstance(message, bytes) else super().encode(message)
-
-
-class _Socket(socket.socket):
-    """Writes single bytes if it has to."""
-
-    def __init__(self, sock: socket.socket, dribble: Callable[[], bool]) -> None:
-        super().__init__(sock.family, sock.type, sock.proto, sock.detach())
-        self._dribble = dribble
-
-    def send(self, data: Any, flags: int = 0) -> int:
-        return super().send(data[:1] if self._dribble() else data, flags)
 
 
 def _button(message: Message) -> tuple[str | None, bool]:

@@ -502,10 +502,6 @@ class View:
 
 def list_commands(player: Player) -> list[dict[str, Any]]:
     """The commands that an app knows, whether it takes them now, and what they need."""
-    absent = set(player.missing)
-    if player.one_sided:
-        playing = player.device_state is DeviceState.Playing
-        absent |= {"play_pause", "play" if playing else "pause"}
     details: dict[int, dict[str, Any]] = {
         18: {"preferredIntervals": [SKIP]},
         19: {"preferredIntervals": [SKIP]},
@@ -517,7 +513,7 @@ def list_commands(player: Player) -> list[dict[str, Any]]:
     return [
         {"command": number, "enabled": word not in player.disabled, **details.get(number, {})}
         for number, word in COMMANDS.items()
-        if word not in absent
+        if player.knows(word)
     ]
 
 
