@@ -58,6 +58,14 @@ def open_socket(host: str, port: int, timeout: float, protocol: str) -> socket.s
     return sock
 
 
+def keep_alive(sock: socket.socket) -> None:
+    """Let TCP notice within 21 s that the device is gone; not every system can be told when."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 1), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 def reason(exc: BaseException) -> str:
     """The words of an error without its number: ``Connection refused``."""
     if isinstance(exc, (TimeoutError, socket.timeout)):  # one since Python 3.10

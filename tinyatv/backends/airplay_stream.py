@@ -21,9 +21,10 @@ from ..errors import (
     NotSupported,
     ProtocolError,
 )
+from ..pairing.hap import own_mac
 from ..wire import plist
 from ..wire.http import Request
-from .airplay_session import PLIST, ControlConnection, new_uuid, own_mac, read_plist
+from .airplay_session import PLIST, ControlConnection, new_uuid, read_plist
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from .. import proto
 from ..crypto.chacha20poly1305 import Session as Ciphers
 from ..errors import AppleTVError, ConnectionFailed, ConnectionLost, ProtocolError
 from ..pairing.credentials import Credentials
-from ..pairing.hap import channel_keys
+from ..pairing.hap import channel_keys, own_mac
 from ..wire.datastream import DataStreamWire
 from ..wire.hap import HapWire
-from .airplay_session import ControlConnection, new_uuid, own_mac
+from .airplay_session import ControlConnection, new_uuid
 
 MEDIA_REMOTE = "1910A70F-DBC0-4242-AF95-115DB30604E1"  # what the data stream is for
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import secrets
 from collections.abc import Generator
 from typing import Callable, TypeVar
@@ -54,6 +56,12 @@ def channel_keys(secret: bytes, channel: str, seed: int | None = None) -> tuple[
     if seed is not None:
         salt += str(seed % (1 << 64))
     return hkdf.derive(secret, salt, to_device), hkdf.derive(secret, salt, to_client)
+
+
+def own_mac(client_id: bytes) -> str:
+    """A hardware address that stays the same for an identity, and is nobody else's."""
+    digest = hashlib.sha256(client_id or os.urandom(16)).digest()
+    return ":".join(f"{byte:02X}" for byte in (digest[0] & 0xFC | 2, *digest[1:6]))
 
 
 class Identity:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Callable
 
 from ..crypto import chacha20poly1305, ed25519, hkdf, srp
 from ..errors import PairingError, ProtocolError
-from ..wire import tlv8
+from ..wire import opack, tlv8
 from . import hap
 from .credentials import Credentials
 from .hap import Identity, Refusal, Reply, Steps
@@ -103,6 +103,11 @@ def _agree(pin: str | Callable[[], str], private: bytes | None, flags: bytes = b
     if not client.check(hap.item(items, hap.PROOF, "proof")):
         raise PairingError("the device does not know the PIN: something stands between us and it")
     return client.key
+
+
+def own_info(name: str) -> bytes:
+    """What the device's list of remotes shows of us: an OPACK dictionary."""
+    return opack.pack({"name": name})
 
 
 def checked_pin(pin: str) -> str:
