@@ -9,7 +9,7 @@ import { join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 // There is no plistlib on a board, and the payloads of the data stream are property lists.
-const NOT_FOR_BOARDS = ["datastream.py", "plist.py"];
+const NOT_FOR_BOARDS = ["archive.py", "datastream.py", "plist.py"];
 
 const CHECK = String.raw`
 import json

@@ -93,11 +93,14 @@ class Reply(bytes):
 
     Attributes:
         secret: Where the keys of the channels come from; None until the client is verified.
-        client: The client's identifier; None until it is verified.
+        client: The client's identifier; None until it is verified, or has paired.
+        kept: What a pairing with a PIN agreed on: a client of Companion may go on with that instead
+            of verifying itself. None for all other replies.
     """
 
     secret: bytes | None = None
     client: bytes | None = None
+    kept: bytes | None = None
 
 
 def drive(steps: Steps[Result], exchange: Callable[[bytes], bytes]) -> Result:

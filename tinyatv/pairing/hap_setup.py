@@ -178,7 +178,9 @@ def hap_setup_device(
             (hap.SIGNATURE, signature),
         ])  # fmt: skip
         sealed = chacha20poly1305.seal(sealed_with, hap.nonce("PS-Msg06"), mine)
-        yield Reply(tlv8.encode([(hap.STATE, b"\6"), (hap.ENCRYPTED, sealed)]))
+        reply = Reply(tlv8.encode([(hap.STATE, b"\6"), (hap.ENCRYPTED, sealed)]))
+        reply.client, reply.kept = client_id, device.key
+        yield reply
     except Refusal as refusal:
         accessory.done(owner)
         yield refusal.reply(step)
