@@ -26,7 +26,7 @@ def profile():
 
 @pytest.fixture
 def tv(profile):
-    with VirtualAppleTV("Living Room", profile=profile) as made:
+    with VirtualAppleTV("Living Room", profile=profile, protocols=["airplay"]) as made:
         yield made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import socket
@@ -21,6 +22,8 @@ PORT = 9  # "discard"; whoever listens looks at the packet alone
 PATIENCE = 1.0  # s that a device which is awake may take to answer
 AGAIN = 3.0  # s between two packets: a device that wakes up does not hear at once
 WAKE_TIMEOUT = 15.0  # s until nobody tries any more
+
+NOBODY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)
 
 
 def magic_packet(mac: str) -> bytes:
@@ -104,9 +107,13 @@ class Waking:
     def is_worth_it(self, error: AppleTVError) -> bool:
         """Whether to try again after an error; blocks for a moment before it says yes.
 
-        Not if the device said no: then it is awake. Nor for longer than a device takes.
+        Only if nobody answered: whoever says no is awake. And not for longer than waking up takes.
         """
-        if self._thread is None or isinstance(error.__cause__, ConnectionRefusedError):
+        cause = error.__cause__
+        silent = isinstance(cause, (TimeoutError, socket.timeout)) or (
+            isinstance(cause, OSError) and cause.errno in NOBODY
+        )
+        if self._thread is None or not silent:
             return False
         return not self._deadline.over and not self._done.wait(PATIENCE)
 

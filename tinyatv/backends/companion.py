@@ -333,7 +333,7 @@ class CompanionBackend:
         if code or reply.get("_em"):
             number = int(code) if isinstance(code, int) else None
             how = ": the device does not know how" if number == UNKNOWN_REQUEST else ""
-            raise CommandFailed(f"{word}{how}: {refusal(reply)} (companion)", word, number)
+            raise CommandFailed(f"{word}{how}: {refusal(reply)}", word, number)
         answer = reply.get("_c", None if full else {})
         if not isinstance(answer, dict):
             raise ProtocolError(f"{word}: the answer has no content (companion)")

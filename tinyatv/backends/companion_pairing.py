@@ -117,7 +117,7 @@ def _exchange(
         if kind == after and isinstance(answer, bytes):
             return answer
         if reply.get("_ec") or reply.get("_em"):
-            text = f"the device refuses to {what}: {refusal(reply)} (companion)"
+            text = f"the device refuses to {what}: {refusal(reply)}"
             raise CredentialsError(text) if verifying else PairingError(text)
         raise ProtocolError(f"{what}: the answer makes no sense (companion)")
 
@@ -128,4 +128,5 @@ def refusal(reply: dict[object, object]) -> str:
     """The words of a reply that says no."""
     text, code = reply.get("_em"), reply.get("_ec")
     words = " ".join(text.split())[:200] if isinstance(text, str) else ""
-    return f"{words or 'refused'} (error {code})" if code else words or "refused"
+    number = f"error {code}, " if isinstance(code, int) and code else ""
+    return f"{words or 'refused'} ({number}companion)"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..device import BACKENDS, ROUTES, needs_pairing, pair
 from ..errors import PairingError
-from ..model import Device, Service
+from ..model import PROTOCOLS, Device, Service
 from .output import one_line
 from .target import choose, open_target, scan, the_store
 
@@ -76,9 +76,10 @@ def _pair(flags: Arguments, out: Output, device: Device, protocols: list[str] | 
         if not out.json:
             print(f"Paired, but not stored. Keep these: {shown}", flush=True)
         return out.failure(exc, credentials=kept)
-    protocols = [s.protocol for s in paired.services if s.credentials]
-    text = f"Paired with {paired.name} ({', '.join(protocols)})"
-    out.result(text, paired=protocols, device=paired.identifier, name=paired.name)
+    there = {s.protocol for s in paired.services if s.credentials}
+    done = [protocol for protocol in PROTOCOLS if protocol in there]
+    text = f"Paired with {paired.name} ({', '.join(done)})"
+    out.result(text, paired=done, device=paired.identifier, name=paired.name)
     return 0
 
 
