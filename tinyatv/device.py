@@ -355,7 +355,7 @@ class AppleTV:
     def _lend(self, service: Service) -> Service:
         """A service that has no credentials, with those of another one: they may open it, too."""
         lent = next((o.credentials for o in self.device.services if _may_open(o, service)), None)
-        if lent is None or service.credentials:
+        if lent is None or service.credentials or not needs_pairing(service):
             return service
         from copy import copy
 

@@ -421,7 +421,7 @@ class CompanionBackend:
         return [] if before in (None, level) else [VolumeChanged(level, None, before or 0.0)]
 
     def _set_power(self, content: dict[Any, Any]) -> list[Event]:
-        power = _power(content.get("state"))
+        power = power_of(content.get("state"))
         if power in (None, self._power):
             return []
         self._power = power
@@ -507,7 +507,7 @@ class CompanionBackend:
             try:
                 self._ask("siri_start", "_siriStart", {})
             except AppleTVError:
-                self._edge("siri_start", "siri", UP)
+                self._let_go("siri_start", "siri")
                 raise
 
     def siri_stop(self) -> None:
@@ -515,7 +515,13 @@ class CompanionBackend:
             try:
                 self._ask("siri_stop", "_siriStop", {})
             finally:
-                self._edge("siri_stop", "siri", UP)
+                self._let_go("siri_stop", "siri")
+
+    def _let_go(self, word: str, button: str) -> None:
+        try:
+            self._edge(word, button, UP)
+        except CommandFailed as exc:
+            log.info("%s", exc)  # it was not down
 
     # -- touchpad --------------------------------------------------------------------------------
 
@@ -524,6 +530,7 @@ class CompanionBackend:
         with self._alone("swipe"):
             for place in touchpad.swipe(start, end, seconds, self._closing.wait):
                 self._tell("_hidT", place)
+            self._check()
             self._settle()
 
     def touch(self, x: float, y: float, action: TouchAction) -> None:
@@ -791,7 +798,7 @@ def _percent(level: Any) -> float | None:
     return None
 
 
-def _power(state: Any) -> PowerState | None:
+def power_of(state: Any) -> PowerState | None:
     """What a state of attention amounts to; None if it makes no sense."""
     if isinstance(state, str) and state.isdecimal():
         state = int(state)
