@@ -26,13 +26,18 @@ WAKE_TIMEOUT = 15.0  # s until nobody tries any more
 NOBODY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)
 
 
+def is_mac(text: str | None) -> bool:
+    """True for ``02:00:5E:10:20:30``."""
+    return bool(re.fullmatch(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}", text or ""))
+
+
 def magic_packet(mac: str) -> bytes:
     """What wakes the device of a hardware address.
 
     Raises:
         ValueError: It is none.
     """
-    if not re.fullmatch(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}", mac):
+    if not is_mac(mac):
         raise ValueError(f"not a hardware address: {mac!r}")
     return b"\xff" * 6 + bytes.fromhex(re.sub("[:-]", "", mac)) * 16
 
@@ -80,7 +85,7 @@ class Waking:
     """
 
     def __init__(self, device: Device) -> None:
-        self._mac = device.info.mac
+        self._mac = device.info.mac if is_mac(device.info.mac) else None
         self._address = device.address
         self._first = 0.0 if device.deep_sleep else PATIENCE
         self._deadline = Deadline(WAKE_TIMEOUT)
@@ -124,7 +129,7 @@ class Waking:
             pause = AGAIN
             try:
                 send(self._mac, self._address)
-            except (ValueError, OSError) as exc:
+            except OSError as exc:  # no network at all
                 log.info("cannot wake %s: %s", self._address, exc)
                 return
             log.info("sent a magic packet to wake %s", self._address)
