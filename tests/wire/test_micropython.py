@@ -58,6 +58,10 @@ def run():
 
 SHEETS = {  # sheet: groups that concern this layer, and cases of the runner's own
     "airplay": (("control_frames", "event_channel"), 1),
+    "companion": (
+        ("opack_encode", "opack_decode", "opack_malformed", "frames", "messages", "sealed_frames"),
+        1,
+    ),
     "dmap": (("decode", "decode_damaged", "encode"), 3),
     "mrp": (("varint", "messages", "framing", "encryption", "hid", "touch"), 0),
     "pairing": (("tlv8",), 0),

@@ -172,12 +172,14 @@ def hap_setup_device(
         signature = identity.sign(
             _derive(device.key, "Accessory-Sign") + identity.identifier + identity.public
         )
-        mine = tlv8.encode([
+        mine = [
             (hap.IDENTIFIER, identity.identifier),
             (hap.PUBLIC_KEY, identity.public),
             (hap.SIGNATURE, signature),
-        ])  # fmt: skip
-        sealed = chacha20poly1305.seal(sealed_with, hap.nonce("PS-Msg06"), mine)
+        ]
+        if accessory.info:
+            mine.append((hap.NAME, accessory.info))
+        sealed = chacha20poly1305.seal(sealed_with, hap.nonce("PS-Msg06"), tlv8.encode(mine))
         reply = Reply(tlv8.encode([(hap.STATE, b"\6"), (hap.ENCRYPTED, sealed)]))
         reply.client, reply.kept = client_id, device.key
         yield reply

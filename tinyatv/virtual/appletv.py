@@ -177,10 +177,11 @@ class VirtualAppleTV:
         from ..pairing.credentials import Credentials, parse
         from ..pairing.hap import Identity
         from ..pairing.hap_device import Accessory
+        from ..wire import opack
 
         identity = Identity(self.identifier.encode(), seed)
-        show = self._pin_shown
-        self._accessory = Accessory(identity, pin=pin, show=show)
+        info = opack.pack({"name": self.name, "model": self.model})
+        self._accessory = Accessory(identity, pin=pin, show=self._pin_shown, info=info)
         if credentials is None and self.profile == "airplay1":
             credentials = ()  # it needs none
         if credentials is None:

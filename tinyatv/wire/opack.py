@@ -70,7 +70,7 @@ def pack(value: "Any") -> bytes:
 
     Raises:
         ValueError: Of another type, too deep, or a number that OPACK does not have: below -1, or
-            above 127 bits.
+            above 128 bits.
     """
     parts = []  # type: list[bytes]
     _write(value, parts.append, 0)
@@ -114,9 +114,10 @@ def _write(value: "Any", put: "Callable[[bytes], object]", depth: int) -> None:
     elif kind is Sized:
         put(_number(int(value), value.size))
     elif kind is UUID:
-        if len(value) != 16:
-            raise ValueError(f"a UUID has 16 bytes, not {len(value)}")
-        put(b"\x05" + bytes(value))
+        data = bytes(value)  # MicroPython has no length of it
+        if len(data) != 16:
+            raise ValueError(f"a UUID has 16 bytes, not {len(data)}")
+        put(b"\x05" + data)
     elif kind is Date:
         put(b"\x06" + struct.pack("<d", value))
     else:
@@ -283,7 +284,7 @@ def _read(data: bytes) -> "tuple[Any, int]":
 
 # What pack() writes in that size, from and below.
 _LEAST = {0x30: 40, 0x31: 0x80, 0x32: 0x8000, 0x33: 1 << 31, 0x34: 1 << 63}
-_MOST = {0x30: 0x80, 0x31: 0x8000, 0x32: 1 << 31, 0x33: 1 << 63, 0x34: 1 << 127}
+_MOST = {0x30: 0x80, 0x31: 0x8000, 0x32: 1 << 31, 0x33: 1 << 63, 0x34: 1 << 128}
 _CONSTANT = {1: True, 2: False, 4: None, 7: -1}
 
 
@@ -333,7 +334,7 @@ _LONG = (0x61, 0x62, 0x63, 0x64, 0x91, 0x92, 0x93, 0x94)
 
 def _pieces(data: bytes, at: int) -> "tuple[bytes, int]":
     """Data objects until END, joined."""
-    pieces = []  # type: list[bytes]
+    joined = bytearray()
     while data[at] != END:
         tag = data[at]
         at += 1
@@ -344,6 +345,6 @@ def _pieces(data: bytes, at: int) -> "tuple[bytes, int]":
             piece, end = _sized_or_ended(data, tag, at)
         else:
             raise ValueError("a piece of OPACK data is none")
-        pieces.append(piece)
+        joined += piece
         at = end
-    return b"".join(pieces), at + 1
+    return bytes(joined), at + 1
