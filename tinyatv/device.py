@@ -255,13 +255,14 @@ class AppleTV:
     # -- life ------------------------------------------------------------------------------------
 
     def open(self) -> AppleTV:
-        """Open all protocols that have credentials; :func:`connect` has done it already.
+        """Open all protocols that have credentials, unless that is done: :func:`connect` does it.
 
         Raises:
             ConnectionFailed: None of them could be reached.
             CredentialsError: No credentials, or they are not accepted any more.
         """
-        self._open()
+        if not self._backends:
+            self._open()
         return self
 
     def _open(self, again: bool = False) -> None:
