@@ -94,6 +94,7 @@ class Link:
         idle_after: Seconds; None never calls `idle`.
         prepare: Does a piece of work ahead; False if there is none to do. Called after a message
             has gone out, and on the reader thread when it has been quiet for a moment.
+        shown: What the log shows of a message; it may hold what is nobody's business.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Link:
         idle: Callable[[int], object] | None = None,
         idle_after: float | None = None,
         prepare: Callable[[], bool] | None = None,
+        shown: Callable[[Any], str] = repr,
     ) -> None:
         sock.setblocking(False)  # settimeout() would also cut sendall() short and ruin the nonces
         self.name = name
@@ -122,6 +124,7 @@ class Link:
         self._idle_after = idle_after
         self._idled = 0
         self._prepare = prepare
+        self._shown = shown
         self._sending = threading.Lock()
         self._ending = threading.Lock()
         self._ended = False
@@ -331,7 +334,8 @@ class Link:
                     return
             if message is None:
                 return
-            log.debug("%s < %r", self.name, message)
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("%s < %s", self.name, self._shown(message))
             waiter = self._waiter(message)
             if waiter is not None:
                 waiter.put(message)
