@@ -146,7 +146,7 @@ def test_record(tv):
         "igl": "1", "gcgl": "1", "pk": tv.accessory.identity.public.hex(),
     }  # fmt: skip
     assert not [r for r in tv.records() if "mediaremote" in r.kind]
-    assert set(tv.ports) == {"airplay"}
+    assert set(tv.ports) == {"airplay", "companion"}
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_protocols():
     with VirtualAppleTV(profile="tvos14", protocols=["mrp", "airplay"]) as tv:
         assert tv.credentials["mrp"] == tv.credentials["airplay"]
     with VirtualAppleTV(profile="tvos14", protocols=["airplay"]) as tv:
-        assert set(tv.ports) == {"airplay"}
+        assert set(tv.ports) == {"airplay", "companion"}
     for wrong in ([], ["mrp"], ["smoke"]):
         with pytest.raises(ValueError, match="can speak"):
             VirtualAppleTV(profile="tvos15", protocols=wrong)
