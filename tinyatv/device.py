@@ -164,6 +164,7 @@ TOLD_BY = {
 }
 
 PAUSES = (1.0, 60.0)  # s; first and longest pause between two tries to reconnect
+PATIENT = 3  # tries that want all protocols back; a device that boots opens its ports one by one
 
 
 class AppleTV:
@@ -196,6 +197,7 @@ class AppleTV:
         self._reconnect = reconnect
         self._rediscover = rediscover
         self._backends: dict[str, Any] = {}
+        self._had: tuple[str, ...] = ()  # protocols that were connected last
         self._error: AppleTVError | None = None
         self._events = Events(f"tinyatv-events-{device.address}")
         self._listening = False
@@ -265,8 +267,8 @@ class AppleTV:
             self._open()
         return self
 
-    def _open(self, again: bool = False) -> None:
-        """Open all protocols; after a loss (`again`), tell so before any other news."""
+    def _open(self, again: bool = False, wanted: Iterable[str] = ()) -> None:
+        """Open all protocols, `wanted` at least; after a loss (`again`), tell so first."""
         errors: dict[str, AppleTVError] = {}
 
         def connect(backend: Any) -> None:
@@ -288,11 +290,12 @@ class AppleTV:
         for thread in threads:
             thread.join()
         backends = {b.protocol: b for b in made if b.protocol not in errors}
-        enough = not _is_only_extra(backends) or not errors
+        enough = (not _is_only_extra(backends) or not errors) and {*wanted} <= {*backends}
         with self._lock:
             usable = bool(backends) and enough and not self._closing.is_set()
             if usable:
                 self._backends, self._error = backends, None
+                self._had = tuple(backends)
                 self._reconnecting = None  # from here on, a loss is a new one
             listening = usable and self._listening
         if not usable:
@@ -325,9 +328,8 @@ class AppleTV:
         self._events.close()
 
     def _new_backends(self) -> list[Any]:
-        usable = [
-            s for s in self.device.services if s.enabled and s.port and s.protocol in BACKENDS
-        ]
+        offered = {s.protocol: s for s in self.device.services if s.enabled and s.port}
+        usable = [offered[p] for p in PROTOCOLS if p in offered and p in BACKENDS]
         tunnel = self._new_tunnel(usable)
         backends, missing = [], []
         if tunnel is not None:
@@ -348,9 +350,9 @@ class AppleTV:
         if missing and not backends:
             raise CredentialsError(f"{self.name} is not paired ({', '.join(missing)}): pair first")
         if not backends:
-            offered = ", ".join(s.protocol for s in self.device.services) or "nothing"
+            there = ", ".join(s.protocol for s in self.device.services) or "nothing"
             wanted = f", asked for {', '.join(self._wanted)}" if self._wanted is not None else ""
-            raise NotSupported(f"{self.name} offers nothing to connect to: {offered}{wanted}")
+            raise NotSupported(f"{self.name} offers nothing to connect to: {there}{wanted}")
         return backends
 
     def _lend(self, service: Service) -> Service:
@@ -414,6 +416,7 @@ class AppleTV:
                 backends = {}
             self._backends = backends
             self._error = self._error or error
+            known = self._reconnecting is not None  # it comes back as a whole, and went as one
             thread = None
             if self._reconnect and self._reconnecting is None:
                 name = f"tinyatv-reconnect-{self.address}"
@@ -421,24 +424,27 @@ class AppleTV:
                 self._reconnecting = thread
                 thread.start()
         log.info("%s: %s", protocol, error)
-        self._events.post(Disconnected(error, protocol))
+        if not known:
+            self._events.post(Disconnected(error, protocol))
         for backend in gone:
             backend.close()
 
     def _come_back(self) -> None:
-        pause = PAUSES[0]
+        pause, tries = PAUSES[0], 0
         while not self._closing.wait(pause):
+            tries += 1
+            wanted = self._had if tries <= PATIENT else ()
             try:
                 left, self._backends = self._backends, {}
                 for backend in left.values():
                     backend.close()
                 try:
-                    self._open(again=True)
+                    self._open(again=True, wanted=wanted)
                 except ConnectionFailed:
                     if self._rediscover is None or self._closing.is_set():
                         raise
                     self.device = self._rediscover(self.device)  # the port may have moved
-                    self._open(again=True)
+                    self._open(again=True, wanted=wanted)
                 return
             except (AppleTVError, OSError) as exc:
                 log.debug("cannot reconnect to %s: %s", self.name, exc)
