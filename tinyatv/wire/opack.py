@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 SIZES = (1, 2, 4, 8, 16)  # bytes of a number behind the tags 30 to 34
-DEPTH = 64  # containers in one another
+DEPTH = 32  # containers in one another: boards have a small stack, and messages less than ten
 OBJECTS = 1 << 18  # in one object; an empty array takes one byte, and a hundred in memory
 SHORT = 32  # bytes of text or data whose length is in the tag
 FEW = 14  # elements that are counted by the tag
@@ -179,127 +179,151 @@ def unpack(data: "bytes | bytearray | memoryview") -> "tuple[Any, bytes]":
     """
     data = bytes(data)
     try:
-        value, at = _read(data)
+        value, at = _value(data, 0, [], [OBJECTS], 0)
     except IndexError:
         raise ValueError("OPACK ends inside a value") from None
     except UnicodeError:
         raise ValueError("an OPACK text is not UTF-8") from None
+    except RuntimeError:  # on a board with a small stack
+        raise ValueError("too many containers in one another") from None
     if at > len(data):
         raise ValueError("OPACK ends inside a value")
     return value, data[at:]
 
 
-def _read(data: bytes) -> "tuple[Any, int]":
-    """The value, and the index behind it, which is beyond the end if the last part is cut short.
+def _value(
+    data: bytes, at: int, table: "list[Any]", room: "list[int]", depth: int
+) -> "tuple[Any, int]":
+    """A value, and the index behind it.
 
-    Slices do not mind an end that is not there, and the next tag cannot be read then: so only that
-    index needs to be looked at, and lengths may be anything.
+    That is beyond the end if the last part is cut short: slices do not mind an end that is not
+    there, and the next tag cannot be read then. So only the last of them needs to be looked at.
     """
-    at = 0
+    tag = data[at]
+    at += 1
+    if 0x41 <= tag <= 0x60:
+        end = at + tag - 0x40
+        text = data[at:end].decode()
+        table.append(text)
+        return text, end
+    if 0x08 <= tag < 0x30:
+        return tag - 8, at
     value = None  # type: Any
-    table = []  # type: list[Any]
-    stack = []  # type: list[tuple[list[Any], int, bool]] # the containers around it
-    items = []  # type: list[Any] # of the container that is being read
-    left = 1  # that it lacks; below 0 it goes on until END
-    keyed = False  # it is a dictionary
-    for _ in range(OBJECTS):
-        tag = data[at]
-        at += 1
-        if 0x41 <= tag <= 0x60:
-            end = at + tag - 0x40
-            value = data[at:end].decode()
-            table.append(value)
-            at = end
-        elif 0x08 <= tag < 0x30:
-            value = tag - 8
-        elif tag >= 0xD0:
-            if tag > 0xEF:
-                raise ValueError(f"OPACK has no tag {tag:02x}")
-            if len(stack) == DEPTH:
-                raise ValueError(f"more than {DEPTH} containers in one another")
-            stack.append((items, left, keyed))
-            items = []
-            keyed = tag >= 0xE0
-            left = tag & 15
-            if left == 15:
-                left = -1
-                continue
-            if keyed:
-                left *= 2
-            if left:
-                continue
-            value = {} if keyed else []
-            items, left, keyed = stack.pop()
-        elif 0x30 <= tag < 0x35:
-            end = at + SIZES[tag - 0x30]
-            value = int.from_bytes(data[at:end], "little")
-            if value < _LEAST[tag] or value >= _MOST[tag]:
-                value = sized(value, end - at)
-            table.append(value)
-            at = end
-        elif tag == END:
-            if left >= 0 or (keyed and len(items) % 2):
-                raise ValueError("an OPACK container ends where it must not")
-            value = _dict(items) if keyed else items
-            items, left, keyed = stack.pop()
-        elif tag < 0x40:
-            if tag in _CONSTANT:
-                value = _CONSTANT[tag]
-            else:
-                value, at = _special(data, tag, at)
-                table.append(value)
-        elif 0x70 <= tag <= 0x90:
-            end = at + tag - 0x70
-            value = data[at:end]
-            if tag > 0x70:
-                table.append(value)
-            at = end
-        elif tag == 0x40:
-            value = ""
-        elif 0xA0 <= tag < 0xC5:
-            index = tag - 0xA0
-            if tag > 0xC0:
-                end = at + tag - 0xC0
-                index = int.from_bytes(data[at:end], "little")
+    if 0xE0 <= tag <= 0xEF:
+        endless = tag == 0xEF
+        count = _begin(tag, room, depth)
+        pairs = {}  # type: dict[Any, Any]
+        for _ in range(count):
+            # What is most frequent is read right here: short keys, and small numbers.
+            tag = data[at]
+            if 0x41 <= tag <= 0x60:
+                at += 1
+                end = at + tag - 0x40
+                key = data[at:end].decode()  # type: Any
+                table.append(key)
                 at = end
-            if index >= len(table):
-                raise ValueError(f"OPACK refers to value {index} of {len(table)}")
-            value = table[index]
-        elif tag == 0x9F:
-            value, at = _pieces(data, at)
-        else:
-            value, at = _sized_or_ended(data, tag, at)
-            table.append(value)
-        items.append(value)
-        left -= 1
-        while left == 0:
-            if not stack:
-                return value, at
-            value = _dict(items) if keyed else items
-            items, left, keyed = stack.pop()
+            elif endless and tag == END:
+                return pairs, at + 1
+            else:
+                key, at = _value(data, at, table, room, depth + 1)
+                if isinstance(key, (list, dict)):
+                    raise ValueError("a key of an OPACK dictionary is a container")
+            tag = data[at]
+            if 0x08 <= tag < 0x30:
+                pairs[key] = tag - 8
+                at += 1
+            else:
+                pairs[key], at = _value(data, at, table, room, depth + 1)
+            if endless:
+                _take(room, 2)
+        return pairs, at
+    if 0x30 <= tag < 0x35:
+        size, least, most = _SIZED[tag - 0x30]
+        end = at + size
+        value = int.from_bytes(data[at:end], "little")
+        if not least <= value < most:
+            value = sized(value, size)
+        table.append(value)
+        return value, end
+    if tag in _CONSTANT:
+        return _CONSTANT[tag], at
+    if 0x70 < tag <= 0x90:
+        end = at + tag - 0x70
+        value = data[at:end]
+        table.append(value)
+        return value, end
+    if 0xD0 <= tag < 0xE0:
+        endless = tag == 0xDF
+        items = []  # type: list[Any]
+        for _ in range(_begin(tag, room, depth)):
+            if endless:
+                if data[at] == END:
+                    return items, at + 1
+                _take(room, 1)
+            value, at = _value(data, at, table, room, depth + 1)
             items.append(value)
-            left -= 1
-    raise ValueError(f"more than {OBJECTS} OPACK values in one")
+        return items, at
+    if 0xA0 <= tag < 0xC5:
+        return _reference(data, tag, at, table)
+    if tag == 0x9F:
+        return _parts(data, at)
+    value, at = _rare(data, tag, at)
+    table.append(value)
+    return value, at
 
 
-# What pack() writes in that size, from and below.
-_LEAST = {0x30: 40, 0x31: 0x80, 0x32: 0x8000, 0x33: 1 << 31, 0x34: 1 << 63}
-_MOST = {0x30: 0x80, 0x31: 0x8000, 0x32: 1 << 31, 0x33: 1 << 63, 0x34: 1 << 128}
-_CONSTANT = {1: True, 2: False, 4: None, 7: -1}
+def _begin(tag: int, room: "list[int]", depth: int) -> int:
+    """How many elements or pairs a container has, at most."""
+    if depth == DEPTH:
+        raise ValueError(f"more than {DEPTH} containers in one another")
+    count = tag & 15
+    if count == 15:
+        _take(room, 1)
+        return OBJECTS
+    _take(room, 1 + count + count)
+    return count
 
 
-def _dict(items: "list[Any]") -> "dict[Any, Any]":
-    pairs = iter(items)
-    try:
-        return dict(zip(pairs, pairs))
-    except TypeError:
-        raise ValueError("a key of an OPACK dictionary is a container") from None
+def _take(room: "list[int]", count: int) -> None:
+    """Make room for more values."""
+    room[0] -= count
+    if room[0] < 0:
+        raise ValueError(f"more than {OBJECTS} OPACK values in one")
 
 
-def _special(data: bytes, tag: int, at: int) -> "tuple[Any, int]":
-    """What is rare, and has a size of its own: UUID, date, floats."""
-    size = {5: 16, 6: 8, 0x35: 4, 0x36: 8}.get(tag)
-    if size is None:
+# Bytes of a number, and what pack() writes in that size, from and below.
+_SIZED = (
+    (1, 40, 0x80), (2, 0x80, 0x8000), (4, 0x8000, 1 << 31), (8, 1 << 31, 1 << 63),
+    (16, 1 << 63, 1 << 128),
+)  # fmt: skip
+_CONSTANT = {1: True, 2: False, 4: None, 7: -1, 0x40: "", 0x70: b""}
+
+
+def _reference(data: bytes, tag: int, at: int, table: "list[Any]") -> "tuple[Any, int]":
+    end = at + max(0, tag - 0xC0)
+    index = int.from_bytes(data[at:end], "little") if end > at else tag - 0xA0
+    if index >= len(table):
+        raise ValueError(f"OPACK refers to value {index} of {len(table)}")
+    return table[index], end
+
+
+def _rare(data: bytes, tag: int, at: int) -> "tuple[Any, int]":
+    """UUID, date, float; text and data behind their length; text before a zero byte."""
+    if tag in _LONG:
+        size = _SIZED[(tag & 15) - 1][0]
+        start = at + size
+        end = start + int.from_bytes(data[at:start], "little")
+        if end > len(data):
+            raise IndexError
+        content = data[start:end]
+        return content if tag > 0x90 else content.decode(), end
+    if tag == 0x6F:
+        end = data.find(b"\0", at)
+        if end < 0:
+            raise IndexError
+        return data[at:end].decode(), end + 1
+    size = {5: 16, 6: 8, 0x35: 4, 0x36: 8}.get(tag, 0)
+    if not size:
         raise ValueError(f"OPACK has no tag {tag:02x}")
     end = at + size
     content = data[at:end]
@@ -311,28 +335,10 @@ def _special(data: bytes, tag: int, at: int) -> "tuple[Any, int]":
     return Date(value) if tag == 6 else value, end
 
 
-def _sized_or_ended(data: bytes, tag: int, at: int) -> "tuple[Any, int]":
-    """Text or data behind its length, or text before a zero byte."""
-    if tag == 0x6F:
-        end = data.find(b"\0", at)
-        if end < 0:
-            raise IndexError
-        return data[at:end].decode(), end + 1
-    place = (tag & 15) - 1
-    if tag not in _LONG:
-        raise ValueError(f"OPACK has no tag {tag:02x}")
-    start = at + SIZES[place]
-    end = start + int.from_bytes(data[at:start], "little")
-    if end > len(data):
-        raise IndexError
-    content = data[start:end]
-    return content if tag > 0x90 else content.decode(), end
-
-
 _LONG = (0x61, 0x62, 0x63, 0x64, 0x91, 0x92, 0x93, 0x94)
 
 
-def _pieces(data: bytes, at: int) -> "tuple[bytes, int]":
+def _parts(data: bytes, at: int) -> "tuple[bytes, int]":
     """Data objects until END, joined."""
     joined = bytearray()
     while data[at] != END:
@@ -340,11 +346,11 @@ def _pieces(data: bytes, at: int) -> "tuple[bytes, int]":
         at += 1
         if 0x70 <= tag <= 0x90:
             end = at + tag - 0x70
-            piece = data[at:end]
+            joined += data[at:end]
+            at = end
         elif tag in _LONG[4:]:
-            piece, end = _sized_or_ended(data, tag, at)
+            content, at = _rare(data, tag, at)
+            joined += content
         else:
-            raise ValueError("a piece of OPACK data is none")
-        joined += piece
-        at = end
+            raise ValueError("a part of OPACK data is none")
     return bytes(joined), at + 1
