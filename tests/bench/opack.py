@@ -1,6 +1,6 @@
 """OPACK in both directions, ours and the reference's side by side, on the same values.
 
-    python tests/bench/opack.py          the reference needs pyatv; without it, ours alone
+python tests/bench/opack.py          the reference needs pyatv; without it, ours alone
 """
 
 import pathlib
