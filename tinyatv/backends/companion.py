@@ -166,7 +166,8 @@ class CompanionBackend:
         self._sessions: list[tuple[str, dict[str, Any]]] = []  # what ends each that was begun
         self._interests: list[str] = []
         self._touchpad: Touchpad | None = None
-        self._fetches = True  # the power state; False once that was in vain
+        self._fetches = True  # the power state; False if the device never told it
+        self._fetched = False
         self._changed = threading.Condition()  # over everything below
         self._controls: int | None = None  # what can be controlled now; None before it is told
         self._asking = -1  # number of the latest question for the volume
@@ -670,8 +671,9 @@ class CompanionBackend:
             return
         told = self._try("FetchAttentionState", {})
         if told is None:
-            self._fetches = False
+            self._fetches = self._fetched
             return
+        self._fetched = True
         with self._changed:
             first = self._power is PowerState.Unknown
             events = self._set_power(told)
