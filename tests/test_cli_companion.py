@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from tests.test_cli import Person, Program, run, run_json
+from tinyatv.pairing.hap_device import Accessory
 from tinyatv.virtual import VirtualAppleTV
 
 NETFLIX = "com.netflix.Netflix"
@@ -247,10 +248,32 @@ def test_wizard_lets_nobody_wait_for_what_cannot_be(own_store, monkeypatch):
             person.reads("All set")
 
 
+def test_wizard_sets_up_what_it_can(unpaired, capsys):
+    """Companion wants a PIN of its own, and shows none: the person gives up."""
+    side = unpaired.companion
+    side.accessory = Accessory(unpaired.accessory.identity)
+    with Terminal("wizard", code=6) as person:
+        person.reads("q to leave)? ")
+        person.types("1")
+        person.reads("there is none): ")
+        person.types(unpaired.pin)
+        person.reads("there is none): ")
+        person.types("\x04")
+        person.reads("no PIN was given")
+        person.reads("The rest is set up. Later: tinyatv pair --protocol companion")
+        person.reads("Connected to Bedroom by mrp, airplay.")
+    with Program("pair", "--protocol", "companion", "--json") as process:
+        process.stdout.readline()
+        process.communicate(f"{side.accessory.pin_shown}\n", timeout=30)
+    assert process.returncode == 0
+    assert run(capsys, f"launch={NETFLIX}", "title")[0] == 0
+
+
 class Terminal:
     """The program in a terminal of its own, and a person in front of it."""
 
-    def __init__(self, *args):
+    def __init__(self, *args, code=0):
+        self._code = code
         self._screen, self._terminal = pty.openpty()
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), self._terminal)
         self._program = Program(*args, **streams)
@@ -263,7 +286,7 @@ class Terminal:
     def __exit__(self, kind, error, trace):
         if kind is not None:
             self._program.kill()
-        assert self._program.wait(timeout=30) in (0, 130) or kind is not None
+        assert self._program.wait(timeout=30) == self._code or kind is not None
         os.close(self._screen)
 
     def interrupt(self):
@@ -290,7 +313,7 @@ def test_a_fresh_user(unpaired, capsys):
     with Terminal("type", "stranger"):
         assert unpaired.wait_for(lambda: unpaired.state.text == "stranger", 30)
 
-    watching = Terminal("watch")
+    watching = Terminal("watch", code=130)
     with watching as person:
         person.reads("Device state: ")
         unpaired.state.sleep()

@@ -1183,7 +1183,9 @@ def pair(
 ) -> Device:
     """Pair with a device and store the result.
 
-    Most devices show a PIN, and this end has to know it. Over DMAP (Apple TV 1-3, tvOS up to 12)
+    Most devices show a PIN, and this end has to know it. What one protocol has accepted is tried on
+    the others first, so that one PIN is enough where the device allows it; what it stored before an
+    error stays. Over DMAP (Apple TV 1-3, tvOS up to 12)
     it is the other way round: this end chooses the PIN, and the user picks the remote on the TV, in
     *Settings > General > Remotes*, and types the PIN there.
 

@@ -135,14 +135,20 @@ def _wizard(flags: Arguments, out: Output) -> int:
     for service in services:
         state = _state(service)
         if state is None:
-            unpaired.append(service.protocol)
+            unpaired.append(service)
             continue
         print(f"{device.name} ({service.protocol}) {state}")
         store.save(device)
+    code = 0
     if unpaired:
-        code = _pair(flags, out, device, unpaired)
-        if code:
-            return code
+        try:
+            code = _pair(flags, out, device, [service.protocol for service in unpaired])
+        except PairingError as exc:
+            missing = [service.protocol for service in unpaired if not service.credentials]
+            if len(missing) == len(unpaired):
+                raise
+            code = out.failure(exc)
+            print(f"The rest is set up. Later: tinyatv pair --protocol {missing[0]}", flush=True)
     flags.protocol = None
     flags.id, flags.name = device.identifier, None
     try:
@@ -153,8 +159,9 @@ def _wizard(flags: Arguments, out: Output) -> int:
     except Exception as exc:
         print(f"Cannot connect: {one_line(exc)}", file=sys.stderr)
         raise
-    print("All set. Try: tinyatv play_pause")
-    return 0
+    if not code:
+        print("All set. Try: tinyatv play_pause")
+    return code
 
 
 def _state(service: Service) -> str | None:
