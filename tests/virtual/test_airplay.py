@@ -173,7 +173,7 @@ def test_protocols():
     with VirtualAppleTV(profile="tvos14", protocols=["mrp", "airplay"]) as tv:
         assert tv.credentials["mrp"] == tv.credentials["airplay"]
     with VirtualAppleTV(profile="tvos14", protocols=["airplay"]) as tv:
-        assert set(tv.ports) == {"airplay", "companion"}
+        assert set(tv.ports) == {"airplay"}
     for wrong in ([], ["mrp"], ["smoke"]):
         with pytest.raises(ValueError, match="can speak"):
             VirtualAppleTV(profile="tvos15", protocols=wrong)

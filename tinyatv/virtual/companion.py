@@ -6,16 +6,14 @@ import logging
 import math
 import secrets
 import socket
-import threading
 from typing import Any, Callable
 
 from ..crypto.chacha20poly1305 import Session
 from ..errors import AppleTVError, ConnectionLost
-from ..link import Listener
 from ..model import MediaType, PowerState
 from ..pairing import hap
 from ..pairing.hap import channel_keys
-from ..pairing.hap_device import Accessory, Handshakes
+from ..pairing.hap_device import Accessory
 from ..wire.companion import (
     AUTH,
     EVENT,
@@ -31,7 +29,7 @@ from ..wire.companion import (
 )
 from . import companion_text
 from .companion_about import REMOTES, CompanionAbout, CompanionOddities
-from .peer import StreamPeer
+from .peer import StreamPeer, StreamServer
 from .server import Fault, Faults
 from .state import State, direction
 
@@ -107,7 +105,7 @@ _WORDS = {  # identifier: word by which faults know it, besides itself
 }
 
 
-class VirtualCompanion:
+class VirtualCompanion(StreamServer["CompanionPeer"]):
     """Serves Companion.
 
     Args:
@@ -141,22 +139,13 @@ class VirtualCompanion:
         accessory: Accessory,
         about: CompanionAbout,
     ) -> None:
-        self.name = name
-        self.accessory = accessory
+        super().__init__(state, faults, host, port, name, accessory)
         self.about = about
         self.oddities = CompanionOddities()
         self.attention = about.generation.attention
-        self.requests: list[str] = []
         self.touches: list[tuple[int, float, float]] = []
         self.voice: list[list[bytes]] = []
         self.complaints: list[str] = []
-        self._state = state
-        self._faults = faults
-        self._lock = threading.Lock()
-        self._peers: list[CompanionPeer] = []
-        self._stopping = threading.Event()
-        self._listener = Listener(self._accepted, host, port, f"{name}-accept")
-        self.port = self._listener.port
         self._handlers: dict[str, Callable[[CompanionPeer, Any], dict[Any, Any] | None]] = {
             "_systemInfo": self._system_info,
             "_sessionStart": self._session_start,
@@ -187,26 +176,8 @@ class VirtualCompanion:
             "_tiC": self._text,
             "_siA": self._siri_audio,
         }
-        state.watch(self.tell)
 
     # -- life ------------------------------------------------------------------------------------
-
-    @property
-    def peers(self) -> list[CompanionPeer]:
-        """Who is connected now."""
-        with self._lock:
-            return self._peers.copy()
-
-    def start(self) -> None:
-        """Start to accept."""
-        self._listener.start()
-
-    def stop(self) -> None:
-        """Stop to listen, drop everybody, join all threads."""
-        self._stopping.set()
-        self._state.unwatch(self.tell)
-        self._listener.close()
-        self.drop_peers()
 
     def take_over(self, other: VirtualCompanion) -> None:
         """Be what `other` was; it is stopped."""
@@ -214,27 +185,8 @@ class VirtualCompanion:
         self.requests, self.touches, self.voice = other.requests, other.touches, other.voice
         self.complaints = other.complaints
 
-    def drop_peers(self) -> None:
-        """Close all connections, as a reboot would."""
-        for peer in self.peers:
-            peer.link.close()
-
     def _accepted(self, sock: socket.socket, address: tuple[str, int]) -> None:
-        peer = CompanionPeer(sock, address, self)
-        with self._lock:
-            self._peers.append(peer)
-        peer.link.start()
-        self._state.notify()
-
-    def left(self, peer: CompanionPeer) -> None:
-        """A connection ended."""
-        with self._lock:
-            if peer in self._peers:
-                self._peers.remove(peer)
-        for button in peer.buttons:
-            self._state.forget_button(button)
-        peer.handshakes.close()
-        self._state.notify()
+        self.adopt(CompanionPeer(sock, address, self))
 
     def _complain(self, peer: CompanionPeer, words: str, drop: bool = False) -> None:
         """Write down what a client did wrong."""
@@ -732,7 +684,6 @@ class CompanionPeer(StreamPeer):
 
     Attributes:
         wire: What it speaks.
-        client: Its identifier once it is verified, or goes on after pairing.
         paired: Its identifier once it has paired on this connection.
         info: What it said of itself, or None before that.
         identity: What it calls its installation, or None.
@@ -740,7 +691,6 @@ class CompanionPeer(StreamPeer):
         remote_session: True once it has said ``TVRCSessionStart``.
         interests: Events that it wants to hear of.
         text_session: What the text field is called now, or None if it does not type.
-        buttons: Those that it holds down.
         pad: True if it has a touch pad.
         touch: Where its finger came down.
         speaks: True between ``_siriStart`` and ``_siriStop``.
@@ -750,7 +700,6 @@ class CompanionPeer(StreamPeer):
     def __init__(
         self, sock: socket.socket, address: tuple[str, int], owner: VirtualCompanion
     ) -> None:  # fmt: skip
-        self.client: bytes | None = None
         self.paired: bytes | None = None
         self.info: dict[str, Any] | None = None
         self.identity: str | None = None
@@ -758,20 +707,17 @@ class CompanionPeer(StreamPeer):
         self.remote_session = False
         self.interests: set[str] = set()
         self.text_session: bytes | None = None
-        self.buttons: set[str] = set()
         self.pad = False
         self.touch: tuple[int, int] | None = None
         self.speaks = False
         self.told = View(owner._state)
-        self.handshakes = Handshakes(owner.accessory, self)
         self._odd = owner.oddities
         self._number = secrets.randbits(31)
         self._late: list[Any] = []
         self.wire = _DeviceWire(owner.oddities)
         super().__init__(
-            sock, address, self.wire,
-            lambda frame: owner.received(self, frame), lambda: owner.left(self),
-            owner.name, lambda: owner.oddities.dribble, prepare=self.wire.prepare,
+            sock, address, owner, self.wire, None, lambda: owner.oddities.dribble,
+            prepare=self.wire.prepare,
         )  # fmt: skip
 
     def tell(self, name: str, content: dict[str, Any]) -> None:

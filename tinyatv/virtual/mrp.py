@@ -5,23 +5,21 @@ from __future__ import annotations
 import logging
 import math
 import socket
-import threading
 from typing import Any, Callable
 
 from .. import proto
 from ..crypto.chacha20poly1305 import Session
 from ..errors import AppleTVError
-from ..link import Listener
 from ..model import Artwork, RepeatState, ShuffleState
 from ..pairing.hap import ERROR, METHOD, STATE, UNAVAILABLE, Reply, channel_keys
-from ..pairing.hap_device import Accessory, Handshakes
+from ..pairing.hap_device import Accessory
 from ..proto import Message, build
 from ..wire import hid, tlv8
 from ..wire.hap import HapWire
 from ..wire.mrp import MrpWire
 from .mrp_view import COMMANDS, REPEATS, SHUFFLES, About, Config, Oddities, View, dumper
 from .mrp_view import list_commands as listed
-from .peer import StreamPeer
+from .peer import StreamPeer, StreamServer
 from .server import Fault, Faults
 from .state import State, direction
 
@@ -48,7 +46,7 @@ _WORDS = {  # kind: words by which faults know it, besides its name
 }
 
 
-class VirtualMrp:
+class VirtualMrp(StreamServer["MrpPeer"]):
     """Serves MRP.
 
     Args:
@@ -80,25 +78,13 @@ class VirtualMrp:
         accessory: Accessory,
         about: About,
     ) -> None:
-        self.name = name
-        self.accessory = accessory
+        super().__init__(state, faults, host, port, name, accessory)
         self.about = about
         self.oddities = Oddities()
         self.allow_unpaired = True
         self.default_commands = {"com.apple.TVMusic": SYSTEM_COMMANDS}
-        self.requests: list[str] = []
-        self._state = state
-        self._faults = faults
         self._processes: dict[str, int] = {}
         self._numbers = 0  # of touch areas and microphones
-        self._lock = threading.Lock()
-        self._peers: list[MrpPeer] = []
-        self._stopping = threading.Event()
-        self._listener: Listener | None = None
-        self.port = 0
-        if port is not None:
-            self._listener = Listener(self._accepted, host, port, f"{name}-accept")
-            self.port = self._listener.port
         self._handlers: dict[int, Callable[[MrpPeer, Message], object]] = {
             proto.DEVICE_INFO: self._introduce,
             proto.CRYPTO_PAIRING: self._pair,
@@ -119,58 +105,16 @@ class VirtualMrp:
             proto.REGISTER_HID_DEVICE: self._register_hid,
             proto.REGISTER_VOICE_INPUT_DEVICE: self._register_voice,
         }
-        state.watch(self.tell)
 
     # -- life ------------------------------------------------------------------------------------
-
-    @property
-    def peers(self) -> list[MrpPeer]:
-        """Who is connected now."""
-        with self._lock:
-            return self._peers.copy()
-
-    def start(self) -> None:
-        """Start to accept."""
-        if self._listener is not None:
-            self._listener.start()
-
-    def stop(self) -> None:
-        """Stop to listen, drop everybody, join all threads."""
-        self._stopping.set()
-        self._state.unwatch(self.tell)
-        if self._listener is not None:
-            self._listener.close()
-        self.drop_peers()
 
     def take_over(self, other: VirtualMrp) -> None:
         """Be what `other` was; it is stopped."""
         self.oddities, self.about, self.requests = other.oddities, other.about, other.requests
         self.allow_unpaired, self.default_commands = other.allow_unpaired, other.default_commands
 
-    def drop_peers(self) -> None:
-        """Close all connections, as a reboot would."""
-        for peer in self.peers:
-            peer.link.close()
-
     def _accepted(self, sock: socket.socket, address: tuple[str, int]) -> None:
         self.adopt(MrpPeer(sock, address, self))
-
-    def adopt(self, peer: MrpPeer) -> None:
-        """Serve somebody who came here, or through a tunnel."""
-        with self._lock:
-            self._peers.append(peer)
-        peer.link.start()
-
-    def left(self, peer: MrpPeer) -> None:
-        """A connection ended."""
-        with self._lock:
-            if peer in self._peers:
-                self._peers.remove(peer)
-        for button in peer.buttons:
-            self._state.forget_button(button)
-        peer.handshakes.close()
-        peer.left()
-        self._state.notify()
 
     # -- what clients are told -------------------------------------------------------------------
 
@@ -545,10 +489,8 @@ class MrpPeer(StreamPeer):
         info: Its DEVICE_INFO, or None before that.
         config: What it wants to hear; None until it says so.
         told: What it knows.
-        client: Its identifier once it is verified.
         pairing: ``"pair"`` or ``"verify"``: the handshake that it began last.
         connection_state: What it said with SET_CONNECTION_STATE.
-        buttons: Those that it holds down.
         touch: Where its finger came down.
     """
 
@@ -565,22 +507,15 @@ class MrpPeer(StreamPeer):
         self.info: Any = None
         self.config: Config | None = None
         self.told: View | None = None
-        self.client = client
         self.pairing = "pair"
         self.connection_state = 0
-        self.buttons: set[str] = set()
         self.touch: tuple[int, int] | None = None
-        self.handshakes = Handshakes(owner.accessory)
         self._odd = odd = owner.oddities
         self.wire = wire or _DeviceWire(dumper(odd), proto.parse, proto.key)
         super().__init__(
-            sock, address, self.wire,
-            lambda message: owner.received(self, message), lambda: owner.left(self),
-            owner.name, lambda: odd.dribble or dribble(), prepare=self.wire.prepare, **options,
+            sock, address, owner, self.wire, client, lambda: odd.dribble or dribble(),
+            prepare=self.wire.prepare, **options,
         )  # fmt: skip
-
-    def left(self) -> None:
-        """The connection ended."""
 
     def send(self, *messages: Message | bytes) -> None:
         """Send messages, or bytes that are none."""
