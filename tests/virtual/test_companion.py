@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import plistlib
+import random
 import socket
 import threading
 
@@ -11,6 +12,7 @@ import pytest
 
 import tinyatv
 from tests.conftest import cases
+from tests.mutations import mutate
 from tests.virtual.airplay_client import Controller
 from tests.virtual.remote import Remote as MrpRemote
 from tinyatv import DeviceState, MediaType, PairingRequirement, PowerState, proto
@@ -21,6 +23,7 @@ from tinyatv.records import COMPANION
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.companion_text import field
 from tinyatv.virtual.state import TextField
+from tinyatv.wire import opack
 from tinyatv.wire.companion import (
     EVENT,
     OPACK,
@@ -331,10 +334,15 @@ def test_session(tv, remote):
     refused(remote, 1, "_sessionStop", {"_sid": remote.session})
 
 
-def test_number_of_a_session():
+def test_number_of_a_session(remote, monkeypatch):
+    """The device's half is the upper one."""
     [case] = cases("companion", "session_id")
-    combined = int(case["expect"]["combined_int_hex"], 16)
-    assert case["device_sid"] << 32 | case["client_sid"] == combined
+    monkeypatch.setattr("tinyatv.virtual.companion.secrets.randbits", lambda _: case["device_sid"])
+    about = {"_srvT": SERVICE, "_sid": case["client_sid"]}
+    assert remote.ask("_sessionStart", about) == {"_sid": case["device_sid"]}
+    both = int(case["expect"]["combined_int_hex"], 16)
+    refused(remote, 1, "_sessionStop", {**about, "_sid": both + 1})
+    assert remote.ask("_sessionStop", {**about, "_sid": both}) == {}
 
 
 @pytest.mark.parametrize(
@@ -451,6 +459,75 @@ def test_odd_messages(tv, remote, message):
     remote.write(remote.wire.encode((OPACK, message)))
     assert remote.ask("_ping") == {}
     assert tv.log == []
+
+
+FIRST = [  # what a remote of iOS 27 asks at first; it gives up if anything of it is refused
+    ("TVRCSessionStart", {"ProtocolVersionKey": "1.2"}), ("FetchAttentionState", {}),
+    ("FetchSiriRemoteInfo", {}), ("FetchSupportedActionsEvent", {}),
+    ("FetchCurrentNowPlayingInfoEvent", {}), ("FetchCurrentTopShelfItemsEvent", {}),
+    ("FetchMediaControlStatus", {}), ("_touchStart", {"_width": 1000.0, "_height": 1000.0}),
+    ("_tiStart", {}),
+]  # fmt: skip
+
+
+def test_a_remote_of_apple():
+    with VirtualAppleTV(profile="tvos27") as tv, Remote(tv) as remote:
+        remote.verify().introduce(_sv="715.2", _sf=1099511628032)
+        remote.begin()
+        wanted = [
+            "PushSiriRemoteInfo", "SupportedActions", "NowPlayingInfo", "TopShelfItems",
+            "MediaControlStatus",
+        ]  # fmt: skip
+        remote.tell("_interest", {"_regEvents": wanted})
+        for question in FIRST:
+            remote.ask(*question)
+        assert [name for name, _ in remote.news()] == ["SupportedActions", "NowPlayingInfo"]
+        assert tv.companion.complaints == []
+
+
+QUESTIONS = [
+    ("_systemInfo", {"_i": "0123456789ab", "_idsID": "x", "_sf": 256, "name": "y"}),
+    ("_sessionStart", {"_srvT": SERVICE, "_sid": 5}), ("_sessionStop", {"_sid": 5}),
+    ("_touchStart", {"_height": 1000.0, "_tFl": 0, "_width": 1000.0}), ("_touchStop", {"_i": 1}),
+    ("_hidC", {"_hBtS": 1, "_hidC": 6}), ("_hidC", {"_hBtS": 2, "_hidC": 6}),
+    ("_mcc", {"_mcc": 7, "_skpS": 10.0}), ("_mcc", {"_mcc": 6, "_vol": 0.5}),
+    ("_mcc", {"_mcc": 13, "_mcs": 2}), ("_launchApp", {"_bundleID": "com.netflix.Netflix"}),
+    ("_launchApp", {"_urlS": "https://www.example.com"}), ("_tiStart", {}), ("_tiStop", {}),
+    ("FetchAttentionState", {}), ("SwitchUserAccountEvent", {"SwitchAccountID": "x"}),
+    ("_interest", {"_regEvents": EVENTS}), ("_interest", {"_deregEvents": ["_iMC"]}),
+    ("_hidT", {"_ns": 1, "_tFg": 1, "_cx": 500, "_tPh": 1, "_cy": 500}),
+    ("_hidT", {"_ns": 9, "_tFg": 1, "_cx": 900, "_tPh": 4, "_cy": 500}),
+    ("_siriStart", {}), ("_siA", {3: bytes(20), 4: 0.1, 5: [{1: 10, 2: 0}, {1: 10, 2: 10}]}),
+    ("_siriStop", {}), ("FetchCurrentNowPlayingInfoEvent", {}),
+    ("_tiC", {"_tiV": 1, "_tiD": insertion(bytes(16), "text", "")}),
+]  # fmt: skip
+
+
+def test_damaged_messages(tv, remote, share):
+    """Sealed well, and damaged inside: the device goes on to answer."""
+    rng = random.Random(49154)
+    tv.state.open_field("")
+    whole = [
+        opack.pack({"_i": name, "_t": kind, "_c": content, "_x": number})
+        for number, (name, content) in enumerate(QUESTIONS)
+        for kind in (1, 2)
+    ]
+    count = sent = 0
+    while count < share(40_000):
+        count += 1
+        try:
+            message, _ = opack.unpack(mutate(rng, rng.choice(whole), rng.choice(whole)))
+        except ValueError:
+            continue
+        if isinstance(message, dict):
+            sent += 1
+            remote.write(remote.wire.encode((OPACK, message)))
+        if sent % 20 == 0:
+            remote.ask("_ping")
+    remote.ask("_ping")
+    assert sent > count // 10
+    assert tv.companion.complaints
+    assert tv.log
 
 
 # -- buttons ---------------------------------------------------------------------------------------
@@ -584,6 +661,15 @@ def test_attention_needs_a_session_since_tvos_26(profile):
             assert remote.is_silent()
         remote.ask("TVRCSessionStart", {"ProtocolVersionKey": "1.2"})
         assert remote.ask("FetchAttentionState") == {"state": 3}
+
+
+def test_end_of_a_remote_session():
+    with VirtualAppleTV(profile="tvos27") as tv, Remote(tv) as remote:
+        remote.ready()
+        remote.ask("TVRCSessionStart", {"ProtocolVersionKey": "1.2"})
+        remote.ask("TVRCSessionStop")
+        remote.send("FetchAttentionState")
+        assert remote.is_silent()
 
 
 def test_attention_as_it_is_told(tv, remote):
@@ -1195,6 +1281,43 @@ def test_port_of_its_own():
         port = free.getsockname()[1]
     with VirtualAppleTV(profile="tvos15", ports={"companion": port}) as tv:
         assert tv.ports["companion"] == port
+
+
+def test_many_clients_at_once(tv, share):
+    """All press, all hear of everything, and some leave without a word."""
+    rounds = share(200)
+    errors = []
+
+    def work(number):
+        try:
+            for turn in range(rounds):
+                with Remote(tv) as remote:
+                    remote.verify().introduce(f"client {number}")
+                    remote.begin()
+                    remote.listen(*EVENTS)
+                    remote.ask("_tiStart")
+                    remote.tap(number)  # each a button of its own, since they share the device
+                    remote.media(6, _vol=turn % 100 / 100)
+                    if turn % 2:
+                        remote.ask("_tiStop")
+        except Exception as exc:
+            errors.append(exc)
+
+    threads = [
+        threading.Thread(target=work, args=(number,), name=f"tinyatv-test-{number}")
+        for number in range(1, 7)
+    ]
+    for thread in threads:
+        thread.start()
+    for turn in range(rounds * 5):
+        tv.state.open_field(str(turn))
+        tv.state.update(title=str(turn))
+        (tv.state.sleep if turn % 2 else tv.state.wake)()
+    for thread in threads:
+        thread.join(120)
+    assert errors == []
+    assert [tv.log.count(BUTTONS[number]) for number in range(1, 7)] == [rounds] * 6
+    assert tv.wait_for(lambda: tv.companion.peers == [])
 
 
 def test_stop_with_somebody_connected(tv, remote):

@@ -86,7 +86,7 @@ REFUSED = 1
 NOT_DOWN = 1337
 
 NOTHING = """
-    TVRCSessionStop, _ping, _systemInfoUpdate, FetchUpNextInfoEvent, FetchSiriStatus,
+    _ping, _systemInfoUpdate, FetchUpNextInfoEvent, FetchSiriStatus,
     FetchSiriRemoteInfo, FetchCurrentTopShelfItemsEvent, AddToUpNextEvent, RemoveFromUpNextEvent,
     MarkAsWatchedEvent, PlayMediaEvent
 """
@@ -151,6 +151,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
             "_sessionStart": self._session_start,
             "_sessionStop": self._session_stop,
             "TVRCSessionStart": self._remote_session,
+            "TVRCSessionStop": self._remote_session_stop,
             "_touchStart": self._touch_start,
             "_touchStop": self._touch_stop,
             "_tiStart": self._text_start,
@@ -415,6 +416,10 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
             raise _Refused("No request handler", NO_HANDLER)
         peer.remote_session = True
         return content
+
+    def _remote_session_stop(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any]:
+        peer.remote_session = False
+        return {}
 
     def _interest(self, peer: CompanionPeer, content: dict[str, Any]) -> None:
         wanted, unwanted = (
