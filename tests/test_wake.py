@@ -108,6 +108,52 @@ def test_a_sleeping_device_is_woken(packets, monkeypatch):
     assert tv.log == ["turn_off", "turn_on"]
 
 
+def test_turning_on_a_device_that_is_lost(packets, monkeypatch):
+    """What a button box does that was left alone overnight."""
+    monkeypatch.setattr("tinyatv.device.PAUSES", (600.0, 600.0))
+    tv = VirtualAppleTV(profile="tvos18", protocols=["companion"])
+    device = tv.device
+    device.info.mac = tv.mac
+    device.services[0].identifier = None  # nobody looks for it
+    sleeper = Sleeper()
+
+    def wake_up():
+        packets.recv(2048)
+        sleeper.close()
+        tv.move(sleeper.port)
+
+    with tv, tinyatv.connect(device, timeout=WAIT, reconnect=True) as atv:
+        tv.state.sleep()
+        device.services[0].port = sleeper.port
+        tv.companion.drop_peers()
+        assert tv.wait_for(lambda: not atv.protocols)
+        with pytest.raises(tinyatv.ConnectionLost):
+            atv.menu()
+        waiting = threading.Thread(target=wake_up)
+        waiting.start()
+        atv.turn_on(wait=True)
+        waiting.join(WAIT)
+        assert tv.state.power is tinyatv.PowerState.On
+    assert tv.log == ["turn_off", "turn_on"]
+
+
+def test_turning_on_what_stays_away(packets, monkeypatch):
+    monkeypatch.setattr("tinyatv.device.PAUSES", (600.0, 600.0))
+    monkeypatch.setattr(wake, "WAKE_TIMEOUT", 0.5)
+    with VirtualAppleTV(profile="tvos18", protocols=["companion"], mdns_port=0) as tv:
+        device = tv.device
+        device.info.mac = tv.mac
+        atv = tinyatv.connect(device, reconnect=True, scan_timeout=0.3)
+        events = atv.events(timeout=WAIT)
+    with atv:
+        assert isinstance(next(events), tinyatv.Disconnected)
+        with pytest.raises(tinyatv.ConnectionLost):
+            atv.turn_on()
+        assert packets.recv(2048) == wake.magic_packet(tv.mac)
+    with pytest.raises(tinyatv.ConnectionLost, match="closed"):
+        atv.turn_on()
+
+
 def by_hand(port, mac=None, **more):
     service = tinyatv.Service("mrp", port)
     info = tinyatv.DeviceInfo(mac=mac)

@@ -204,6 +204,8 @@ class AppleTV:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._reconnecting: threading.Thread | None = None
+        self._hurry = threading.Event()  # somebody waits for us to come back
+        self._back = threading.Event()
 
     def __repr__(self) -> str:
         up = ", ".join(self.protocols) or "not connected"
@@ -296,6 +298,7 @@ class AppleTV:
             if usable:
                 self._backends, self._error = backends, None
                 self._had = tuple(backends)
+                self._back.set()
                 self._reconnecting = None  # from here on, a loss is a new one
             listening = usable and self._listening
         if not usable:
@@ -317,6 +320,8 @@ class AppleTV:
         with self._lock:
             first = not self._closing.is_set()
             self._closing.set()
+            self._hurry.set()
+            self._back.set()
             backends, self._backends = self._backends, {}
             reconnecting = self._reconnecting
         for backend in backends.values():
@@ -431,7 +436,11 @@ class AppleTV:
 
     def _come_back(self) -> None:
         pause, tries = PAUSES[0], 0
-        while not self._closing.wait(pause):
+        while True:
+            self._hurry.wait(pause)
+            self._hurry.clear()
+            if self._closing.is_set():
+                return
             tries += 1
             wanted = self._had if tries <= PATIENT else ()
             try:
@@ -832,13 +841,29 @@ class AppleTV:
     def turn_on(self, *, wait: bool = False) -> None:
         """Wake it up.
 
+        If the connection is lost, and comes back by itself (``reconnect=True``), a magic packet is
+        sent (Wake-on-LAN), and this blocks for up to 15 s more until it is back.
+
         Args:
             wait: Block until it says that it is awake, up to 25 s.
 
         Raises:
             CommandTimeout: It did not wake up in time.
         """
+        if self._reconnecting is not None and not self._backends:
+            self._wake()
         self._via("turn_on").turn_on(wait)
+
+    def _wake(self) -> None:
+        """Wake up a device that is lost until it is back, or has had time enough."""
+        from .wake import WAKE_TIMEOUT, Waking
+
+        deadline = Deadline(WAKE_TIMEOUT)
+        self._back.clear()
+        with Waking(self.device, at_once=True):
+            while not (self._backends or self._closing.is_set() or deadline.over):
+                self._hurry.set()
+                self._back.wait(1.0)
 
     def turn_off(self, *, wait: bool = False) -> None:
         """Put it to sleep.

@@ -82,12 +82,13 @@ class Waking:
 
     Args:
         device: Whom to wake.
+        at_once: True if it is known to sleep.
     """
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, at_once: bool = False) -> None:
         self._mac = device.info.mac if is_mac(device.info.mac) else None
         self._address = device.address
-        self._first = 0.0 if device.deep_sleep else PATIENCE
+        self._first = 0.0 if at_once or device.deep_sleep else PATIENCE
         self._deadline = Deadline(WAKE_TIMEOUT)
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
