@@ -5,7 +5,7 @@ M2                     state, salt, public key B             the PIN is on scree
 M3                     state, public key A, client proof
 M4                     state, device proof                   a transient pairing ends here
 M5                     state, sealed: identifier, long-term key, signature [, name]
-M6                     state, sealed: identifier, long-term key, signature
+M6                     state, sealed: identifier, long-term key, signature [, name and model]
 """
 
 from __future__ import annotations
