@@ -73,9 +73,16 @@ def profile():
 
 
 @pytest.fixture
-def tv(own_store, monkeypatch, profile):
+def protocols():
+    """What `tv` speaks; None is all that its generation does."""
+    return None
+
+
+@pytest.fixture
+def tv(own_store, monkeypatch, profile, protocols):
     """A virtual device called Living Room that is stored, and that a scan finds."""
-    with VirtualAppleTV("Living Room", profile=profile, mdns_port=0) as tv:
+    made = VirtualAppleTV("Living Room", profile=profile, protocols=protocols, mdns_port=0)
+    with made as tv:
         tinyatv.Store().save(tv.device)
         monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
         yield tv

@@ -30,7 +30,7 @@ def profile():
 
 @pytest.fixture
 def tv(profile):
-    with VirtualAppleTV("Living Room", profile=profile) as made:
+    with VirtualAppleTV("Living Room", profile=profile, protocols=["airplay"]) as made:
         yield made
 
 
@@ -273,7 +273,7 @@ def test_silence_while_the_tunnel_is_opened(tv, word, monkeypatch):
 def test_reboot_while_the_tunnel_is_opened(word):
     """At every step; SETUP was answered and RECORD was not, among others."""
     before, came = descriptors(), []
-    with VirtualAppleTV(profile="tvos15") as tv:
+    with VirtualAppleTV(profile="tvos15", protocols=["airplay"]) as tv:
         device = tv.device
         if word == "event port":
             tv.airplay.oddities.event_delay = 60

@@ -712,7 +712,7 @@ def test_demo(capsys, tmp_path):
     assert code == 0, [line for line in lines if not line.get("passed", True)]
     steps = [line for line in lines if "step" in line]
     wanted = "scan pair connect playing up select pause next seek shuffle push artwork".split()
-    wanted += ["home", "set volume", "speakers", "type", "turn off", "turn on"]
+    wanted += ["home", "set volume", "speakers", "type", "turn off", "turn on", "swipe", "launch"]
     assert set(wanted) <= {step["step"] for step in steps}
     assert all(step["passed"] and step["ms"] >= 0 and step["seen"] for step in steps)
     assert (tmp_path / "art.png").read_bytes()[:4] == b"\x89PNG"

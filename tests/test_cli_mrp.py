@@ -21,6 +21,11 @@ def profile():
     return "tvos14"
 
 
+@pytest.fixture
+def protocols():
+    return ["mrp"]
+
+
 @pytest.fixture(params=["tvos14", "tvos18"])
 def unpaired(request, own_store, monkeypatch):
     with VirtualAppleTV("Bedroom", profile=request.param, mdns_port=0, credentials=()) as tv:
@@ -188,7 +193,7 @@ def test_pair_in_a_terminal(unpaired, capsys):
         person.reads("four digits")
         person.reads("if there is none): ")
         person.types(unpaired.pin)
-        person.reads(f"Paired with Bedroom ({unpaired.protocols[0]})")
+        person.reads(f"Paired with Bedroom ({', '.join(unpaired.protocols)})")
         process.wait(timeout=30)
     os.close(screen)
     assert process.returncode == 0

@@ -85,6 +85,7 @@ def test_command(atv, device, command, args, seen):
 
 def test_every_route_has_a_test_and_a_method():
     """Each command over each protocol that serves it."""
+    from tests import test_companion
     from tests.test_airplay import ASKED as AIRPLAY_ASKED
     from tests.test_mrp import ASKED as MRP_ASKED
     from tests.test_mrp import PRESSED as MRP_PRESSED
@@ -93,6 +94,7 @@ def test_every_route_has_a_test_and_a_method():
     tested = {"dmap": {command for command, _, _ in PRESSED} | asked}
     tested["mrp"] = {command for command, _, _ in MRP_PRESSED} | MRP_ASKED
     tested["airplay"] = AIRPLAY_ASKED
+    tested["companion"] = {c for c, _, _ in test_companion.PRESSED} | test_companion.ASKED
     for protocol in BACKENDS:
         assert {c for c, served in ROUTES.items() if protocol in served} == tested[protocol]
     for command in ROUTES:

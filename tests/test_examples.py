@@ -17,7 +17,7 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 TESTED = {
     "play_pause.py", "now_playing.py", "pair.py", "watch_events.py", "button_box.py",
     "reconnect.py", "remote.ipynb", "micropython_dmap.py", "sleep_timer.py",
-    "play_file.py",
+    "play_file.py", "launch_app.py", "type_text.py", "big_buttons.py",
 }  # fmt: skip
 
 
@@ -118,40 +118,98 @@ def test_reconnect(tv):
         assert example.line() == "Harbour Lights"
         tv.move()
         assert example.line().startswith("lost: ")
-        by = {"atv3": "dmap", "tvos14": "mrp", "tvos18": "mrp, airplay"}[tv.profile]
-        assert example.line() == f"back, by {by}"
+        by = {"atv3": "dmap", "tvos14": "mrp, companion", "tvos18": "mrp, airplay, companion"}
+        assert example.line() == f"back, by {by[tv.profile]}"
         assert example.line() == "Harbour Lights"
 
 
+PRESSES = (  # runs an example with gpiozero's mock pins; each line on standard input presses one
+    "import os, sys, threading; os.environ['GPIOZERO_PIN_FACTORY'] = 'mock';"
+    "from gpiozero import Device; Device.ensure_pin_factory();"
+    "path = sys.argv.pop(1);"
+    "press = lambda: [Device.pin_factory.pin(int(l)).drive_low() or "
+    "Device.pin_factory.pin(int(l)).drive_high() for l in sys.stdin];"
+    "threading.Thread(target=press, daemon=True).start();"
+    "exec(compile(open(path).read(), path, 'exec'))"
+)
+
+
+class ButtonBox(Running):
+    """An example with buttons, and somebody who presses them."""
+
+    def __init__(self, name: str) -> None:
+        pytest.importorskip("gpiozero")
+        command = [sys.executable, "-c", PRESSES, EXAMPLES / name, "Living Room"]
+        super().__init__(command, stdin=subprocess.PIPE)
+
+    def press(self, pin: int) -> None:
+        self.stdin.write(f"{pin}\n")
+        self.stdin.flush()
+
+    def end(self) -> None:
+        self.send_signal(signal.SIGINT)
+        self.communicate(timeout=60)
+
+
 def test_button_box(tv):
-    """With gpiozero's mock pins, pressed by the test."""
-    pytest.importorskip("gpiozero")
-    script = (
-        "import os, sys, threading; os.environ['GPIOZERO_PIN_FACTORY'] = 'mock';"
-        "from gpiozero import Device; Device.ensure_pin_factory();"
-        "path = sys.argv.pop(1);"
-        "press = lambda: [Device.pin_factory.pin(int(l)).drive_low() or "
-        "Device.pin_factory.pin(int(l)).drive_high() for l in sys.stdin];"
-        "threading.Thread(target=press, daemon=True).start();"
-        "exec(compile(open(path).read(), path, 'exec'))"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, EXAMPLES / "button_box.py", "Living Room"], text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as example:  # fmt: skip
-        try:
-            assert example.stdout.readline() == "ready\n"
-            for number, (pin, command) in enumerate(
-                [(17, "play_pause"), (27, "volume_up"), (22, "volume_down")], 1
-            ):
-                example.stdin.write(f"{pin}\n")
-                example.stdin.flush()
-                assert tv.wait_for(lambda n=number: len(tv.log) >= n)
-                assert tv.log[-1] == command
-            example.send_signal(signal.SIGINT)
-            example.communicate(timeout=60)
-        finally:
-            example.kill()
+    with ButtonBox("button_box.py") as example:
+        assert example.line() == "ready"
+        for number, (pin, command) in enumerate(
+            [(17, "play_pause"), (27, "volume_up"), (22, "volume_down")], 1
+        ):
+            example.press(pin)
+            assert tv.wait_for(lambda n=number: len(tv.log) >= n)
+            assert tv.log[-1] == command
+        example.end()
+
+
+@pytest.mark.parametrize("profile", ["tvos14", "tvos18", "tvos27"])
+def test_big_buttons(tv):
+    """Each press says what happened, and has done all of it by then."""
+    tv.state.sleep()
+    with ButtonBox("big_buttons.py") as example:
+        assert example.line() == "ready"
+        for pin, line, power, volume, app in (
+            (17, "on", "On", 30, None),
+            (13, "silent", "On", 0, None),
+            (5, "TVMusic", "On", 30, "com.apple.TVMusic"),
+            (27, "off", "Off", 30, None),
+            (27, "off", "Off", 30, None),
+            (22, "TVWatchList", "On", 30, "com.apple.TVWatchList"),
+            (6, "podcasts", "On", 30, "com.apple.podcasts"),
+        ):
+            example.press(pin)
+            assert example.line() == line
+            assert (tv.state.power.name, tv.state.volume) == (power, volume)
+            assert app in (None, tv.state.app.identifier)
+        tv.state.apps.clear()
+        example.press(6)
+        assert "there is no app" in example.line()
+        example.end()
+
+
+@pytest.mark.parametrize("profile", ["tvos14", "tvos18"])
+def test_launch_app(tv):
+    assert "Netflix: com.netflix.Netflix\n" in run("launch_app.py", "Living Room")
+    for app in ("Netflix", "com.netflix.Netflix"):
+        assert run("launch_app.py", "Living Room", app) == "started com.netflix.Netflix\n"
+    assert tv.log == ["launch_app com.netflix.Netflix"] * 2
+    with Running([sys.executable, EXAMPLES / "launch_app.py", "Living Room", "nothing"]) as example:
+        _, err = example.communicate(timeout=60)
+    assert (example.returncode, err.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize("profile", ["tvos14", "tvos18"])
+def test_type_text(tv):
+    command = [sys.executable, EXAMPLES / "type_text.py", "Living Room", "stranger"]
+    with Running(command) as example:
+        assert example.line() == "open a text field on the TV"
+        tv.state.open_field()
+        while (line := example.line()) == "open a text field on the TV":
+            pass  # something else had happened
+        assert line == "it reads 'stranger' now"
+        assert example.wait(timeout=60) == 0
+    assert tv.state.text == "stranger"
 
 
 @pytest.mark.parametrize("profile", ["tvos15", "tvos18"])
@@ -166,7 +224,7 @@ def test_play_file(tv, tmp_path):
 @pytest.mark.parametrize("profile", ["tvos14", "tvos18"])
 def test_sleep_timer(tv):
     assert "Living Room is Off" in run("sleep_timer.py", "Living Room", "0.001")
-    assert tv.log == ["volume_down", "home hold", "select", "turn_off"]
+    assert tv.log == ["volume_down", "turn_off"]
 
 
 def test_notebook():

@@ -32,7 +32,7 @@ MUSIC = "com.apple.TVMusic"
 
 @pytest.fixture
 def tv():
-    with VirtualAppleTV("Living Room", profile="tvos14") as made:
+    with VirtualAppleTV("Living Room", profile="tvos14", protocols=["mrp"]) as made:
         yield made
 
 

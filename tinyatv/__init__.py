@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .events import Reconnected as Reconnected
     from .events import UpdateFailed as UpdateFailed
     from .events import VolumeChanged as VolumeChanged
+    from .model import Account as Account
     from .model import App as App
     from .model import Artwork as Artwork
     from .model import Device as Device
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from .model import RepeatState as RepeatState
     from .model import Service as Service
     from .model import ShuffleState as ShuffleState
+    from .model import TouchAction as TouchAction
     from .virtual import VirtualAppleTV as VirtualAppleTV
 
 __version__ = "0.1.0"
@@ -72,11 +74,12 @@ _HOME = {
     "Disconnected": "events", "KeyboardChanged": "events", "OutputDevicesChanged": "events",
     "PlayingChanged": "events", "PowerChanged": "events", "Reconnected": "events",
     "UpdateFailed": "events", "VolumeChanged": "events",
-    "App": "model", "Artwork": "model", "Device": "model", "DeviceInfo": "model",
-    "DeviceState": "model", "FeatureState": "model", "KeyboardFocus": "model",
-    "MediaType": "model", "OperatingSystem": "model", "OutputDevice": "model",
-    "PairingRequirement": "model", "Playing": "model", "PowerState": "model",
-    "RepeatState": "model", "Service": "model", "ShuffleState": "model",
+    "Account": "model", "App": "model", "Artwork": "model", "Device": "model",
+    "DeviceInfo": "model", "DeviceState": "model", "FeatureState": "model",
+    "KeyboardFocus": "model", "MediaType": "model", "OperatingSystem": "model",
+    "OutputDevice": "model", "PairingRequirement": "model", "Playing": "model",
+    "PowerState": "model", "RepeatState": "model", "Service": "model", "ShuffleState": "model",
+    "TouchAction": "model",
     "VirtualAppleTV": "virtual",
 }  # fmt: skip
 

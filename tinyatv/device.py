@@ -19,7 +19,15 @@ from .errors import (
     NotSupported,
     PairingError,
 )
-from .events import Disconnected, Events, Reconnected
+from .events import (
+    Disconnected,
+    Events,
+    KeyboardChanged,
+    PlayingChanged,
+    PowerChanged,
+    Reconnected,
+    VolumeChanged,
+)
 from .model import (
     PROTOCOLS,
     Device,
@@ -28,60 +36,89 @@ from .model import (
     RepeatState,
     Service,
     ShuffleState,
+    TouchAction,
 )
 
 if TYPE_CHECKING:
     from .backends.airplay_stream import Stream
     from .credentials import Store
     from .events import Event, Listener
-    from .model import Artwork, KeyboardFocus, OutputDevice, Playing, PowerState
+    from .model import (
+        Account,
+        App,
+        Artwork,
+        KeyboardFocus,
+        OutputDevice,
+        Playing,
+        PowerState,
+    )
 
 log = logging.getLogger(__name__)
 
 ROUTES: dict[str, tuple[str, ...]] = {
-    # command: protocols that serve it, best first. MRP before DMAP (tvOS 9 to 12 has both): it is
-    # one connection that stays open, and says when it refuses.
-    "up": ("mrp", "dmap"),
-    "down": ("mrp", "dmap"),
-    "left": ("mrp", "dmap"),
-    "right": ("mrp", "dmap"),
-    "select": ("mrp", "dmap"),
-    "menu": ("mrp", "dmap"),
+    # command: protocols that serve it, best first. MRP before the others: it knows what plays, and
+    # says why it refuses. Companion before DMAP for what is pressed: it knows how long.
+    "up": ("mrp", "companion", "dmap"),
+    "down": ("mrp", "companion", "dmap"),
+    "left": ("mrp", "companion", "dmap"),
+    "right": ("mrp", "companion", "dmap"),
+    "select": ("mrp", "companion", "dmap"),
+    "menu": ("mrp", "companion", "dmap"),
     "top_menu": ("mrp", "dmap"),
-    "home": ("mrp",),
+    "home": ("mrp", "companion"),
+    "channel_up": ("companion",),
+    "channel_down": ("companion",),
+    "page_up": ("companion",),
+    "page_down": ("companion",),
+    "guide": ("companion",),
+    "screensaver": ("companion",),
+    "control_center": ("companion",),
+    "siri_start": ("companion",),
+    "siri_stop": ("companion",),
     "suspend": ("mrp",),
     "wakeup": ("mrp",),
-    "play": ("mrp", "dmap"),
-    "pause": ("mrp", "dmap"),
-    "play_pause": ("mrp", "dmap"),
+    "swipe": ("companion",),
+    "touch": ("companion",),
+    "click": ("companion",),
+    "play": ("mrp", "dmap", "companion"),  # DMAP always answers; Companion does not
+    "pause": ("mrp", "dmap", "companion"),
+    "play_pause": ("mrp", "dmap", "companion"),
     "stop": ("mrp", "dmap"),
-    "next": ("mrp", "dmap"),
-    "previous": ("mrp", "dmap"),
-    "skip_forward": ("mrp", "dmap"),
-    "skip_backward": ("mrp", "dmap"),
-    "begin_fast_forward": ("mrp",),
-    "end_fast_forward": ("mrp",),
-    "begin_rewind": ("mrp",),
-    "end_rewind": ("mrp",),
+    "next": ("mrp", "dmap", "companion"),
+    "previous": ("mrp", "dmap", "companion"),
+    "skip_forward": ("mrp", "dmap", "companion"),
+    "skip_backward": ("mrp", "dmap", "companion"),
+    "begin_fast_forward": ("mrp", "companion"),
+    "end_fast_forward": ("mrp", "companion"),
+    "begin_rewind": ("mrp", "companion"),
+    "end_rewind": ("mrp", "companion"),
     "set_position": ("mrp", "dmap"),
     "set_shuffle": ("mrp", "dmap"),
     "set_repeat": ("mrp", "dmap"),
-    "volume_up": ("mrp", "dmap"),
-    "volume_down": ("mrp", "dmap"),
-    "volume": ("mrp", "dmap"),  # DMAP: iTunes and its like; an Apple TV has steps alone
-    "set_volume": ("mrp", "dmap"),
-    "mute": ("mrp",),
+    "captions": ("companion",),
+    "volume_up": ("mrp", "companion", "dmap"),
+    "volume_down": ("mrp", "companion", "dmap"),
+    # DMAP: iTunes and its like; an Apple TV has steps alone
+    "volume": ("mrp", "companion", "dmap"),
+    "set_volume": ("mrp", "companion", "dmap"),
+    "mute": ("mrp", "companion"),
     "output_devices": ("mrp",),
     "add_output_devices": ("mrp",),
     "remove_output_devices": ("mrp",),
     "set_output_devices": ("mrp",),
-    "power_state": ("mrp",),
-    "turn_on": ("mrp",),
-    "turn_off": ("mrp",),
-    "text_focus": ("mrp",),
-    "text_set": ("mrp",),
-    "text_append": ("mrp",),
-    "text_clear": ("mrp",),
+    "power_state": ("companion", "mrp"),  # MRP takes it for awake while a HomePod plays the sound
+    "turn_on": ("companion", "mrp"),
+    # over MRP it takes keys, which newer systems understand differently
+    "turn_off": ("companion", "mrp"),
+    "apps": ("companion",),
+    "launch": ("companion",),
+    "accounts": ("companion",),
+    "switch_account": ("companion",),
+    "text_focus": ("companion", "mrp"),  # one for all of these: what it reads is what it writes
+    "text_get": ("companion",),
+    "text_set": ("companion", "mrp"),
+    "text_append": ("companion", "mrp"),
+    "text_clear": ("companion", "mrp"),
     "play_url": ("airplay",),
     "playing": ("mrp", "dmap"),
     "artwork": ("mrp", "dmap"),
@@ -111,13 +148,23 @@ BACKENDS = {  # protocol: class in the module of that name
     "mrp": "MrpBackend",
     "dmap": "DmapBackend",
     "airplay": "AirPlayBackend",
+    "companion": "CompanionBackend",
 }
-UNPAIRED = (
-    "mrp",
-    "airplay",
-)  # protocols that may work without credentials, if the device allows it
+UNPAIRED = ("mrp", "airplay")
+"""Protocols that may work without credentials, if the device allows it."""
+HAP = {"mrp", "airplay", "companion"}
+"""Protocols that are paired in the same way; a device seems to have one memory for all of them."""
+TOLD_BY = {
+    # event: command that asks for the same; of several protocols that tell it, the one that serves
+    # the command is believed, so that nobody hears it twice
+    PlayingChanged: "playing",
+    PowerChanged: "power_state",
+    VolumeChanged: "volume",
+    KeyboardChanged: "text_focus",
+}
 
 PAUSES = (1.0, 60.0)  # s; first and longest pause between two tries to reconnect
+PATIENT = 3  # tries that want all protocols back; a device that boots opens its ports one by one
 
 
 class AppleTV:
@@ -150,12 +197,15 @@ class AppleTV:
         self._reconnect = reconnect
         self._rediscover = rediscover
         self._backends: dict[str, Any] = {}
+        self._had: tuple[str, ...] = ()  # protocols that were connected last
         self._error: AppleTVError | None = None
         self._events = Events(f"tinyatv-events-{device.address}")
         self._listening = False
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._reconnecting: threading.Thread | None = None
+        self._hurry = threading.Event()  # somebody waits for us to come back
+        self._back = threading.Event()
 
     def __repr__(self) -> str:
         up = ", ".join(self.protocols) or "not connected"
@@ -209,17 +259,18 @@ class AppleTV:
     # -- life ------------------------------------------------------------------------------------
 
     def open(self) -> AppleTV:
-        """Open all protocols that have credentials; :func:`connect` has done it already.
+        """Open all protocols that have credentials, unless that is done: :func:`connect` does it.
 
         Raises:
             ConnectionFailed: None of them could be reached.
             CredentialsError: No credentials, or they are not accepted any more.
         """
-        self._open()
+        if not self._backends:
+            self._open()
         return self
 
-    def _open(self, again: bool = False) -> None:
-        """Open all protocols; after a loss (`again`), tell so before any other news."""
+    def _open(self, again: bool = False, wanted: Iterable[str] = ()) -> None:
+        """Open all protocols, `wanted` at least; after a loss (`again`), tell so first."""
         errors: dict[str, AppleTVError] = {}
 
         def connect(backend: Any) -> None:
@@ -241,11 +292,13 @@ class AppleTV:
         for thread in threads:
             thread.join()
         backends = {b.protocol: b for b in made if b.protocol not in errors}
-        enough = not _is_only_extra(backends) or not errors
+        enough = (not _is_only_extra(backends) or not errors) and {*wanted} <= {*backends}
         with self._lock:
             usable = bool(backends) and enough and not self._closing.is_set()
             if usable:
                 self._backends, self._error = backends, None
+                self._had = tuple(backends)
+                self._back.set()
                 self._reconnecting = None  # from here on, a loss is a new one
             listening = usable and self._listening
         if not usable:
@@ -267,6 +320,8 @@ class AppleTV:
         with self._lock:
             first = not self._closing.is_set()
             self._closing.set()
+            self._hurry.set()
+            self._back.set()
             backends, self._backends = self._backends, {}
             reconnecting = self._reconnecting
         for backend in backends.values():
@@ -278,9 +333,8 @@ class AppleTV:
         self._events.close()
 
     def _new_backends(self) -> list[Any]:
-        usable = [
-            s for s in self.device.services if s.enabled and s.port and s.protocol in BACKENDS
-        ]
+        offered = {s.protocol: s for s in self.device.services if s.enabled and s.port}
+        usable = [offered[p] for p in PROTOCOLS if p in offered and p in BACKENDS]
         tunnel = self._new_tunnel(usable)
         backends, missing = [], []
         if tunnel is not None:
@@ -292,8 +346,10 @@ class AppleTV:
                 continue
             must_pair = protocol not in UNPAIRED or service.pairing is PairingRequirement.Mandatory
             if must_pair and not service.credentials:
-                missing.append(protocol)
-                continue
+                service = self._lend(service)
+                if not service.credentials:
+                    missing.append(protocol)
+                    continue
             about: dict[str, Any] = {}
             if protocol == "airplay":
                 about = {"info": self.device.info, "tunnel": tunnel and tunnel[1]}
@@ -301,10 +357,21 @@ class AppleTV:
         if missing and not backends:
             raise CredentialsError(f"{self.name} is not paired ({', '.join(missing)}): pair first")
         if not backends:
-            offered = ", ".join(s.protocol for s in self.device.services) or "nothing"
+            there = ", ".join(s.protocol for s in self.device.services) or "nothing"
             wanted = f", asked for {', '.join(self._wanted)}" if self._wanted is not None else ""
-            raise NotSupported(f"{self.name} offers nothing to connect to: {offered}{wanted}")
+            raise NotSupported(f"{self.name} offers nothing to connect to: {there}{wanted}")
         return backends
+
+    def _lend(self, service: Service) -> Service:
+        """A service that has no credentials, with those of another one: they may open it, too."""
+        lent = next((o.credentials for o in self.device.services if _may_open(o, service)), None)
+        if lent is None or service.credentials or not needs_pairing(service):
+            return service
+        from copy import copy
+
+        service = copy(service)
+        service.credentials = lent
+        return service
 
     def _wants(self, protocol: str) -> bool:
         return self._wanted is None or protocol in self._wanted
@@ -314,7 +381,8 @@ class AppleTV:
 
         make = getattr(import_module(f".backends.{protocol}", __package__), BACKENDS[protocol])
         return make(
-            self.device.address, service, timeout=self.timeout, post=self._events.post,
+            self.device.address, service, timeout=self.timeout,
+            post=lambda event: self._heard(protocol, event),
             lost=lambda error: self._lost(protocol, error), **more,
         )  # fmt: skip
 
@@ -326,6 +394,7 @@ class AppleTV:
             return None
         from .backends.airplay import tunnel_credentials
 
+        airplay = self._lend(airplay)
         credentials = tunnel_credentials(airplay, self.device.info)
         if credentials is None:
             return None
@@ -335,6 +404,12 @@ class AppleTV:
             self.device.address, airplay.port, credentials, timeout=self.timeout,
             password=airplay.password,
         )  # fmt: skip
+
+    def _heard(self, protocol: str, event: Event) -> None:
+        """A backend has news; called on any thread."""
+        command = TOLD_BY.get(type(event))
+        if command is None or self._serving(command) in (protocol, None):
+            self._events.post(event)
 
     def _lost(self, protocol: str, error: AppleTVError) -> None:
         """A backend lost its device; called on any thread, once for each backend."""
@@ -348,6 +423,7 @@ class AppleTV:
                 backends = {}
             self._backends = backends
             self._error = self._error or error
+            known = self._reconnecting is not None  # it comes back as a whole, and went as one
             thread = None
             if self._reconnect and self._reconnecting is None:
                 name = f"tinyatv-reconnect-{self.address}"
@@ -355,25 +431,32 @@ class AppleTV:
                 self._reconnecting = thread
                 thread.start()
         log.info("%s: %s", protocol, error)
-        self._events.post(Disconnected(error, protocol))
+        if not known:
+            self._events.post(Disconnected(error, protocol))
         gone[0].close()
         for extra in gone[1:]:
             extra.close(error)  # for those who wait for the end of what it plays
 
     def _come_back(self) -> None:
-        pause = PAUSES[0]
-        while not self._closing.wait(pause):
+        pause, tries = PAUSES[0], 0
+        while True:
+            self._hurry.wait(pause)
+            self._hurry.clear()
+            if self._closing.is_set():
+                return
+            tries += 1
+            wanted = self._had if tries <= PATIENT else ()
             try:
                 left, self._backends = self._backends, {}
                 for backend in left.values():
                     backend.close()
                 try:
-                    self._open(again=True)
+                    self._open(again=True, wanted=wanted)
                 except ConnectionFailed:
                     if self._rediscover is None or self._closing.is_set():
                         raise
                     self.device = self._rediscover(self.device)  # the port may have moved
-                    self._open(again=True)
+                    self._open(again=True, wanted=wanted)
                 return
             except (AppleTVError, OSError) as exc:
                 log.debug("cannot reconnect to %s: %s", self.name, exc)
@@ -389,11 +472,16 @@ class AppleTV:
     def _via(self, command: str) -> Any:
         """The backend that serves a command."""
         for protocol in ROUTES[command]:
-            if protocol in self._backends:
-                return self._backends[protocol]
+            backend = self._backends.get(protocol)
+            if backend is not None:
+                return backend
         self._check_open()
         serving = ", ".join(ROUTES[command]) or "no protocol yet"
         raise NotSupported(f"{command} needs {serving}; connected: {', '.join(self.protocols)}")
+
+    def _serving(self, command: str) -> str | None:
+        """The protocol that serves a command now, or None."""
+        return next((p for p in ROUTES[command] if p in self._backends), None)
 
     # -- events ----------------------------------------------------------------------------------
 
@@ -509,6 +597,78 @@ class AppleTV:
         """
         self._via("home").home(*_press(hold, presses))
 
+    def channel_up(self) -> None:
+        """Go to the next channel, in apps that have some."""
+        self._via("channel_up").channel_up()
+
+    def channel_down(self) -> None:
+        """Go to the previous channel; see :meth:`channel_up`."""
+        self._via("channel_down").channel_down()
+
+    def page_up(self) -> None:
+        """Go up by a page."""
+        self._via("page_up").page_up()
+
+    def page_down(self) -> None:
+        """Go down by a page. Newer systems open the control centre instead."""
+        self._via("page_down").page_down()
+
+    def guide(self) -> None:
+        """Show what is on television, in apps that have such a guide."""
+        self._via("guide").guide()
+
+    def screensaver(self) -> None:
+        """Start the screen saver."""
+        self._via("screensaver").screensaver()
+
+    def control_center(self) -> None:
+        """Open the control centre."""
+        self._via("control_center").control_center()
+
+    def siri_start(self) -> None:
+        """Press the Siri button, and keep it down until :meth:`siri_stop`.
+
+        Experimental: nothing is said, since no sound is sent.
+        """
+        self._via("siri_start").siri_start()
+
+    def siri_stop(self) -> None:
+        """Let go of the Siri button; see :meth:`siri_start`."""
+        self._via("siri_stop").siri_stop()
+
+    # -- touchpad --------------------------------------------------------------------------------
+
+    def swipe(self, x1: float, y1: float, x2: float, y2: float, seconds: float = 0.3) -> None:
+        """Move a finger over the touchpad, in a straight line.
+
+        Args:
+            x1: Where it starts, 0 (left) to 1000.
+            y1: Likewise, 0 (top) to 1000.
+            x2: Where it ends.
+            y2: Likewise.
+            seconds: How long it takes; blocks for that long.
+        """
+        start, end = _place(x1, y1), _place(x2, y2)
+        self._via("swipe").swipe(start, end, _at_least(0, seconds, "seconds"))
+
+    def touch(self, x: float, y: float, action: TouchAction) -> None:
+        """Put a finger on the touchpad, move it, or lift it: what :meth:`swipe` is made of.
+
+        The device notes when it comes.
+
+        Args:
+            x: 0 (left) to 1000.
+            y: 0 (top) to 1000.
+            action: What the finger does.
+        """
+        self._via("touch").touch(*_place(x, y), TouchAction(action))
+
+    def click(self, *, hold: float = 0.0, presses: int = 1) -> None:
+        """Click the touchpad, which chooses what is marked. Arguments as in :meth:`up`."""
+        self._via("click").click(*_press(hold, presses))
+
+    # -- old keys --------------------------------------------------------------------------------
+
     def suspend(self) -> None:
         """Press the key that puts old systems to sleep; :meth:`turn_off` is better."""
         self._via("suspend").suspend()
@@ -548,7 +708,7 @@ class AppleTV:
 
         Args:
             seconds: How far, over MRP in whole seconds; 0 takes the step of the app that plays
-                (over DMAP 10 s).
+                (over DMAP and Companion 10 s).
 
         Raises:
             CommandFailed: The app does not allow it now, or the position is not known, as in live
@@ -591,6 +751,17 @@ class AppleTV:
     def set_repeat(self, repeat: RepeatState) -> None:
         """Set repeating."""
         self._via("set_repeat").set_repeat(RepeatState(repeat))
+
+    def captions(self, mode: str = "toggle") -> None:
+        """Show subtitles, or show them no more.
+
+        Args:
+            mode: ``"toggle"``, ``"on"``, ``"auto"``, or ``"forced"``: those alone that belong to
+                the film.
+        """
+        if mode not in ("auto", "on", "forced", "toggle"):
+            raise ValueError(f"captions are toggle, on, auto or forced, not {mode!r}")
+        self._via("captions").captions(mode)
 
     # -- volume ----------------------------------------------------------------------------------
 
@@ -673,18 +844,35 @@ class AppleTV:
     def turn_on(self, *, wait: bool = False) -> None:
         """Wake it up.
 
+        If the connection is lost, and comes back by itself (``reconnect=True``), a magic packet is
+        sent (Wake-on-LAN), and this blocks for up to 15 s more until it is back.
+
         Args:
             wait: Block until it says that it is awake, up to 25 s.
 
         Raises:
             CommandTimeout: It did not wake up in time.
         """
+        if self._reconnecting is not None and not self._backends:
+            self._wake()
         self._via("turn_on").turn_on(wait)
+
+    def _wake(self) -> None:
+        """Wake up a device that is lost until it is back, or has had time enough."""
+        from .wake import WAKE_TIMEOUT, Waking
+
+        deadline = Deadline(WAKE_TIMEOUT)
+        self._back.clear()
+        with Waking(self.device, at_once=True):
+            while not (self._backends or self._closing.is_set() or deadline.over):
+                self._hurry.set()
+                self._back.wait(1.0)
 
     def turn_off(self, *, wait: bool = False) -> None:
         """Put it to sleep.
 
-        Over MRP there is no command for it: this presses keys, in 1.1 s, that do it up to tvOS 17.
+        Over MRP alone there is no command for it: then this presses keys, in 1.1 s, that do it up
+        to tvOS 17.
 
         Args:
             wait: Block until it says that it sleeps, up to 25 s.
@@ -694,6 +882,41 @@ class AppleTV:
         """
         self._via("turn_off").turn_off(wait)
 
+    # -- apps and accounts -----------------------------------------------------------------------
+
+    def apps(self) -> list[App]:
+        """Ask which apps can be launched."""
+        apps: list[App] = self._via("apps").apps()
+        return apps
+
+    def launch(self, target: str) -> None:
+        """Launch an app: ``launch("com.netflix.Netflix")``.
+
+        Args:
+            target: Its identifier, one of :meth:`apps`; or a URL that it opens, which may lead
+                straight to a film: ``"https://tv.apple.com/..."``.
+
+        Raises:
+            CommandFailed: There is no such app.
+        """
+        self._via("launch").launch(_text(target, "target"))
+
+    def accounts(self) -> list[Account]:
+        """Ask who uses the device."""
+        accounts: list[Account] = self._via("accounts").accounts()
+        return accounts
+
+    def switch_account(self, identifier: str) -> None:
+        """Let somebody else use the device.
+
+        Args:
+            identifier: Of one of :meth:`accounts`.
+
+        Raises:
+            CommandFailed: There is no such account.
+        """
+        self._via("switch_account").switch_account(_text(identifier, "identifier"))
+
     # -- text ------------------------------------------------------------------------------------
 
     def text_focus(self) -> KeyboardFocus:
@@ -701,17 +924,22 @@ class AppleTV:
         focus: KeyboardFocus = self._via("text_focus").text_focus()
         return focus
 
+    def text_get(self) -> str | None:
+        """Ask what is in the text field, up to the cursor; None if no text field is open."""
+        text: str | None = self._via("text_get").text_get()
+        return text
+
     def text_set(self, text: str) -> None:
         """Replace what is in the text field.
 
         Raises:
             CommandFailed: No text field is open.
         """
-        self._via("text_set").text_set(text)
+        self._via("text_set").text_set(_text(text, "text", empty=True))
 
     def text_append(self, text: str) -> None:
         """Add to what is in the text field; see :meth:`text_set`."""
-        self._via("text_append").text_append(text)
+        self._via("text_append").text_append(_text(text, "text", empty=True))
 
     def text_clear(self) -> None:
         """Empty the text field; see :meth:`text_set`."""
@@ -793,6 +1021,19 @@ def _press(hold: float, presses: int) -> tuple[float, int]:
     return _at_least(0, hold, "hold"), presses
 
 
+def _place(x: float, y: float) -> tuple[float, float]:
+    for value in (x, y):
+        if not 0 <= value <= 1000:
+            raise ValueError(f"a place on the touchpad is 0 to 1000, not {value}")
+    return x, y
+
+
+def _text(text: str, name: str, *, empty: bool = False) -> str:
+    if not isinstance(text, str) or not (text or empty):
+        raise ValueError(f"{name} must be a text, not {text!r}")
+    return text
+
+
 def _some(identifiers: tuple[str, ...]) -> tuple[str, ...]:
     if not identifiers or not all(isinstance(one, str) and one for one in identifiers):
         raise ValueError(f"name output devices by their identifiers, not {identifiers!r}")
@@ -817,6 +1058,8 @@ def connect(
     """Connect to an Apple TV.
 
     A device in the store is connected to without a scan. If it is not where it was, a scan follows.
+    One that does not answer at all is sent a magic packet (Wake-on-LAN), if its hardware address is
+    known, and given 15 s.
 
     Args:
         target: Name, alias, identifier, address, host name, ``host:port`` for a directed query, or
@@ -872,19 +1115,27 @@ def connect_to(
     atv = AppleTV(
         device, protocols=wanted, timeout=timeout, reconnect=reconnect, rediscover=rediscover
     )
-    try:
-        return atv.open()
-    except ConnectionFailed:
-        if not remembered:
-            raise
-        log.info("%s is not at %s any more, scanning", device.name, device.address)
+    from .wake import Waking
+
+    with Waking(device) as waking:
         try:
-            atv.device = rediscover(device)
-        except DeviceNotFound:
-            pass  # the first error says more
-        else:
             return atv.open()
-        raise
+        except ConnectionFailed as exc:
+            error = exc
+        if remembered:
+            log.info("%s is not at %s any more, scanning", device.name, device.address)
+            try:
+                atv.device = rediscover(device)
+            except DeviceNotFound:
+                pass  # the first error says more
+            else:
+                return atv.open()
+        while waking.is_worth_it(error):
+            try:
+                return atv.open()
+            except ConnectionFailed as exc:
+                log.debug("it does not wake up yet: %s", exc)
+        raise error
 
 
 def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Device, bool]:
@@ -966,7 +1217,9 @@ def pair(
 ) -> Device:
     """Pair with a device and store the result.
 
-    Most devices show a PIN, and this end has to know it. Over DMAP (Apple TV 1-3, tvOS up to 12)
+    Most devices show a PIN, and this end has to know it. What one protocol has accepted is tried on
+    the others first, so that one PIN is enough where the device allows it; what it stored before an
+    error stays. Over DMAP (Apple TV 1-3, tvOS up to 12)
     it is the other way round: this end chooses the PIN, and the user picks the remote on the TV, in
     *Settings > General > Remotes*, and types the PIN there.
 
@@ -996,10 +1249,10 @@ def pair(
     """
     store = _store(store)
     device, _ = find(target, store, scan_timeout)
-    wanted = PROTOCOLS if protocols is None else tuple(protocols)
-    services = [
-        s for s in device.services if s.protocol in wanted and s.protocol in BACKENDS and s.enabled
-    ]
+    services = [s for s in device.services if s.protocol in BACKENDS and s.enabled]
+    if protocols is not None:
+        wanted = tuple(protocols)
+        services = [s for s in services if s.protocol in wanted]
     if not services:
         offered = ", ".join(s.protocol for s in device.services) or "nothing"
         raise NotSupported(f"{device.name} offers nothing that can be paired: {offered}")
@@ -1012,9 +1265,10 @@ def pair(
                 device.address, pin=None if callable(pin) else pin, show_pin=show_pin, name=name,
                 timeout=timeout, **options,
             )  # fmt: skip
-        for other in services:  # one pairing may open several doors: try before asking for a PIN
-            candidate = other in fresh or (other is not service and not service.credentials)
-            if candidate and other.credentials and _opens(device, service, other):
+        for other in device.services:  # try what is known before asking for a PIN
+            candidate = other in fresh or not service.credentials
+            if candidate and _may_open(other, service) and _opens(device, service, other):
+                assert other.credentials, "they are what opened it"
                 return other.credentials
         known: dict[str, Any] = {"client_id": store.client_uuid(), "name": name}
         known["pin"] = _ask_pin if pin is None else pin if callable(pin) else str(pin)
@@ -1024,19 +1278,43 @@ def pair(
             known["legacy"] = airplay.is_legacy(service)
             known["key"] = airplay.device_key(service.properties)
             return airplay.pair(device.address, service.port, **known)
+        if service.protocol == "companion":
+            from .backends import companion_pairing
+
+            return companion_pairing.pair(device.address, service.port, **known)
         from .backends import mrp_pairing
 
         return mrp_pairing.pair(device.address, service.port, **known)
 
     fresh: list[Service] = []
-    needed = [s for s in services if s.pairing is not PairingRequirement.NotNeeded]
-    for service in services if protocols is not None else needed:
+    needed = services if protocols is not None else [s for s in services if needs_pairing(s)]
+    # Companion last: it does not always show its PIN, and often needs none after the others.
+    for service in sorted(needed, key=lambda s: s.protocol == "companion"):
         service.credentials = pair_one(service)
         fresh.append(service)
         _save(device, store)
-    if not needed and protocols is None:
+    if not needed:
         _save(device, store)  # it can be used as it is
     return device
+
+
+def needs_pairing(service: Service) -> bool:
+    """True if a service can be paired, and is better for it."""
+    if service.protocol == "companion" and "rpfl" in service.properties:
+        return service.pairing is PairingRequirement.Mandatory  # others are not let in at all
+    return service.pairing is not PairingRequirement.NotNeeded
+
+
+def _may_open(service: Service, other: Service) -> bool:
+    """True if the credentials of a service are of the kind that another one takes."""
+    if service is other or not service.credentials or {service.protocol, other.protocol} - HAP:
+        return False
+    from .pairing.credentials import parse
+
+    try:
+        return parse(service.credentials).checked().kind == "hap"
+    except CredentialsError:
+        return False
 
 
 def _save(device: Device, store: Store) -> None:
@@ -1049,23 +1327,21 @@ def _save(device: Device, store: Store) -> None:
 
 def _opens(device: Device, service: Service, other: Service) -> bool:
     """True if the credentials of another service are accepted here."""
-    from .backends.airplay_session import ControlConnection
     from .pairing.credentials import parse
 
+    credentials = parse(other.credentials)
     try:
-        credentials = parse(other.credentials).checked()
-        if credentials.kind != "hap":
-            return False
         if service.protocol == "airplay":
-            control = ControlConnection(device.address, service.port, credentials)
-            control.open()
-            control.close()
+            from .backends import airplay
+
+            airplay.check(device.address, service.port, credentials)
+        elif service.protocol == "companion":
+            from .backends import companion_pairing
+
+            companion_pairing.check(device.address, service.port, credentials)
         else:
-            probe = Device(
-                device.name, device.address,
-                [Service("mrp", service.port, credentials=other.credentials)],
-            )  # fmt: skip
-            AppleTV(probe).open().close()
+            known = Service("mrp", service.port, credentials=other.credentials)
+            AppleTV(Device(device.name, device.address, [known])).open().close()
     except AppleTVError as exc:
         log.info("%s: %s", service.protocol, exc)
         return False

@@ -72,6 +72,14 @@ def open_socket(host: str, port: int, timeout: float, protocol: str) -> socket.s
     return sock
 
 
+def keep_alive(sock: socket.socket) -> None:
+    """Let TCP notice within 21 s that the device is gone; not every system can be told when."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 1), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 def reason(exc: BaseException) -> str:
     """The words of an error without its number: ``Connection refused``."""
     if isinstance(exc, (TimeoutError, socket.timeout)):  # one since Python 3.10
@@ -102,6 +110,7 @@ class Link:
         prepare: Does a piece of work ahead; False if there is none to do. Called after a message
             has gone out, while a reply is waited for, and on the reader thread when it has been
             quiet for a moment.
+        shown: What the log shows of a message; it may hold what is nobody's business.
     """
 
     def __init__(
@@ -116,6 +125,7 @@ class Link:
         idle: Callable[[int], object] | None = None,
         idle_after: float | None = None,
         prepare: Callable[[], bool] | None = None,
+        shown: Callable[[Any], str] = repr,
     ) -> None:
         sock.setblocking(False)  # settimeout() would also cut sendall() short and ruin the nonces
         self.name = name
@@ -132,6 +142,7 @@ class Link:
         self._idled = 0
         self._quiet_since = time.monotonic()
         self._prepare = prepare
+        self._shown = shown
         self._sending = threading.Lock()
         self._reading = threading.Lock()  # whose turn it is; taken before `_sending`
         self._reads = 0  # the thread in request() that has the turn
@@ -407,7 +418,8 @@ class Link:
                 return
             if message is None:
                 break
-            log.debug("%s < %r", self.name, message)
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("%s < %s", self.name, self._shown(message))
             waiter = self._waiter(message)
             if waiter is not None:
                 waiter.put(message)

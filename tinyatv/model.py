@@ -72,6 +72,15 @@ class KeyboardFocus(enum.Enum):
     Focused = 2
 
 
+class TouchAction(enum.Enum):
+    """What a finger does on the touchpad."""
+
+    Press = 1
+    Hold = 3
+    Release = 4
+    Click = 5
+
+
 class FeatureState(enum.Enum):
     """Whether a command or a field can be used now.
 
@@ -137,6 +146,21 @@ class App(_Data):
     Attributes:
         name: What the device calls it, or None.
         identifier: Bundle identifier, for example ``com.apple.TVMusic``.
+    """
+
+    __slots__ = ("name", "identifier")
+
+    def __init__(self, name: str | None, identifier: str) -> None:
+        self.name = name
+        self.identifier = identifier
+
+
+class Account(_Data):
+    """Somebody who uses the device.
+
+    Attributes:
+        name: What the device calls them, or None.
+        identifier: What :meth:`tinyatv.AppleTV.switch_account` takes.
     """
 
     __slots__ = ("name", "identifier")

@@ -19,7 +19,7 @@ from .processes import Child, timed
 
 COUNTS = (1, 10, 50)
 PARTS = ("startup", "decode", "crypto", "pairing", "live")
-PROTOCOLS = ("dmap", "mrp", "airplay")
+PROTOCOLS = ("dmap", "mrp", "airplay", "companion")
 
 
 def arguments():
@@ -46,8 +46,12 @@ def here(module, env, home):
     return json.loads(text)
 
 
-def decoding(peer, home):
-    """DMAP bodies; both decoders in one process, since they need no connection."""
+def decoding(protocol, peer, home):
+    """Codecs; both in one process, since they need no connection."""
+    if protocol == "companion":
+        for name, mine, theirs in here("opack", peer, home):
+            yield report.Row(f"OPACK: {name}", "MB/s", mine, theirs, 2.0, speed=True)
+        return
     for name, mine, theirs in here("decode", peer, home):
         target = 4.0 if theirs else None  # None: beyond the peer's recursion limit
         yield report.Row(f"decoding, {name}", "MB/s", mine, theirs, target, speed=True)
@@ -84,7 +88,7 @@ def living(protocol, sides, quick, home):
     mine = [ours] if protocol == "dmap" else [ours, fast]
     connected = []
     with contextlib.ExitStack() as stack:
-        for count in COUNTS if protocol != "airplay" else COUNTS[:1]:
+        for count in COUNTS if protocol in ("dmap", "mrp") else COUNTS[:1]:
             connected.append(live.Sides(protocol, mine, peer, count, fast, home))
             stack.callback(connected[-1].close)
             yield from connected[-1].measure(presses, pushes)
@@ -105,8 +109,8 @@ def measure(flags, sides, home):
     for protocol in protocols:
         if flags.only in (None, "startup"):
             yield from starting(protocol, sides, rounds, home)
-        if protocol == "dmap" and flags.only in (None, "decode"):
-            yield from decoding(peer, home)
+        if protocol in ("dmap", "companion") and flags.only in (None, "decode"):
+            yield from decoding(protocol, peer, home)
         if protocol == "mrp" and flags.only in (None, "crypto"):
             yield from ciphers(fast, home)
         if protocol == "mrp" and flags.only in (None, "pairing"):

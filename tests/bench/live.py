@@ -11,6 +11,7 @@ TARGETS = {  # protocol: {label of our environment: (press, push)}
     "dmap": {"": (1.0, 0.7)},
     "mrp": {"": (1.0, 1.0), "fast": (0.8, 0.7)},
     "airplay": {"": (1.0, 1.0), "fast": (0.7, 0.7)},  # MRP through its tunnel
+    "companion": {"": (1.0, 1.0), "fast": (1.0, 1.0)},  # what is pushed is the volume
 }
 
 

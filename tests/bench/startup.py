@@ -87,7 +87,8 @@ def one_press(protocol, ours, peer, rounds, home, device):
         "-m", "-i", ident, "--address", "127.0.0.1", "--port", str(where["port"]),
         "--protocol", protocol, *credentials,
     ]  # fmt: skip
-    timed([ours.program, *by_hand, "playing"], home, **store)  # now it is in the store
+    asked = "power_state" if protocol == "companion" else "playing"
+    timed([ours.program, *by_hand, asked], home, **store)  # now it is in the store
     mine = [ours.program, "-i", ident, "play_pause"]
     fastest = [peer.program, "--storage", "none", *by_hand, "play_pause"]
     commands = [(mine, store), (fastest, {})]

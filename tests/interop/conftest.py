@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import subprocess
@@ -60,6 +61,40 @@ class Peer:
             env=self.env, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+
+
+class Refused(Exception):
+    """The peer's library raised something."""
+
+
+class Client:
+    """A process with the peer's library; see control_client.py and airplay_client.py."""
+
+    def __init__(self, folder, script):
+        self._process = subprocess.Popen(
+            [folder / "python", "-u", "-W", "ignore",
+             pathlib.Path(__file__).parent / script],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=os.environ,
+        )  # fmt: skip
+
+    def __call__(self, *words):
+        self._process.stdin.write(json.dumps(words) + "\n")
+        answer = json.loads(self._process.stdout.readline())
+        if "error" in answer:
+            raise Refused(answer["error"])
+        return answer["result"]
+
+    def press(self, button, *arguments):
+        return self("call", f"remote_control.{button}", *arguments)
+
+    def until(self, *wanted):
+        """What it was told last, once it was told that."""
+        return self("until", wanted)[-1]
+
+    def stop(self):
+        with self._process as process:
+            process.stdin.close()
+            process.wait(20)
 
 
 @pytest.fixture

@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
-import pathlib
-import subprocess
 
 import pytest
 
 from tinyatv.virtual import VirtualAppleTV
 
-from .conftest import Peer
+from .conftest import Client, Peer, Refused
 
 PIN = "1111"
 APP = "com.apple.TVAirPlay"
 
 
-class Refused(Exception):
-    """The peer's library raised something."""
-
-
-class Client:
-    """A process with the peer's library; see airplay_client.py."""
-
-    def __init__(self, folder):
-        self._process = subprocess.Popen(
-            [folder / "python", "-u", "-W", "ignore",
-             pathlib.Path(__file__).parent / "airplay_client.py"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=os.environ,
-        )  # fmt: skip
-
-    def __call__(self, *words):
-        self._process.stdin.write(json.dumps(words) + "\n")
-        answer = json.loads(self._process.stdout.readline())
-        if "error" in answer:
-            raise Refused(answer["error"])
-        return answer["result"]
-
-    def stop(self):
-        with self._process as process:
-            process.stdin.close()
-            process.wait(20)
-
-
 @pytest.fixture(scope="module")
 def process(peer_bin):
     """One for all tests: starting it takes longer than most of them."""
-    client = Client(peer_bin)
+    client = Client(peer_bin, "airplay_client.py")
     yield client
     client.stop()
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import pathlib
-import subprocess
 
 import pytest
 
@@ -15,50 +12,16 @@ from tinyatv import PowerState, RepeatState, ShuffleState
 from tinyatv.model import App
 from tinyatv.virtual import Item, VirtualAppleTV
 
-from .conftest import Peer
+from .conftest import Client, Peer, Refused
 
 MUSIC, PODCASTS = "com.apple.TVMusic", "com.apple.podcasts"
 KITCHEN, BEDROOM = "00:F7:6F:0A:0B:0C", "7A0C4D2E-9B1F-4E6A-8C3D-5F60718293A4"
 
 
-class Refused(Exception):
-    """The peer's library raised something."""
-
-
-class Client:
-    """A process with the peer's library; see mrp_client.py."""
-
-    def __init__(self, folder):
-        self._process = subprocess.Popen(
-            [folder / "python", "-u", "-W", "ignore",
-             pathlib.Path(__file__).parent / "mrp_client.py"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=os.environ,
-        )  # fmt: skip
-
-    def __call__(self, *words):
-        self._process.stdin.write(json.dumps(words) + "\n")
-        answer = json.loads(self._process.stdout.readline())
-        if "error" in answer:
-            raise Refused(answer["error"])
-        return answer["result"]
-
-    def press(self, button, *arguments):
-        return self("call", f"remote_control.{button}", *arguments)
-
-    def until(self, *wanted):
-        """What it was told last, once it was told that."""
-        return self("until", wanted)[-1]
-
-    def stop(self):
-        with self._process as process:
-            process.stdin.close()
-            process.wait(20)
-
-
 @pytest.fixture(scope="module")
 def process(peer_bin):
     """One for all tests: starting it takes longer than most of them."""
-    client = Client(peer_bin)
+    client = Client(peer_bin, "control_client.py")
     yield client
     client.stop()
 
@@ -73,7 +36,7 @@ def tv():
 @pytest.fixture
 def client(process, tv):
     """The peer's library, connected and watching."""
-    process("connect", tv.identifier, tv.ports["mrp"], tv.credentials["mrp"])
+    process("connect", tv.identifier, tv.ports["mrp"], tv.credentials["mrp"], "MRP")
     yield process
     process("close")
 
@@ -134,29 +97,29 @@ def test_wrong_pin_back_off_and_then_right(process):
         tv.accessory.clock = lambda: now[0]
         where = tv.identifier, tv.ports["mrp"]
         for delay in (1, 16):
-            process("pair", *where)
+            process("pair", *where, "MRP")
             with pytest.raises(Refused, match="Authentication"):
                 process("pin", f"{(int(tv.pin) + 1) % 10000:04}")
             assert tv.accessory.locked_until == now[0] + delay
             with pytest.raises(Refused, match="BackOff"):
-                process("pair", *where)
+                process("pair", *where, "MRP")
             now[0] += delay + 1
         assert tv.accessory.clients == {}
-        process("pair", *where)
+        process("pair", *where, "MRP")
         credentials = process("pin", tv.pin)
         assert tv.wait_for(lambda: tv.pin is None)
         with Remote(tv) as remote:  # what it was given works for us
             remote.hello()
             remote.verify(credentials)
             assert remote.command(2) == (0, 0)
-        process("connect", *where, credentials)
+        process("connect", *where, credentials, "MRP")
         process.press("up")
         process("close")
     assert tv.log == ["pause", "up"]
 
 
 def test_unpaired(process, tv):
-    process("connect", tv.identifier, tv.ports["mrp"], None)
+    process("connect", tv.identifier, tv.ports["mrp"], None, "MRP")
     process.press("up")
     process("close")
     assert tv.log == ["up"]
@@ -378,7 +341,7 @@ def test_features(client):
 )  # fmt: skip
 def test_oddities_that_it_survives(process, tv, switch):
     setattr(tv.mrp.oddities, switch, True)
-    process("connect", tv.identifier, tv.ports["mrp"], tv.credentials["mrp"])
+    process("connect", tv.identifier, tv.ports["mrp"], tv.credentials["mrp"], "MRP")
     process.until("playing", {"title": "Harbour Lights"})
     process.press("up")
     process.press("pause")
@@ -399,7 +362,7 @@ def test_oddities_that_it_survives(process, tv, switch):
 )
 def test_oddities_that_it_sees(process, tv, switch, expected):
     setattr(tv.mrp.oddities, switch, True)
-    process("connect", tv.identifier, tv.ports["mrp"], tv.credentials["mrp"])
+    process("connect", tv.identifier, tv.ports["mrp"], tv.credentials["mrp"], "MRP")
     seen = process("call", "metadata.playing")
     process("close")
     assert {name: seen[name] for name in expected} == expected

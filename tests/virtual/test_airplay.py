@@ -101,7 +101,7 @@ def test_record(tv):
         "igl": "1", "gcgl": "1", "pk": tv.accessory.identity.public.hex(),
     }  # fmt: skip
     assert not [r for r in tv.records() if "mediaremote" in r.kind]
-    assert set(tv.ports) == {"airplay"}
+    assert set(tv.ports) == {"airplay", "companion"}
 
 
 @pytest.mark.parametrize(

@@ -1135,13 +1135,14 @@ def test_device():
         device = tv.device
         assert device.name == "Den"
         assert device.identifier == tv.identifier
-        (service,) = device.services
-        assert (service.protocol, service.port) == ("mrp", tv.ports["mrp"])
+        assert [one.protocol for one in device.services] == ["mrp", "companion"]
+        service = device.service("mrp")
+        assert service.port == tv.ports["mrp"]
         assert service.credentials == tv.credentials["mrp"]
         assert service.pairing is tinyatv.PairingRequirement.Optional
         assert service.properties["allowpairing"] == "YES"
         info = device.info
-        assert (info.model, info.raw_model) == ("Gen4K", "J105aAP")
+        assert (info.model, info.raw_model) == ("Gen4K", "AppleTV6,2")
         assert (info.version, info.build, info.mac) == ("14.7", "18M60", tv.mac)
         (found,) = tinyatv.scan(5.0, hosts=[f"127.0.0.1:{tv.ports['mdns']}"])
         assert found.identifier == tv.identifier

@@ -51,7 +51,9 @@ def remote_of(about):
 
 def test_credentials(program):
     process, about = program("-n", "Attic")
-    assert (about["name"], about["profile"], set(about["ports"])) == ("Attic", "tvos14", {"mrp"})
+    assert (about["name"], about["profile"], set(about["ports"])) == (
+        "Attic", "tvos14", {"mrp", "companion"},
+    )  # fmt: skip
     with remote_of(about) as remote:
         remote.hello()
         remote.verify()

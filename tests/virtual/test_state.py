@@ -9,6 +9,7 @@ import pytest
 from tinyatv import DeviceState, MediaType
 from tinyatv.model import App, PowerState
 from tinyatv.virtual import Item, Player, State
+from tinyatv.virtual.state import direction
 
 
 @pytest.fixture
@@ -131,3 +132,99 @@ def test_typing_without_a_field(state):
     state.text_set("x")
     assert state.text is None
     assert state.log == ["text_set x"]
+
+
+# -- apps, accounts, screen ------------------------------------------------------------------------
+
+
+def test_launch(state):
+    assert len(state.apps) > 14
+    state.launch("com.netflix.Netflix")
+    assert state.app == App("Netflix", "com.netflix.Netflix")
+    assert (state.item, state.device_state) == (None, DeviceState.Stopped)
+    state.launch("com.apple.TVMusic")  # goes back to what it was
+    assert (state.item.title, state.device_state) == ("Harbour Lights", DeviceState.Paused)
+    state.play()
+    state.launch("com.apple.TVMusic")
+    assert state.device_state is DeviceState.Playing
+    with pytest.raises(ValueError, match=r"no app 'com\.example\.none'"):
+        state.launch("com.example.none")
+    assert [app.identifier for app in state.running] == ["com.apple.TVMusic", "com.netflix.Netflix"]
+    assert state.log == [
+        "launch_app com.netflix.Netflix", "launch_app com.apple.TVMusic", "play",
+        "launch_app com.apple.TVMusic",
+    ]  # fmt: skip
+
+
+def test_launch_the_app_that_was_idle(state):
+    state.activate(None)
+    state.launch("com.apple.TVMusic")
+    assert state.app.identifier == "com.apple.TVMusic"
+
+
+def test_use_wakes_the_screen(state):
+    for use in (lambda: state.launch("com.apple.TVMusic"), lambda: state.open_url("https://a.b")):
+        state.sleep()
+        use()
+        assert state.power is PowerState.On
+        press(state, "screensaver")
+        assert state.screensaver
+        use()
+        assert not state.screensaver
+    assert state.url == "https://a.b"
+
+
+def press(state, button):
+    state.button_down(button)
+    state.button_up(button)
+
+
+def test_screensaver(state):
+    press(state, "screensaver")
+    assert state.screensaver
+    press(state, "volume_up")
+    assert state.screensaver
+    press(state, "up")
+    assert (state.screensaver, state.power) == (False, PowerState.On)
+    press(state, "screensaver")
+    state.sleep()
+    assert (state.screensaver, state.power) == (False, PowerState.Off)
+
+
+def test_accounts(state):
+    first, second = state.accounts
+    assert state.account == first
+    state.switch_account(second)
+    assert state.account == second
+    with pytest.raises(ValueError, match="no account 'nobody'"):
+        state.switch_account("nobody")
+
+
+def test_captions(state):
+    for given, found in ((4, 2), (4, 1), (3, 3), (4, 2), (1, 1)):
+        state.set_captions(given)
+        assert state.captions == found
+
+
+@pytest.mark.parametrize(
+    ("across", "along", "button"),
+    [(0, 0, None), (5, 0, "right"), (-5, 0, "left"), (0, 5, "down"), (0, -5, "up"), (5, -6, "up"),
+     (5, 5, "right"), (-0.5, 0.25, "left")],
+)  # fmt: skip
+def test_direction_of_a_swipe(across, along, button):
+    assert direction(across, along) == button
+
+
+def test_what_a_player_takes(state):
+    player = state.player
+    assert player.takes("next")
+    state.disable("next")
+    assert (player.knows("next"), player.takes("next")) == (True, False)
+    player.missing.add("pause")
+    assert not player.knows("pause")
+    player.one_sided = True
+    assert [player.takes(word) for word in ("play", "play_pause")] == [False, False]
+    state.pause()
+    assert player.takes("play")
+    state.activate(None)
+    assert not state.player.takes("play")

@@ -9,7 +9,7 @@ import { join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 // There is no plistlib on a board, and the payloads of the data stream are property lists.
-const NOT_FOR_BOARDS = ["datastream.py", "plist.py"];
+const NOT_FOR_BOARDS = ["archive.py", "datastream.py", "plist.py"];
 
 const CHECK = String.raw`
 import json
@@ -23,7 +23,7 @@ for name in json.loads(MODULES):
         sys.print_exception(error)
         raise RuntimeError("wire/" + name + ".py does not import")
 
-from wire import dmap, hap, hid, http, mrp, tlv8, varint
+from wire import companion, dmap, hap, hid, http, mrp, opack, tlv8, varint
 
 
 def value(item):
@@ -311,8 +311,136 @@ def switch():
     assert wire.next_message() is None
 
 
+def tree(item):
+    """A value of the Companion vectors."""
+    if isinstance(item, list):
+        return [tree(inner) for inner in item]
+    if not isinstance(item, dict):
+        return item
+    if "dict" in item:
+        return {tree(key): tree(inner) for key, inner in item["dict"]}
+    if "uuid" in item:
+        return opack.UUID(unhexlify(item["uuid"].replace("-", "")))
+    if "date" in item:
+        return opack.Date(int(item["date"][17:19]))
+    return unhexlify(item["hex"]) if "hex" in item else int(item["int_hex"], 16)
+
+
+def same(one, other):
+    """Equal, with 1, 1.0 and True told apart; dictionaries have no order here."""
+    if isinstance(one, dict):
+        pairs = [(key, one[key]) for key in one]
+        return len(one) == len(other) and all([same(item, other[key]) for key, item in pairs])
+    if isinstance(one, list):
+        return len(one) == len(other) and all([same(*pair) for pair in zip(one, other)])
+    kinds = [int if isinstance(item, opack.Sized) else type(item) for item in (one, other)]
+    return kinds[0] == kinds[1] and one == other
+
+
+def ordered(item):
+    """True if there is one order only."""
+    if isinstance(item, dict):
+        return len(item) < 2 and all([ordered(item[key]) for key in item])
+    return all([ordered(inner) for inner in item]) if isinstance(item, list) else True
+
+
+def packed(case):
+    wanted = tree(case["value"])
+    data = unhexlify(case["expect"]["data_hex"])
+    made = opack.pack(wanted)
+    assert made == data if ordered(wanted) else len(made) == len(data), made
+    for text in (case["expect"]["data_hex"], case.get("peer_hex"), case.get("references_hex")):
+        if text:
+            found, rest = opack.unpack(unhexlify(text))
+            assert same(found, wanted) and rest == b"", found
+            again, _ = opack.unpack(opack.pack(found))
+            assert same(again, wanted), again
+            if ordered(wanted) and text == case.get("peer_hex"):
+                assert opack.pack(found) == unhexlify(text)  # as wide as it was
+
+
+def unpacked(case):
+    found, rest = opack.unpack(unhexlify(case["data_hex"]))
+    assert same(found, tree(case["expect"]["value"])), found
+    assert rest == unhexlify(case["expect"].get("left_hex", "")), rest
+
+
+def malformed(case):
+    refused(opack.unpack, unhexlify(case["data_hex"]))
+
+
+def frame(case):
+    data = unhexlify(case["frame_hex"])
+    expect = case["expect"]
+    frames = [] if "need_more" in expect else expect.get("frames")
+    if frames is None:
+        frames = [[data[:1].hex(), expect["payload_hex"]]]
+    wanted = [(int(kind, 16), unhexlify(payload)) for kind, payload in frames]
+    wanted = [(kind, opack.unpack(payload)[0]) for kind, payload in wanted if 3 <= kind <= 6]
+    for size in (1, 5, 1000):
+        found = cut(companion.CompanionWire(), data, size)
+        assert len(found) == len(wanted), found
+        for (kind, message), (number, content) in zip(found, wanted):
+            assert kind == number and same(message, content), message
+
+
+class RecordedFrame:
+    """A cipher that knows one frame."""
+
+    def __init__(self, clear, data):
+        self.clear = clear
+        self.header = data[:4]
+        self.sealed = data[4:]
+
+    def seal(self, data, aad):
+        assert aad == self.header and len(data) == len(self.clear), (aad, data)
+        return self.sealed
+
+    def open(self, data, aad):
+        if (data, aad) != (self.sealed, self.header):
+            raise ValueError("not for us")
+        return self.clear
+
+
+def sealed_frame(case):
+    expect = case["expect"]
+    data = unhexlify(case.get("frame_hex") or expect["frame_hex"])
+    wire = companion.CompanionWire()
+    if "error" in expect:
+        wire.secure(RecordedFrame(b"", bytes(len(data))))
+        refused(cut, wire, data, 5)
+        return
+    clear = unhexlify(case.get("plain_hex", ""))
+    if "value" in case:
+        clear = clear or opack.pack(tree(case["value"]))
+    message = (case.get("frame_type", 8), opack.unpack(clear)[0] if clear else None)
+    wire.secure(RecordedFrame(clear, data))
+    assert wire.encode(message) == data
+    found = cut(wire, data, 5)
+    assert [kind for kind, _ in found] == ([8] if clear else []), found
+    assert not clear or same(found[0][1], message[1]), found
+
+
+def deep():
+    """Nothing that arrives uses up the stack of a board."""
+    refused(opack.unpack, b"\xd1" * 5000)
+    value = None
+    for _ in range(opack.DEPTH):
+        value = [value]
+    assert opack.unpack(opack.pack(value))[0] == value
+    refused(opack.pack, [value])
+
+
 CHECKS = {
     "airplay": {"control_frames": control, "event_channel": event},
+    "companion": {
+        "opack_encode": packed,
+        "opack_decode": unpacked,
+        "opack_malformed": malformed,
+        "frames": frame,
+        "messages": unpacked,
+        "sealed_frames": sealed_frame,
+    },
     "dmap": {"decode": decode, "decode_damaged": damaged, "encode": encode},
     "mrp": {
         "varint": number,
@@ -356,6 +484,8 @@ for code, number, data in (
 
 counts["airplay"] += 1
 switch()
+counts["companion"] += 1
+deep()
 
 if failed:
     raise RuntimeError(str(failed) + " cases failed")
@@ -392,7 +522,7 @@ try {
   python.runPython(read("examples/micropython_dmap.py"));
   python.globals.set("MODULES", JSON.stringify(modules));
   python.runPython("VECTORS = {}");
-  for (const sheet of ["airplay", "dmap", "mrp", "pairing"]) {
+  for (const sheet of ["airplay", "companion", "dmap", "mrp", "pairing"]) {
     python.globals.set("SHEET", read("tests/vectors", `${sheet}.json`));
     python.runPython(`VECTORS["${sheet}"] = SHEET`);
   }

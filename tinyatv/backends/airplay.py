@@ -294,13 +294,6 @@ def _is_url(text: str) -> bool:
     return "://" in text and not os.path.exists(text)
 
 
-def own_info(name: str) -> bytes:
-    """What the device's list of remotes shows of us: ``{"name": name}`` in OPACK."""
-    text = name.encode()[:255]
-    head = bytes([0x40 + len(text)]) if len(text) <= 0x20 else bytes([0x61, len(text)])
-    return b"\xe1\x44name" + head + text
-
-
 def pair(
     host: str,
     port: int,
@@ -312,7 +305,7 @@ def pair(
     name: str = "tinyatv",
     timeout: float = 30.0,
 ) -> str:
-    """Pair with a device; returns the credentials.
+    """Pair with a device; returns the credentials, which it has accepted on a new connection.
 
     Args:
         host: Its address.
@@ -353,7 +346,7 @@ def pair(
             steps: Any = legacy_setup(short, pin, device_key=key)
             found: Credentials = drive(steps, lambda data: post("/pair-setup-pin", data, PLIST))
         else:
-            from ..pairing.hap_setup import hap_setup
+            from ..pairing.hap_setup import hap_setup, own_info
 
             found = drive(
                 hap_setup(Identity(client_id.encode()), pin, info=own_info(name)),
@@ -368,4 +361,14 @@ def pair(
         raise ConnectionFailed(f"{host} port {port} (airplay) hung up: {exc}") from exc
     finally:
         control.close()
+    check(host, port, found, device_key=key)
     return str(found)
+
+
+def check(
+    host: str, port: int, credentials: Credentials, *, device_key: bytes | None = None
+) -> None:
+    """Find out whether a device accepts credentials; CredentialsError if it does not."""
+    control = ControlConnection(host, port, credentials, device_key=device_key)
+    control.open()
+    control.close()

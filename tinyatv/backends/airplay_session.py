@@ -8,9 +8,7 @@ then whatever the session is for: the tunnel of MRP, or playing a URL
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import secrets
 import socket
 import threading
@@ -408,12 +406,6 @@ def read_plist(data: bytes) -> Any:
         return plist.loads(data)
     except ValueError as exc:
         raise ProtocolError(str(exc), data[:256]) from exc
-
-
-def own_mac(client_id: bytes) -> str:
-    """A hardware address that stays the same for an identity, and is nobody else's."""
-    digest = hashlib.sha256(client_id or os.urandom(16)).digest()
-    return ":".join(f"{byte:02X}" for byte in (digest[0] & 0xFC | 2, *digest[1:6]))
 
 
 def new_uuid() -> str:

@@ -24,10 +24,11 @@ from ..errors import (
     ProtocolError,
 )
 from ..link import reason
+from ..pairing.hap import own_mac
 from ..wire import plist
 from ..wire.http import Request
 from .airplay_fetch import Errands, Fetcher
-from .airplay_session import PLIST, ControlConnection, new_uuid, own_mac, read_plist
+from .airplay_session import PLIST, ControlConnection, new_uuid, read_plist
 
 if TYPE_CHECKING:
     from .fileserver import FileServer

@@ -22,10 +22,10 @@ from ..errors import (
     ProtocolError,
 )
 from ..pairing.credentials import Credentials
-from ..pairing.hap import channel_keys
+from ..pairing.hap import channel_keys, own_mac
 from ..wire.datastream import DataStreamWire
 from ..wire.hap import HapWire
-from .airplay_session import ControlConnection, new_uuid, own_mac
+from .airplay_session import ControlConnection, new_uuid
 
 MEDIA_REMOTE = "1910A70F-DBC0-4242-AF95-115DB30604E1"  # what the data stream is for
 

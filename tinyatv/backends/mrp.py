@@ -32,7 +32,7 @@ from ..events import (
     PowerChanged,
     VolumeChanged,
 )
-from ..link import Link, open_socket
+from ..link import Link, keep_alive, open_socket
 from ..model import (
     Artwork,
     DeviceState,
@@ -849,16 +849,6 @@ def _level_of(uid: str, wanted: Callable[[float], bool]) -> Callable[[proto.Mess
         and (proto.text(message.body, "outputDeviceUID") or uid) == uid
         and wanted(100 * message.body.volume)
     )
-
-
-def keep_alive(sock: Any) -> None:
-    """Let TCP notice within 21 s that the device is gone; not every system can be told when."""
-    import socket
-
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 1), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
-        if hasattr(socket, name):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def secure(link: Link, wire: MrpWire, credentials: Any) -> None:

@@ -7,12 +7,12 @@ from typing import Callable
 from .. import proto
 from ..crypto import srp
 from ..errors import CommandTimeout, ConnectionFailed, ConnectionLost
-from ..link import Link, open_socket
+from ..link import Link, keep_alive, open_socket
 from ..pairing.hap import Identity, drive
 from ..pairing.hap_setup import hap_setup
 from ..pairing.hap_verify import hap_verify
 from ..wire.mrp import MrpWire
-from .mrp import DEVICE_INFO, exchange, keep_alive
+from .mrp import DEVICE_INFO, exchange
 
 
 def pair(

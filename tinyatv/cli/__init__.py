@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from .output import Output, exit_code, exits_text
-from .words import SUBCOMMANDS, parse
+from .words import SUBCOMMANDS, parse_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,8 @@ EXAMPLES = """\
   tinyatv menu down=3 select=hold play           several keys over one connection
   tinyatv set_position=90 playing                jump, then show what plays
   tinyatv artwork=cover.png                      save the image
+  tinyatv launch=com.netflix.Netflix             start an app
+  tinyatv type "stranger things"                 into the text field that is open
   tinyatv watch --json                           changes, one JSON object a line
   tinyatv devices alias Den tv                   a short name
   tinyatv doctor                                 what is wrong, and what helps
@@ -181,12 +183,12 @@ def _run(args: list[str], out: Output) -> int:
     if not flags.words:
         parser.print_help()
         return 2
-    steps = [parse(word) for word in flags.words]  # before any network use
+    steps = parse_all(flags.words)  # before any network use
     logs(flags)
     from .target import open_target
 
     with open_target(flags, out) as atv:
-        for _, step in steps:
+        for step in steps:
             step(atv, out)
     return 0
 

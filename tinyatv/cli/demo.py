@@ -41,8 +41,8 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     steps = passed = 0
     for profile, protocol in (
         ("atv3", "DMAP"),
-        ("tvos14", "MRP"),
-        ("tvos18", "MRP through AirPlay"),
+        ("tvos14", "MRP and Companion"),
+        ("tvos18", "MRP through AirPlay, and Companion"),
     ):
         tv = VirtualAppleTV("Demo Apple TV", profile=profile, mdns_port=0, credentials=())
         with tv, tempfile.TemporaryDirectory() as folder:
@@ -118,6 +118,9 @@ class Demo:
             self.step("artwork", lambda: self._artwork(atv, artwork))
             if "airplay" in atv.protocols:
                 self.step("play a file", lambda: self._play(atv, artwork))
+            if "companion" in atv.protocols:
+                self.step("swipe", lambda: self._press(lambda: atv.swipe(500, 900, 500, 100), "up"))
+                self.step("launch", lambda: self._launch(atv, "Netflix"))
 
     # -- steps -----------------------------------------------------------------------------------
 
@@ -142,7 +145,10 @@ class Demo:
         pair(device, pin=read_the_screen, store=self._store)
         if not self._tv.accessory.clients:
             raise StepFailed("the device accepts no credentials")
-        return f"read {shown[0]} on the TV, and typed it here"
+        if len(shown) > 1:
+            raise StepFailed(f"it took {len(shown)} PINs")
+        paired = [service.protocol for service in device.services if service.credentials]
+        return f"read {shown[0]} on the TV, and typed it here: opens {' and '.join(paired)}"
 
     def _type_on_the_tv(self, device: Device) -> str:
         """Type on the TV, once it is shown, the PIN that this end made up.
@@ -298,6 +304,15 @@ class Demo:
                 raise StepFailed("the device did not fetch it")
             app = self._tv.state.app
             return f"the device fetched {len(data)} bytes, and plays them in {app and app.name}"
+
+    def _launch(self, atv: AppleTV, name: str) -> str:
+        """Look for an app by its name, and start it."""
+        apps = {app.name: app.identifier for app in atv.apps()}
+        atv.launch(apps[name])
+        app = self._tv.state.app
+        if app is None or app.identifier != apps[name]:
+            raise StepFailed(f"the device shows {app}")
+        return f"the device has {len(apps)} apps, and shows {app.name}"
 
     def _artwork(self, atv: AppleTV, path: str) -> str:
         art = atv.artwork(256)

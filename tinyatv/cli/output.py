@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..model import Device, OutputDevice, Playing
+    from collections.abc import Sequence
+
+    from ..model import Account, App, Device, OutputDevice, Playing
 
 EXITS = {  # exit code: what it means
     0: "done",
@@ -167,6 +169,6 @@ def device_text(device: Device) -> str:
     return "\n".join(lines)
 
 
-def output_keys(devices: list[OutputDevice]) -> list[dict[str, str]]:
-    """Output devices as JSON shows them."""
-    return [{"name": one.name, "identifier": one.identifier} for one in devices]
+def named_keys(found: Sequence[Account | App | OutputDevice]) -> list[dict[str, str | None]]:
+    """Things with a name and an identifier as JSON shows them."""
+    return [{"name": one.name, "identifier": one.identifier} for one in found]

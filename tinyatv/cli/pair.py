@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from ..device import BACKENDS, pair
+from ..device import BACKENDS, ROUTES, needs_pairing, pair
 from ..errors import PairingError
-from ..model import Device
+from ..model import PROTOCOLS, Device, Service
 from .output import one_line
 from .target import choose, open_target, scan, the_store
 
@@ -47,14 +47,14 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     if word == "wizard":
         return _wizard(flags, out)
     device, _ = choose(flags, the_store(flags), out)
-    return _pair(flags, out, device)
+    return _pair(flags, out, device, None if flags.protocol is None else [flags.protocol])
 
 
-def _pair(flags: Arguments, out: Output, device: Device) -> int:
+def _pair(flags: Arguments, out: Output, device: Device, protocols: list[str] | None) -> int:
     try:
         paired = pair(
             device,
-            protocols=None if flags.protocol is None else [flags.protocol],
+            protocols=protocols,
             pin=(lambda: _ask_pin(device, out)) if flags.pin in (None, "none") else flags.pin,
             show_pin=lambda pin: _show_pin(pin, flags, out),
             name=flags.remote_name,
@@ -76,9 +76,10 @@ def _pair(flags: Arguments, out: Output, device: Device) -> int:
         if not out.json:
             print(f"Paired, but not stored. Keep these: {shown}", flush=True)
         return out.failure(exc, credentials=kept)
-    protocols = [s.protocol for s in paired.services if s.credentials]
-    text = f"Paired with {paired.name} ({', '.join(protocols)})"
-    out.result(text, paired=protocols, device=paired.identifier, name=paired.name)
+    there = {s.protocol for s in paired.services if s.credentials}
+    done = [protocol for protocol in PROTOCOLS if protocol in there]
+    text = f"Paired with {paired.name} ({', '.join(done)})"
+    out.result(text, paired=done, device=paired.identifier, name=paired.name)
     return 0
 
 
@@ -130,31 +131,49 @@ def _wizard(flags: Arguments, out: Output) -> int:
         offered = ", ".join(s.protocol for s in device.services)
         print(f"{device.name} offers {offered}; this version pairs {', '.join(BACKENDS)} only")
         return 5
+    unpaired = []
     for service in services:
-        if service.pairing.name == "NotNeeded" and not service.credentials:
-            print(f"{device.name} ({service.protocol}) needs no pairing")
-            store.save(device)
+        state = _state(service)
+        if state is None:
+            unpaired.append(service)
             continue
-        if service.credentials:
-            free = service.protocol == "dmap" and service.pairing.name == "Optional"
-            why = "needs no pairing: Home Sharing is on" if free else "is paired already"
-            print(f"{device.name} ({service.protocol}) {why}")
-            store.save(device)
-            continue
-        flags.protocol = service.protocol
-        code = _pair(flags, out, device)
-        if code:
-            return code
+        print(f"{device.name} ({service.protocol}) {state}")
+        store.save(device)
+    code = 0
+    if unpaired:
+        try:
+            code = _pair(flags, out, device, [service.protocol for service in unpaired])
+        except PairingError as exc:
+            missing = [service.protocol for service in unpaired if not service.credentials]
+            if len(missing) == len(unpaired):
+                raise
+            code = out.failure(exc)
+            print(f"The rest is set up. Later: tinyatv pair --protocol {missing[0]}", flush=True)
     flags.protocol = None
     flags.id, flags.name = device.identifier, None
     try:
         with open_target(flags, out) as atv:
-            print(f"Connected to {atv.name}. It is playing:\n{atv.playing()}")
+            print(f"Connected to {atv.name} by {', '.join(atv.protocols)}.")
+            if not {*ROUTES["playing"]}.isdisjoint(atv.protocols):
+                print(f"It is playing:\n{atv.playing()}")
     except Exception as exc:
         print(f"Cannot connect: {one_line(exc)}", file=sys.stderr)
         raise
-    print("All set. Try: tinyatv play_pause")
-    return 0
+    if not code:
+        print("All set. Try: tinyatv play_pause")
+    return code
+
+
+def _state(service: Service) -> str | None:
+    """Why a service need not be paired, or None."""
+    if service.credentials:
+        free = service.protocol == "dmap" and service.pairing.name == "Optional"
+        return "needs no pairing: Home Sharing is on" if free else "is paired already"
+    if needs_pairing(service):
+        return None
+    if service.pairing.name == "Disabled":
+        return "lets only people of its home in: Settings > Remotes and Devices changes that"
+    return "needs no pairing" if service.pairing.name == "NotNeeded" else "cannot be paired"
 
 
 def _ask_device(found: list[Device]) -> Device | None:

@@ -22,7 +22,7 @@ from ..events import (
     UpdateFailed,
     VolumeChanged,
 )
-from .output import output_keys, playing_keys
+from .output import named_keys, playing_keys
 from .target import open_target
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
                 out.failure(event.error)
             elif isinstance(event, Disconnected) and event.error is not None:
                 code = out.failure(event.error, connection="lost")
-                if not flags.reconnect:
+                if not flags.reconnect and not atv.protocols:
                     return code
 
 
@@ -77,7 +77,7 @@ def _show(event: PowerChanged | VolumeChanged | OutputDevicesChanged, out: Outpu
         out.result(f"Power: {event.power.name}", power_state=event.power.name.lower())
     elif isinstance(event, OutputDevicesChanged):
         names = ", ".join(one.name for one in event.output_devices) or "none"
-        out.result(f"Output: {names}", output_devices=output_keys(event.output_devices))
+        out.result(f"Output: {names}", output_devices=named_keys(event.output_devices))
     elif event.output_device is None:
         out.result(f"Volume: {event.volume:g}", volume=event.volume)
     else:

@@ -9,11 +9,13 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Callable
 
-from .output import output_keys, playing_keys
+from .output import named_keys, playing_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..device import AppleTV
-    from ..model import Artwork
+    from ..model import Account, App, Artwork, OutputDevice
     from .output import Output
 
 Run = Callable[["AppleTV", "Output"], None]
@@ -28,6 +30,7 @@ PRESSES = {  # word with an action: what it does
     "select": "choose what is marked",
     "menu": "go back",
     "home": "go home; held down, the control centre",
+    "click": "click the touchpad",
 }
 PLAIN = {  # word without arguments: what it does
     "top_menu": "go to the main menu",
@@ -41,6 +44,15 @@ PLAIN = {  # word without arguments: what it does
     "end_fast_forward": "stop to wind forward",
     "begin_rewind": "start to wind back",
     "end_rewind": "stop to wind back",
+    "channel_up": "next channel",
+    "channel_down": "previous channel",
+    "page_up": "up by a page",
+    "page_down": "down by a page",
+    "guide": "what is on television",
+    "screensaver": "start the screen saver",
+    "control_center": "open the control centre",
+    "siri_start": "press the Siri button, and keep it down (experimental)",
+    "siri_stop": "let go of the Siri button",
     "suspend": "the key that puts old systems to sleep",
     "wakeup": "the key that wakes old systems",
     "mute": "mute, or unmute",
@@ -78,20 +90,23 @@ INFO = {  # word about the device: attribute of DeviceInfo
     "output_device_id": "output_device_id",
 }
 ELSEWHERE = {  # word that people know: protocols that will serve it
-    "channel_up": "companion",
-    "channel_down": "companion",
-    "screensaver": "companion",
-    "guide": "companion",
-    "control_center": "companion",
     "stream_file": "raop",
-    "app_list": "companion",
-    "launch_app": "companion",
-    "account_list": "companion",
-    "switch_account": "companion",
-    "text_get": "companion",
-    "swipe": "companion",
-    "action": "companion",
-    "click": "companion",
+}
+KNOWN_AS = {  # feature: what it is called in the field
+    "apps": "app_list",
+    "launch": "launch_app",
+    "accounts": "account_list",
+    "touch": "action",
+    "text_focus": "text_focus_state",
+}
+SAME = {  # word: another one for the same
+    "launch_app": "launch",
+    "app_list": "apps",
+    "account_list": "accounts",
+    "type": "text_set",
+    "device_info": "info",
+    "artwork_save": "artwork",
+    "play-url": "play_url",
 }
 ACTIONS = "ACTION is hold, hold:SECONDS, double, or a number of presses (3, or x2)"
 HELP = {
@@ -114,24 +129,46 @@ HELP = {
     "power_state": "show whether it is awake",
     "turn_on": "wake it up; =wait blocks until it is awake",
     "turn_off": "put it to sleep; =wait blocks until it sleeps",
+    "apps": "list the apps",
+    "launch": "start an app; =IDENTIFIER, or =URL of something that an app opens",
+    "accounts": "list the people who use the device",
+    "switch_account": "let one of them use it; =IDENTIFIER",
+    "captions": "show subtitles, or show them no more; =on, auto or forced",
+    "swipe": "move a finger over the touchpad; =X1,Y1,X2,Y2,MILLISECONDS, each place 0 to 1000",
+    "action": "=X,Y,ACTION: a finger on the touchpad; press, hold, release, click (1, 3, 4, 5)",
+    "text_get": "show what is in the text field",
     "text_focus_state": "show whether a text field wants letters",
     "text_set": "replace what is in the text field; =TEXT",
     "text_append": "add to what is in the text field; =TEXT",
     "play_url": "play what is on the web, or a file, to its end; =URL or =FILE; Ctrl-C stops it",
-    "play-url": "the same as play_url",
     "playing": "show what is playing",
     **{w: f"show the {t}" for w, t in FIELDS.items()},
     "artwork": "save the image; =FILE or =WIDTH,HEIGHT[,FILE]; -1 is any size",
-    "artwork_save": "the same as artwork",
     "artwork_id": "identifier of the image",
     "info": "show make, software and connection of the device",
-    "device_info": "the same as info",
     **dict.fromkeys(INFO, "show this part of info"),
     "device_id": "identifier of the device",
     "features": "show what can be used now; =all adds what cannot",
     "server_info": "show what a DMAP device says about itself",
     "delay": "wait; =MILLISECONDS",
+    **{w: f"the same as {t}" for w, t in SAME.items()},
 }
+
+
+def parse_all(words: list[str]) -> list[Run]:
+    """Turn words into what they do; ``type TEXT`` may be two words.
+
+    Raises:
+        ValueError: No such word, or wrong arguments.
+    """
+    rest, steps = list(words), []
+    while rest:
+        word = rest.pop(0)
+        if word == "type" and rest:
+            steps.append(_typing("text_set", rest.pop(0)))
+        else:
+            steps.append(parse(word)[1])
+    return steps
 
 
 def parse(word: str) -> tuple[str, Run]:
@@ -141,6 +178,7 @@ def parse(word: str) -> tuple[str, Run]:
         ValueError: No such word, or wrong arguments.
     """
     name, equals, rest = word.partition("=")
+    name = SAME.get(name, name)
     args = _split(rest) if equals else []
     if name in PRESSES:
         return name, _press(name, args)
@@ -174,7 +212,32 @@ def parse(word: str) -> tuple[str, Run]:
         if not args or not all(args):
             raise ValueError(f"{name} takes identifiers: =ID[,ID...]")
         return name, lambda atv, out: _done(getattr(atv, name)(*args), out, name)
-    if name in ("play_url", "play-url"):
+    if name == "launch":
+        if not rest:
+            raise ValueError("launch takes an app or a URL: =IDENTIFIER or =URL")
+        target = args[0] if len(args) == 1 else rest  # a comma may be part of it
+        return name, lambda atv, out: _done(atv.launch(target), out, name)
+    if name == "switch_account":
+        _count(name, args, 1, 1)
+        if not rest:
+            raise ValueError("switch_account takes an account: =IDENTIFIER")
+        return name, lambda atv, out: _done(atv.switch_account(args[0]), out, name)
+    if name == "captions":
+        _count(name, args, 0, 1)
+        if args and args[0] not in ("toggle", "on", "auto", "forced"):
+            raise ValueError(f"captions: {args[0]!r} is none of on, auto, forced, toggle")
+        return name, lambda atv, out: _done(atv.captions(*args), out, name)
+    if name == "swipe":
+        _count(name, args, 5, 5)
+        places = [_number(name, text, 0, 1000) for text in args[:4]]
+        seconds = _number(name, args[4], 0) / 1000
+        return name, lambda atv, out: _done(atv.swipe(*places, seconds), out, name)
+    if name == "action":
+        _count(name, args, 3, 3)
+        x, y = (_number(name, text, 0, 1000) for text in args[:2])
+        action = _state(name, args[2])
+        return name, lambda atv, out: _done(atv.touch(x, y, action), out, name)
+    if name == "play_url":
         if not rest:
             raise ValueError(f"{name} takes a URL or a file: =URL")
         url = args[0] if len(args) == 1 else rest  # a comma may be part of it
@@ -182,8 +245,8 @@ def parse(word: str) -> tuple[str, Run]:
     if name in ("text_set", "text_append"):
         if not equals:
             raise ValueError(f"{name} takes a text: =TEXT")
-        text = args[0] if len(args) == 1 else rest  # a comma is part of what somebody types
-        return name, lambda atv, out: _done(getattr(atv, name)(text), out, name)
+        # A comma is part of what somebody types.
+        return name, _typing(name, args[0] if len(args) == 1 else rest)
     if name in ("set_shuffle", "set_repeat"):
         _count(name, args, 1, 1)
         state = _state(name, args[0])
@@ -192,7 +255,7 @@ def parse(word: str) -> tuple[str, Run]:
         _count(name, args, 1, 1)
         pause = _number(name, args[0], 0) / 1000
         return name, lambda atv, out: _delay(pause, out)
-    if name in ("artwork", "artwork_save"):
+    if name == "artwork":
         return name, _artwork(name, args)
     if name == "features":
         if args not in ([], ["all"]):
@@ -252,7 +315,13 @@ def _split(text: str) -> list[str]:
 def _count(name: str, args: list[str], low: int, high: int) -> None:
     if not low <= len(args) <= high:
         wanted = (
-            "no argument" if high == 0 else "one argument" if low == high else f"at most {high}"
+            "no argument"
+            if high == 0
+            else "one argument"
+            if low == high == 1
+            else f"{high} arguments"
+            if low == high
+            else f"at most {high}"
         )
         raise ValueError(f"{name} takes {wanted}, not {','.join(args) or 'none'}")
 
@@ -269,9 +338,11 @@ def _number(name: str, text: str, low: float, high: float = float("inf")) -> flo
 
 
 def _state(name: str, text: str) -> Any:
-    from ..model import RepeatState, ShuffleState
+    from ..model import RepeatState, ShuffleState, TouchAction
 
-    states: Any = ShuffleState if name == "set_shuffle" else RepeatState
+    states: Any = {
+        "set_shuffle": ShuffleState, "set_repeat": RepeatState, "action": TouchAction,
+    }[name]  # fmt: skip
     for state in states:
         if text.lower() in (state.name.lower(), str(state.value)):
             return state
@@ -296,6 +367,10 @@ def _press(name: str, args: list[str]) -> Run:
             raise ValueError(f"{name}: {args[0]!r} is no action; {ACTIONS}, up to 100")
         presses = int(digits)
     return lambda atv, out: _done(getattr(atv, name)(hold=hold, presses=presses), out, name)
+
+
+def _typing(name: str, text: str) -> Run:
+    return lambda atv, out: _done(getattr(atv, name)(text), out, name)
 
 
 def _delay(seconds: float, out: Output) -> None:
@@ -357,10 +432,26 @@ def _text_focus(atv: AppleTV, out: Output) -> None:
     out.result(focus.name, focus_state=focus.name.lower())
 
 
+def _apps(atv: AppleTV, out: Output) -> None:
+    _named(atv.apps(), out, "apps")
+
+
+def _accounts(atv: AppleTV, out: Output) -> None:
+    _named(atv.accounts(), out, "accounts")
+
+
+def _text_get(atv: AppleTV, out: Output) -> None:
+    text = atv.text_get()
+    out.result("no text field is open" if text is None else text, text_get=text)
+
+
+def _named(found: Sequence[Account | App | OutputDevice], out: Output, key: str) -> None:
+    text = "\n".join(f"{one.name}: {one.identifier}" for one in found)
+    out.result(text or "none", **{key: named_keys(found)})
+
+
 def _output_devices(atv: AppleTV, out: Output) -> None:
-    devices = atv.output_devices()
-    text = "\n".join(f"{one.name}: {one.identifier}" for one in devices)
-    out.result(text or "none", output_devices=output_keys(devices))
+    _named(atv.output_devices(), out, "output_devices")
 
 
 def _artwork_id(atv: AppleTV, out: Output) -> None:
@@ -399,7 +490,9 @@ _SIMPLE: dict[str, Run] = {
     "artwork_id": _artwork_id,
     "device_id": _device_id,
     "info": _info,
-    "device_info": _info,
+    "apps": _apps,
+    "accounts": _accounts,
+    "text_get": _text_get,
 }
 
 
@@ -448,6 +541,7 @@ def _features(atv: AppleTV, out: Output, everything: bool) -> None:
 
 def feature_name(name: str) -> str:
     """``play_pause`` as the field writes it: ``PlayPause``."""
+    name = KNOWN_AS.get(name, name)
     return "".join(part.capitalize() for part in name.split("_"))
 
 

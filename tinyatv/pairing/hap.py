@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import secrets
 from collections.abc import Generator
 from typing import Callable, TypeVar
@@ -56,6 +58,12 @@ def channel_keys(secret: bytes, channel: str, seed: int | None = None) -> tuple[
     return hkdf.derive(secret, salt, to_device), hkdf.derive(secret, salt, to_client)
 
 
+def own_mac(client_id: bytes) -> str:
+    """A hardware address that stays the same for an identity, and is nobody else's."""
+    digest = hashlib.sha256(client_id or os.urandom(16)).digest()
+    return ":".join(f"{byte:02X}" for byte in (digest[0] & 0xFC | 2, *digest[1:6]))
+
+
 class Identity:
     """Who an end is, for ever: an identifier, and the key that it signs with.
 
@@ -91,11 +99,14 @@ class Reply(bytes):
 
     Attributes:
         secret: Where the keys of the channels come from; None until the client is verified.
-        client: The client's identifier; None until it is verified.
+        client: The client's identifier; None until it is verified, or has paired.
+        kept: What a pairing with a PIN agreed on: a client of Companion may go on with that instead
+            of verifying itself. None for all other replies.
     """
 
     secret: bytes | None = None
     client: bytes | None = None
+    kept: bytes | None = None
 
 
 def drive(steps: Steps[Result], exchange: Callable[[bytes], bytes]) -> Result:

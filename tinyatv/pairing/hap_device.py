@@ -24,6 +24,7 @@ class Accessory:
         identity: Its own.
         pin: Always this PIN; None makes up a new one each time.
         show: Called with a PIN when it appears, and with None when it goes away.
+        info: About it, for those who pair: an OPACK dictionary.
 
     Attributes:
         clients: Public key of each client that is paired, by identifier.
@@ -43,8 +44,10 @@ class Accessory:
         *,
         pin: str | None = None,
         show: Callable[[str | None], object] | None = None,
+        info: bytes = b"",
     ) -> None:
         self.identity = identity
+        self.info = info
         self.clients: dict[bytes, bytes] = {}
         self.pin_shown: str | None = None
         self.failures = 0

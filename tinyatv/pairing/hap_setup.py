@@ -5,7 +5,7 @@ M2                     state, salt, public key B             the PIN is on scree
 M3                     state, public key A, client proof
 M4                     state, device proof                   a transient pairing ends here
 M5                     state, sealed: identifier, long-term key, signature [, name]
-M6                     state, sealed: identifier, long-term key, signature
+M6                     state, sealed: identifier, long-term key, signature [, name and model]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Callable
 
 from ..crypto import chacha20poly1305, ed25519, hkdf, srp
 from ..errors import PairingError, ProtocolError
-from ..wire import tlv8
+from ..wire import opack, tlv8
 from . import hap
 from .credentials import Credentials
 from .hap import Identity, Refusal, Reply, Steps
@@ -105,6 +105,11 @@ def _agree(pin: str | Callable[[], str], private: bytes | None, flags: bytes = b
     return client.key
 
 
+def own_info(name: str) -> bytes:
+    """What the device's list of remotes shows of us: an OPACK dictionary."""
+    return opack.pack({"name": name})
+
+
 def checked_pin(pin: str) -> str:
     """A PIN as it is hashed: four digits.
 
@@ -167,13 +172,17 @@ def hap_setup_device(
         signature = identity.sign(
             _derive(device.key, "Accessory-Sign") + identity.identifier + identity.public
         )
-        mine = tlv8.encode([
+        mine = [
             (hap.IDENTIFIER, identity.identifier),
             (hap.PUBLIC_KEY, identity.public),
             (hap.SIGNATURE, signature),
-        ])  # fmt: skip
-        sealed = chacha20poly1305.seal(sealed_with, hap.nonce("PS-Msg06"), mine)
-        yield Reply(tlv8.encode([(hap.STATE, b"\6"), (hap.ENCRYPTED, sealed)]))
+        ]
+        if accessory.info:
+            mine.append((hap.NAME, accessory.info))
+        sealed = chacha20poly1305.seal(sealed_with, hap.nonce("PS-Msg06"), tlv8.encode(mine))
+        reply = Reply(tlv8.encode([(hap.STATE, b"\6"), (hap.ENCRYPTED, sealed)]))
+        reply.client, reply.kept = client_id, device.key
+        yield reply
     except Refusal as refusal:
         accessory.done(owner)
         yield refusal.reply(step)

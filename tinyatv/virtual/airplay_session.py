@@ -303,7 +303,7 @@ class TunnelPeer(MrpPeer):
         """Send messages, or bytes that are none."""
         if self._airplay_odd.batch:
             with self.lock:
-                self.link.send(tuple(messages))
+                self.link.send(list(messages))
         else:
             super().send(*messages)
 
@@ -339,7 +339,7 @@ class _Stream(DataStreamWire):
 
     def encode(self, message: Any) -> bytes:
         """A frame with a message, several of them, bytes that are none, or nothing (None)."""
-        messages = message if isinstance(message, tuple) else (message,)
+        messages = message if isinstance(message, list) else [message]
         data = b""
         for one in messages:
             if isinstance(one, bytes):

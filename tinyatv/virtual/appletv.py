@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..pairing.hap_device import Accessory
     from ..records import Record
     from .airplay import VirtualAirPlay
+    from .companion import VirtualCompanion
     from .mrp import VirtualMrp
     from .responder import Responder
 
@@ -28,11 +29,11 @@ PROFILES = {
     # name: (protocols, model, internal model, system version, build)
     "atv3": (("dmap",), "AppleTV3,2", "J33IAP", "8.4.4", "12H1006"),
     "airplay1": (("airplay",), "AppleTV3,2", "J33IAP", "8.4.4", "12H1006"),
-    "tvos14": (("mrp",), "AppleTV6,2", "J105aAP", "14.7", "18M60"),
-    "tvos15": (("airplay",), "AppleTV6,2", "J105aAP", "15.0", "19J346"),
-    "tvos18": (("airplay",), "AppleTV14,1", "J255AP", "18.1", "22J580"),
-    "tvos26": (("airplay",), "AppleTV14,1", "J255AP", "26.5", "23L501"),
-    "tvos27": (("airplay",), "AppleTV14,1", "J255AP", "27.0", "24J301"),
+    "tvos14": (("mrp", "companion"), "AppleTV6,2", "J105aAP", "14.7", "18M60"),
+    "tvos15": (("airplay", "companion"), "AppleTV6,2", "J105aAP", "15.0", "19J346"),
+    "tvos18": (("airplay", "companion"), "AppleTV14,1", "J255AP", "18.1", "22J580"),
+    "tvos26": (("airplay", "companion"), "AppleTV14,1", "J255AP", "26.5", "23L501"),
+    "tvos27": (("airplay", "companion"), "AppleTV14,1", "J255AP", "27.0", "24J301"),
     "homepod": (("airplay",), "AudioAccessory5,1", "B520AP", "18.1", "22J580"),
 }
 
@@ -134,6 +135,7 @@ class VirtualAppleTV:
         self._dmap: VirtualDmap | None = None
         self._mrp: VirtualMrp | None = None
         self._airplay: VirtualAirPlay | None = None
+        self._companion: VirtualCompanion | None = None
         hap: tuple[str, ...] | None = ()
         if "dmap" in self.protocols:
             self._dmap = self._new_dmap()
@@ -155,6 +157,8 @@ class VirtualAppleTV:
             self._mrp = self._new_mrp()
         if "airplay" in self.protocols:
             self._airplay = self._new_airplay()
+        if "companion" in self.protocols:
+            self._companion = self._new_companion()
 
     def _checked(self, identifier: str | None) -> str:
         if "dmap" not in self.protocols:
@@ -173,10 +177,11 @@ class VirtualAppleTV:
         from ..pairing.credentials import Credentials, parse
         from ..pairing.hap import Identity
         from ..pairing.hap_device import Accessory
+        from ..wire import opack
 
         identity = Identity(self.identifier.encode(), seed)
-        show = self._pin_shown
-        self._accessory = Accessory(identity, pin=pin, show=show)
+        info = opack.pack({"name": self.name, "model": self.model})
+        self._accessory = Accessory(identity, pin=pin, show=self._pin_shown, info=info)
         if credentials is None and self.profile == "airplay1":
             credentials = ()  # it needs none
         if credentials is None:
@@ -233,6 +238,16 @@ class VirtualAppleTV:
             f"{self._prefix}-airplay", self.accessory, about, self._mrp,
         )  # fmt: skip
 
+    def _new_companion(self) -> VirtualCompanion:
+        from .companion import VirtualCompanion
+        from .companion_about import CompanionAbout
+
+        about = CompanionAbout(self.profile, self.identifier, self.mac, self.model)
+        return VirtualCompanion(
+            self.state, self.faults, self.host, self._wanted_ports.get("companion", 0),
+            f"{self._prefix}-companion", self.accessory, about,
+        )  # fmt: skip
+
     # -- life ------------------------------------------------------------------------------------
 
     def start(self) -> VirtualAppleTV:
@@ -245,6 +260,8 @@ class VirtualAppleTV:
                 self._mrp.start()
             if self._airplay is not None:
                 self._airplay.start()
+            if self._companion is not None:
+                self._companion.start()
             if self._mdns_port is not None:
                 from .responder import Responder
 
@@ -269,6 +286,8 @@ class VirtualAppleTV:
             self._airplay.stop()
         if self._mrp is not None:
             self._mrp.stop()
+        if self._companion is not None:
+            self._companion.stop()
         self.state.stop()
 
     def move(self, port: int = 0) -> None:
@@ -297,6 +316,12 @@ class VirtualAppleTV:
             self._airplay = self._new_airplay()
             self._airplay.take_over(airplay)
             self._airplay.start()
+        if self._companion is not None:
+            companion = self._companion
+            companion.stop()
+            self._companion = self._new_companion()
+            self._companion.take_over(companion)
+            self._companion.start()
         if self._publication is not None:
             self._publication.close()
             self._publish()
@@ -343,6 +368,13 @@ class VirtualAppleTV:
         return self._airplay
 
     @property
+    def companion(self) -> VirtualCompanion:
+        """Its Companion side: sessions, touches, what was said to Siri, oddities."""
+        if self._companion is None:
+            raise AttributeError(f"{self.profile} does not speak Companion")
+        return self._companion
+
+    @property
     def accessory(self) -> Accessory:
         """Its memory of pairings, one for all protocols: clients, back-off, how it refuses."""
         if self._accessory is None:
@@ -364,6 +396,8 @@ class VirtualAppleTV:
             ports["mrp"] = self._mrp.port
         if self._airplay is not None:
             ports["airplay"] = self._airplay.port
+        if self._companion is not None:
+            ports["companion"] = self._companion.port
         if self._responder is not None:
             ports["mdns"] = self._responder.port
         return ports
@@ -421,6 +455,9 @@ class VirtualAppleTV:
             airplay = self._airplay.about.txt(active)
             port = self._airplay.port
             records.append(Record("_airplay._tcp.local.", self.name, port, self.host, airplay))
+        if self._companion is not None:
+            kind, port = "_companion-link._tcp.local.", self._companion.port
+            records.append(Record(kind, self.name, port, self.host, self._companion.about.txt()))
         records.append(Record("_device-info._tcp.local.", instance, 0, self.host, info))
         return records
 
@@ -449,9 +486,11 @@ class VirtualAppleTV:
     def requests(self) -> list[Any]:
         """What it received, in order.
 
-        Names of messages over MRP, through a tunnel as well; else (method, path) over DMAP, or
-        over AirPlay if there is no DMAP.
+        Names of messages over Companion if it speaks nothing else; over MRP, through a tunnel as
+        well; else (method, path) over DMAP, or over AirPlay if there is no DMAP.
         """
+        if self._companion is not None and len(self.protocols) == 1:
+            return self._companion.requests
         if self._mrp is not None:
             return self._mrp.requests
         return self.airplay.requests if self._dmap is None else self._dmap.server.requests

@@ -17,7 +17,7 @@ from ..pairing import dmap as pairing
 from ..wire import dmap
 from ..wire.http import Response
 from .server import Faults, HttpServer, Peer, Query, compress
-from .state import State
+from .state import State, direction
 
 log = logging.getLogger(__name__)
 
@@ -306,14 +306,9 @@ class VirtualDmap:
         elif phase == "Up" and self._touch is not None:
             from_x, from_y, since = self._touch
             self._touch = None
-            across, along = x - from_x, y - from_y
-            if across == along == 0:
-                return
-            if abs(along) > abs(across):
-                button = "up" if along < 0 else "down"
-            else:
-                button = "left" if across < 0 else "right"
-            self._state.press(button, "hold" if time.monotonic() - since >= HOLD else "")
+            button = direction(x - from_x, y - from_y)
+            if button is not None:
+                self._state.press(button, "hold" if time.monotonic() - since >= HOLD else "")
 
     def _set_properties(self, query: Query) -> Response:
         known = {

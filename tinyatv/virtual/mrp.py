@@ -5,24 +5,23 @@ from __future__ import annotations
 import logging
 import math
 import socket
-import threading
 from typing import Any, Callable
 
 from .. import proto
 from ..crypto.chacha20poly1305 import Session
 from ..errors import AppleTVError
-from ..link import Link, Listener
 from ..model import Artwork, RepeatState, ShuffleState
 from ..pairing.hap import ERROR, METHOD, STATE, UNAVAILABLE, Reply, channel_keys
-from ..pairing.hap_device import Accessory, Handshakes
+from ..pairing.hap_device import Accessory
 from ..proto import Message, build
 from ..wire import hid, tlv8
 from ..wire.hap import HapWire
 from ..wire.mrp import MrpWire
 from .mrp_view import COMMANDS, REPEATS, SHUFFLES, About, Config, Oddities, View, dumper
 from .mrp_view import list_commands as listed
+from .peer import StreamPeer, StreamServer
 from .server import Fault, Faults
-from .state import State
+from .state import State, direction
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ _WORDS = {  # kind: words by which faults know it, besides its name
 }
 
 
-class VirtualMrp:
+class VirtualMrp(StreamServer["MrpPeer"]):
     """Serves MRP.
 
     Args:
@@ -79,25 +78,13 @@ class VirtualMrp:
         accessory: Accessory,
         about: About,
     ) -> None:
-        self.name = name
-        self.accessory = accessory
+        super().__init__(state, faults, host, port, name, accessory)
         self.about = about
         self.oddities = Oddities()
         self.allow_unpaired = True
         self.default_commands = {"com.apple.TVMusic": SYSTEM_COMMANDS}
-        self.requests: list[str] = []
-        self._state = state
-        self._faults = faults
         self._processes: dict[str, int] = {}
         self._numbers = 0  # of touch areas and microphones
-        self._lock = threading.Lock()
-        self._peers: list[MrpPeer] = []
-        self._stopping = threading.Event()
-        self._listener: Listener | None = None
-        self.port = 0
-        if port is not None:
-            self._listener = Listener(self._accepted, host, port, f"{name}-accept")
-            self.port = self._listener.port
         self._handlers: dict[int, Callable[[MrpPeer, Message], object]] = {
             proto.DEVICE_INFO: self._introduce,
             proto.CRYPTO_PAIRING: self._pair,
@@ -118,58 +105,16 @@ class VirtualMrp:
             proto.REGISTER_HID_DEVICE: self._register_hid,
             proto.REGISTER_VOICE_INPUT_DEVICE: self._register_voice,
         }
-        state.watch(self.tell)
 
     # -- life ------------------------------------------------------------------------------------
-
-    @property
-    def peers(self) -> list[MrpPeer]:
-        """Who is connected now."""
-        with self._lock:
-            return self._peers.copy()
-
-    def start(self) -> None:
-        """Start to accept."""
-        if self._listener is not None:
-            self._listener.start()
-
-    def stop(self) -> None:
-        """Stop to listen, drop everybody, join all threads."""
-        self._stopping.set()
-        self._state.unwatch(self.tell)
-        if self._listener is not None:
-            self._listener.close()
-        self.drop_peers()
 
     def take_over(self, other: VirtualMrp) -> None:
         """Be what `other` was; it is stopped."""
         self.oddities, self.about, self.requests = other.oddities, other.about, other.requests
         self.allow_unpaired, self.default_commands = other.allow_unpaired, other.default_commands
 
-    def drop_peers(self) -> None:
-        """Close all connections, as a reboot would."""
-        for peer in self.peers:
-            peer.link.close()
-
     def _accepted(self, sock: socket.socket, address: tuple[str, int]) -> None:
         self.adopt(MrpPeer(sock, address, self))
-
-    def adopt(self, peer: MrpPeer) -> None:
-        """Serve somebody who came here, or through a tunnel."""
-        with self._lock:
-            self._peers.append(peer)
-        peer.link.start()
-
-    def left(self, peer: MrpPeer) -> None:
-        """A connection ended."""
-        with self._lock:
-            if peer in self._peers:
-                self._peers.remove(peer)
-        for button in peer.buttons:
-            self._state.forget_button(button)
-        peer.handshakes.close()
-        peer.left()
-        self._state.notify()
 
     # -- what clients are told -------------------------------------------------------------------
 
@@ -218,11 +163,8 @@ class VirtualMrp:
             if message.kind == proto.CRYPTO_PAIRING:
                 handler(peer, message)  # which says itself what leaves before the keys are there
             else:
-                peer.hold()
-                try:
+                with peer.at_once():
                     handler(peer, message)
-                finally:
-                    peer.let_go()
         except AppleTVError as exc:
             log.debug("%s: %s", self.name, exc)  # the peer went away in the middle
         self._state.notify()
@@ -354,12 +296,8 @@ class VirtualMrp:
             peer.touch = x, y
         elif phase == hid.ENDED and peer.touch is not None:
             (from_x, from_y), peer.touch = peer.touch, None
-            across, along = x - from_x, y - from_y
-            if across or along:
-                if abs(along) > abs(across):
-                    button = "up" if along < 0 else "down"
-                else:
-                    button = "left" if across < 0 else "right"
+            button = direction(x - from_x, y - from_y)
+            if button is not None:
                 self._state.press(button)
         elif phase == hid.CANCELLED:
             peer.touch = None
@@ -537,7 +475,7 @@ class VirtualMrp:
         self._acknowledge(peer, request)
 
 
-class MrpPeer:
+class MrpPeer(StreamPeer):
     """Somebody who is connected.
 
     Args:
@@ -550,17 +488,12 @@ class MrpPeer:
         options: For the link.
 
     Attributes:
-        link: The connection.
         wire: What it speaks.
-        address: Where from.
-        lock: Held while messages go out that must not be torn apart by other threads.
         info: Its DEVICE_INFO, or None before that.
         config: What it wants to hear; None until it says so.
         told: What it knows.
-        client: Its identifier once it is verified.
         pairing: ``"pair"`` or ``"verify"``: the handshake that it began last.
         connection_state: What it said with SET_CONNECTION_STATE.
-        buttons: Those that it holds down.
         touch: Where its finger came down.
     """
 
@@ -574,85 +507,39 @@ class MrpPeer:
         dribble: Callable[[], bool] = lambda: False,
         **options: Any,
     ) -> None:
-        self.address = address
-        self.lock = threading.RLock()
         self.info: Any = None
         self.config: Config | None = None
         self.told: View | None = None
-        self.client = client
         self.pairing = "pair"
         self.connection_state = 0
-        self.buttons: set[str] = set()
         self.touch: tuple[int, int] | None = None
-        self.handshakes = Handshakes(owner.accessory)
-        self._held: list[Message | bytes] | None = None
         self._odd = odd = owner.oddities
         self.wire = wire or _DeviceWire(dumper(odd), proto.parse, proto.key)
-        self.link = Link(
-            _Socket(sock, lambda: odd.dribble or dribble()),
-            self.wire,
-            lambda message: owner.received(self, message),
-            lost=lambda error: owner.left(self),
-            name=f"{owner.name}-{address[0]}:{address[1]}",
-            prepare=self.wire.prepare,
-            **options,
-        )
-
-    def left(self) -> None:
-        """The connection ended."""
+        super().__init__(
+            sock, address, owner, self.wire, client, lambda: odd.dribble or dribble(),
+            prepare=self.wire.prepare, **options,
+        )  # fmt: skip
 
     def send(self, *messages: Message | bytes) -> None:
-        """Send messages, or bytes that are none.
-
-        Raises:
-            ConnectionLost: It is gone.
-        """
+        """Send messages, or bytes that are none."""
         if self._odd.unknown_messages:
             messages = (build(111), build(200, proto.new_id()), *messages)
-        with self.lock:
-            if self._held is not None:
-                self._held += messages
-            elif self._odd.coalesce:
-                self.link.send(messages)
-            else:
-                for message in messages:
-                    self.link.send(message)
+        super().send(*messages)
 
-    def hold(self) -> None:
-        """Keep what goes out from here on, whoever sends it."""
-        with self.lock:
-            self._held = []
-
-    def let_go(self) -> None:
-        """Send what was kept, in one piece.
-
-        Raises:
-            ConnectionLost: It is gone.
-        """
-        with self.lock:
-            held, self._held = self._held, None
-            if held:
-                self.link.send(tuple(held))
+    def _send(self, messages: tuple[Any, ...]) -> None:
+        if self._odd.coalesce:
+            self.link.send(list(messages))
+        else:
+            super()._send(messages)
 
 
 class _DeviceWire(MrpWire):
     """Also takes several messages at once, and bytes as they are."""
 
     def encode(self, message: Any) -> bytes:
-        if isinstance(message, tuple):
+        if isinstance(message, list):
             return b"".join(map(self.encode, message))
         return message if isinstance(message, bytes) else super().encode(message)
-
-
-class _Socket(socket.socket):
-    """Writes single bytes if it has to."""
-
-    def __init__(self, sock: socket.socket, dribble: Callable[[], bool]) -> None:
-        super().__init__(sock.family, sock.type, sock.proto, sock.detach())
-        self._dribble = dribble
-
-    def send(self, data: Any, flags: int = 0) -> int:
-        return super().send(data[:1] if self._dribble() else data, flags)
 
 
 def _button(message: Message) -> tuple[str | None, bool]:

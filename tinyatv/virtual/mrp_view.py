@@ -503,10 +503,7 @@ class View:
 
 def list_commands(player: Player) -> list[dict[str, Any]]:
     """The commands that an app knows, whether it takes them now, and what they need."""
-    absent = frozenset(player.missing)
-    if player.one_sided:
-        playing = player.device_state is DeviceState.Playing
-        absent |= {"play_pause", "play" if playing else "pause"}
+    absent = frozenset(word for word in COMMANDS.values() if not player.knows(word))
     return _list_commands(absent, frozenset(player.disabled), player.repeat, player.shuffle)
 
 

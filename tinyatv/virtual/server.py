@@ -30,19 +30,27 @@ class Fault:
             when it begins to listen), ``"artwork"``, ``"keyboard"``, ``"generic"``,
             ``"volume"``, ``"output_devices"``. Over AirPlay the path or method of a request
             (``"/play"``, ``"RECORD"``), ``"SETUP 1"`` for a session and ``"SETUP 2"`` for streams
-            in it, and ``"pair"`` and ``"verify"`` with their steps as over MRP.
+            in it, and ``"pair"`` and ``"verify"`` with their steps as over MRP. Over Companion
+            the name of a message such as ``"_systemInfo"``, those two, and ``"connect"``,
+            ``"launch_app"``, ``"app_list"``, ``"account_list"``, ``"switch_account"``,
+            ``"power_state"``, ``"keyboard"``, ``"text"``, ``"touch"``, ``"volume"``,
+            ``"captions"``.
         times: How many of them; None means every one until it is removed.
         after: How many of them to let pass first.
         status: Refuse instead of doing what was asked: with this HTTP status over DMAP and AirPlay;
-            over MRP with this error of a command, status of a pairing, or error code of a message.
+            over MRP with this error of a command, status of a pairing, or error code of a message;
+            over Companion with this error.
         body: Body of that answer (DMAP, AirPlay).
         delay: Seconds to wait before anything else.
         drop: Close the connection instead of answering.
         garbage: Send these bytes instead of an answer. Over DMAP and AirPlay, the connection ends
             after them.
-        truncate: Announce the whole body, send half of it, close the connection (DMAP).
+        truncate: Announce the whole body, send half of it, close the connection (DMAP); likewise
+            half of a frame (Companion).
         chunked: Answer in chunks instead of with a length (DMAP).
         silent: Neither do it nor answer.
+        damage: Seal the answer with a wrong tag (Companion).
+        later: Answer behind the answer to the next request (Companion).
     """
 
     def __init__(
@@ -59,6 +67,8 @@ class Fault:
         truncate: bool = False,
         chunked: bool = False,
         silent: bool = False,
+        damage: bool = False,
+        later: bool = False,
     ) -> None:
         self.command = command
         self.times = times
@@ -71,6 +81,8 @@ class Fault:
         self.truncate = truncate
         self.chunked = chunked
         self.silent = silent
+        self.damage = damage
+        self.later = later
 
 
 class Faults:

@@ -28,6 +28,31 @@ FAST = 2.0
 MUSIC = App("Music", "com.apple.TVMusic")
 VIDEO = App("TV", "com.apple.TVWatchList")
 
+APPS = [
+    MUSIC,
+    VIDEO,
+    App("Podcasts", "com.apple.podcasts"),
+    App("Photos", "com.apple.TVPhotos"),
+    App("App\xa0Store", "com.apple.TVAppStore"),
+    App("Settings", "com.apple.TVSettings"),
+    App("Search", "com.apple.TVSearch"),
+    App("Movies", "com.apple.TVMovies"),
+    App("TV\xa0Shows", "com.apple.TVShows"),
+    App("Computers", "com.apple.TVHomeSharing"),
+    App("Arcade", "com.apple.Arcade"),
+    App("Fitness", "com.apple.Fitness"),
+    App("Netflix", "com.netflix.Netflix"),
+    App("YouTube", "com.google.ios.youtube"),
+    App("Plex", "com.plexapp.plex"),
+    App("Überblick", "com.example.ueberblick"),
+]
+"""What is installed on a new virtual Apple TV; names have no-break spaces where real ones do."""
+
+ACCOUNTS = {
+    "6A3B1F52-0C7D-4E8B-9A15-2D4C6E8F0A1B": "Alex",
+    "C4D5E6F7-1829-4A3B-8C4D-5E6F70819203": "Kim",
+}
+
 DEFAULT_PLAYER = "MediaRemote-DefaultPlayer"
 ASLEEP = ("volume_up", "volume_down", "mute", "suspend")  # buttons that do not wake it
 
@@ -238,6 +263,18 @@ class Player:
             self._order.remove(self._index % len(self.items))
             self._order.insert(0, self._index % len(self.items))
 
+    def knows(self, command: str) -> bool:
+        """True if it has that command now, whether it takes it or not."""
+        if self.one_sided:
+            playing = self.device_state is DeviceState.Playing
+            if command in ("play_pause", "play" if playing else "pause"):
+                return False
+        return command not in self.missing
+
+    def takes(self, command: str) -> bool:
+        """True if there is something to play, and that command would do something to it."""
+        return self.item is not None and self.knows(command) and command not in self.disabled
+
     def _sequence(self) -> list[int]:
         """The order of play, as indexes of the items; anew if there are other items now."""
         if sorted(self._order) != list(range(len(self.items))):
@@ -287,6 +324,15 @@ class TextField:
         self.secure = secure
 
 
+def direction(across: float, along: float) -> str | None:
+    """The button that a swipe is: so far to the right, so far down; None if it is no swipe."""
+    if abs(along) > abs(across):
+        return "up" if along < 0 else "down"
+    if across:
+        return "left" if across < 0 else "right"
+    return None
+
+
 class State:
     """Everything the device knows, safe for use from any thread.
 
@@ -305,6 +351,12 @@ class State:
         known_outputs: Every output that there is, in use or not.
         outputs: Identifiers of the outputs in use.
         field: The text field that has the focus, or None.
+        apps: What is installed.
+        accounts: Names of the people who use it, by identifier.
+        account: Identifier of the one who does now.
+        url: What was opened last, or None.
+        screensaver: True while it shows one.
+        captions: Setting of captions: 1 automatic, 2 always on, 3 forced ones only.
         held: Buttons that are down now, and since when (monotonic clock).
         log: Commands it was given, in order, for assertions.
         presses: (button, seconds that it was down) of all buttons that came up again.
@@ -328,6 +380,12 @@ class State:
         self.known_outputs = [self.output, *speakers()]
         self.outputs = [output_id]
         self.field: TextField | None = None
+        self.apps = APPS.copy()
+        self.accounts = ACCOUNTS.copy()
+        self.account = next(iter(ACCOUNTS))
+        self.url: str | None = None
+        self.screensaver = False
+        self.captions = 1
         self.held: dict[str, float] = {}
         self.log: list[str] = []
         self.presses: list[tuple[str, float]] = []
@@ -590,6 +648,43 @@ class State:
                     self.remove_player(app)
             self._running.pop(app, None)
 
+    def launch(self, app: str) -> None:
+        """Start an app; it becomes the one that plays, though it may have nothing to play.
+
+        Args:
+            app: Its identifier.
+
+        Raises:
+            ValueError: It is not installed.
+        """
+        found = next((one for one in self.apps if one.identifier == app), None)
+        if found is None:
+            raise ValueError(f"there is no app {app!r}")
+        self.note(f"launch_app {app}")
+        with self.change():
+            self._use_screen()
+            if self.player.app.identifier == app and self.app is not None:
+                return
+            try:
+                self.activate(app)
+            except ValueError:
+                self.activate(Player([], found, device_state=DeviceState.Stopped))
+
+    def open_url(self, url: str) -> None:
+        """Open a URL in whatever app is meant for it."""
+        self.note(f"launch_app {url}")
+        with self.change():
+            self._use_screen()
+            self.url = url
+
+    def switch_account(self, account: str) -> None:
+        """Let somebody else use it; ValueError if there is no such account."""
+        if account not in self.accounts:
+            raise ValueError(f"there is no account {account!r}")
+        self.note(f"switch_account {account}")
+        with self.change():
+            self.account = account
+
     def enable(self, *commands: str) -> None:
         """Let the app that plays take commands again: ``enable("next")``."""
         with self.change():
@@ -708,6 +803,12 @@ class State:
         self.note("turn_off")
         self._set_power(PowerState.Off)
 
+    def set_captions(self, setting: int) -> None:
+        """Show captions: 1 automatically, 2 always, 3 forced ones only, 4 if they are not shown."""
+        self.note(f"set_captions {setting}")
+        with self.change():
+            self.captions = setting if setting != 4 else 1 if self.captions == 2 else 2
+
     def add_outputs(self, *identifiers: str) -> None:
         """Let more outputs sound; those that are not known do not count."""
         self.note(" ".join(["add_output_devices", *identifiers]))
@@ -753,8 +854,14 @@ class State:
     def _set_power(self, power: PowerState) -> None:
         with self.change():
             self.power = power
+            self.screensaver = False
             if power is PowerState.Off and self.device_state is DeviceState.Playing:
                 self.device_state = DeviceState.Paused
+
+    def _use_screen(self) -> None:
+        """Somebody wants to see something."""
+        if self.power is PowerState.Off or self.screensaver:
+            self._set_power(PowerState.On)
 
     def _use(self, identifiers: Iterable[str]) -> None:
         known = {one.identifier for one in self.known_outputs}
@@ -794,6 +901,8 @@ class State:
             "volume_up": self.volume_up,
             "volume_down": self.volume_down,
             "mute": self.mute,
+            "skip_forward": self.skip_forward,
+            "skip_backward": self.skip_backward,
         }.get(button)
         asleep = self.power is PowerState.Off
         if effect is not None:
@@ -802,7 +911,10 @@ class State:
             self.press(button, "hold" if held else "")
         if button == "suspend":
             self._set_power(PowerState.Off)
-        elif asleep and button not in ASLEEP:
+        elif button == "screensaver":
+            with self.change():
+                self.power, self.screensaver = PowerState.On, True
+        elif (asleep or self.screensaver) and button not in ASLEEP:
             self._set_power(PowerState.On)
         elif before == "home hold" and button == "select" and not held:
             self.sleep()  # what the control center has first

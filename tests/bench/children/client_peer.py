@@ -8,9 +8,12 @@ from time import monotonic_ns, perf_counter_ns
 import pyatv
 from pyatv.conf import AppleTV, ManualService
 from pyatv.const import Protocol
-from pyatv.interface import PushListener
+from pyatv.interface import AudioListener, PushListener
 
-PROTOCOLS = {"dmap": Protocol.DMAP, "mrp": Protocol.MRP, "airplay": Protocol.AirPlay}
+PROTOCOLS = {
+    "dmap": Protocol.DMAP, "mrp": Protocol.MRP, "airplay": Protocol.AirPlay,
+    "companion": Protocol.Companion,
+}  # fmt: skip
 
 
 def target(device):
@@ -24,7 +27,7 @@ def target(device):
     return found
 
 
-class Client(PushListener):
+class Client(PushListener, AudioListener):
     """Does what it is told, with pyatv."""
 
     def __init__(self):
@@ -58,11 +61,23 @@ class Client(PushListener):
 
     async def listen(self):
         for atv in self.atvs:
+            if atv.service.protocol is Protocol.Companion:  # it tells of nothing that plays
+                atv.audio.listener = self
+                continue
             atv.push_updater.listener = self
             atv.push_updater.start()
 
     def playstatus_update(self, updater, playstatus):
         self.pushes.append([playstatus.title, monotonic_ns()])
+
+    def volume_update(self, old_level, new_level):
+        self.pushes.append([f"{new_level:.1f}", monotonic_ns()])
+
+    def volume_device_update(self, output_device, old_level, new_level):
+        pass
+
+    def outputdevices_update(self, old_devices, new_devices):
+        pass
 
     def playstatus_error(self, updater, exception):
         print(f"push updates failed: {exception!r}", file=sys.stderr)

@@ -45,6 +45,8 @@ class Client:
     def event(self, event):
         if isinstance(event, tinyatv.PlayingChanged):
             self.pushes.append([event.playing.title, monotonic_ns()])
+        elif isinstance(event, tinyatv.VolumeChanged):
+            self.pushes.append([f"{event.volume:.1f}", monotonic_ns()])
 
     def press(self, count):
         taken = []

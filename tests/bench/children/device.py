@@ -3,35 +3,51 @@
 Usage: device.py COUNT PROTOCOL. The first of them has a responder for directed queries, too.
 """
 
+import itertools
 import json
 import sys
 import time
 
 from tinyatv.virtual import VirtualAppleTV
 
-PROFILES = {"dmap": "atv3", "mrp": "tvos14", "airplay": "tvos15"}
+PROFILES = {"dmap": "atv3", "mrp": "tvos14", "airplay": "tvos15", "companion": "tvos15"}
 PIN = "1234"
+NUMBERS = itertools.count()
 SETTLE = 0.003  # s; from seeing a poll to the next change, so that the client is asleep by then
 
 
 def waiting(tv):
-    """True while a client waits for a change; over MRP it does from the moment it listens."""
+    """True while a client waits for a change; it does from the moment it listens, but over DMAP."""
     if "dmap" in tv.protocols:
         return any(peer.waiting for peer in tv.dmap.server.peers)
+    if "companion" in tv.protocols:
+        return any("_iMC" in peer.interests for peer in tv.companion.peers)
     return any(peer.config is not None for peer in tv.mrp.peers)
 
 
+def change(tv, number):
+    """Change what a client is told of; returns by what it knows the change, and when it was."""
+    if "companion" in tv.protocols:
+        level = number % 1000 / 10 + 0.1
+        asked = len(tv.companion.requests)
+        done = [f"{level:.1f}", time.monotonic_ns()]
+        tv.state.set_volume(level)
+        tv.wait_for(lambda: len(tv.companion.requests) > asked)  # it is told that, and asks what
+        return done
+    done = [f"Title {time.monotonic_ns()}", time.monotonic_ns()]
+    tv.state.update(title=done[0])
+    return done
+
+
 def push(tvs, first, count, changes):
-    """Change titles, one device after the other; return each title and when it was changed."""
+    """Change titles, one device after the other; return each and when it was changed."""
     done = []
     for number in range(changes):
         tv = tvs[first + number % count]
         if not tv.wait_for(lambda tv=tv: waiting(tv), 10):
             raise TimeoutError("the client does not wait for changes")
         time.sleep(SETTLE)
-        title = f"Title {time.monotonic_ns()}"
-        done.append([title, time.monotonic_ns()])
-        tv.state.update(title=title)
+        done.append(change(tv, next(NUMBERS)))
         if not tv.wait_for(lambda tv=tv: waiting(tv), 10):
             raise TimeoutError("the client does not wait for changes any more")
     return done
@@ -61,9 +77,10 @@ def where(tvs):
 
 def main():
     """Serve until standard input ends."""
-    profile = PROFILES[sys.argv[2]]
+    protocol = sys.argv[2]
+    profile = PROFILES[protocol]
     tvs = [
-        VirtualAppleTV(profile=profile, pin=PIN, mdns_port=None if n else 0)
+        VirtualAppleTV(profile=profile, protocols=[protocol], pin=PIN, mdns_port=None if n else 0)
         for n in range(int(sys.argv[1]))
     ]
     for tv in tvs:

@@ -2,11 +2,11 @@
 
 Run by the peer's Python. Each line read is a JSON list, each line printed the answer:
 
-    ["connect", IDENTIFIER, PORT, CREDENTIALS]       credentials may be null
+    ["connect", IDENTIFIER, PORT, CREDENTIALS, PROTOCOL]   credentials may be null
     ["call", "remote_control.up", ARGUMENT...]       an argument "InputAction.Hold" is the constant
     ["get", "audio.volume"]
     ["until", [WHAT, ...]]                           events up to the one that begins so
-    ["pair", IDENTIFIER, PORT]                       then ["pin", PIN]; answers credentials
+    ["pair", IDENTIFIER, PORT, PROTOCOL]             then ["pin", PIN]; answers credentials
     ["close"]
 """
 
@@ -20,6 +20,7 @@ import pyatv
 from pyatv import const, interface
 from pyatv.conf import AppleTV, ManualService
 
+TXT = {"MRP": {"allowpairing": "YES"}, "Companion": {"rpfl": "0x36782"}}
 FIELDS = [name for name in vars(interface.Playing) if name[0] != "_"]
 
 
@@ -33,7 +34,7 @@ def plain(value):
     if isinstance(value, interface.ArtworkInfo):
         data = base64.b64encode(value.bytes).decode()
         return [value.mimetype, value.width, value.height, data]
-    if isinstance(value, (interface.App, interface.OutputDevice)):
+    if isinstance(value, (interface.App, interface.OutputDevice, interface.UserAccount)):
         return [value.name, value.identifier]
     if isinstance(value, dict):
         return {plain(key): plain(one) for key, one in value.items()}
@@ -74,6 +75,9 @@ class Listener:
     def outputdevices_update(self, old, new):
         self.events.put_nowait(["outputs", sorted(plain(new))])
 
+    def focusstate_update(self, old, new):
+        self.events.put_nowait(["focus", new.name])
+
     def connection_lost(self, exception):
         self.events.put_nowait(["lost"])
 
@@ -88,20 +92,23 @@ class Client:
         self.atv = self.pairing = None
         self.listener = Listener()
 
-    def config(self, identifier, port, credentials=None):
+    def config(self, identifier, port, protocol, credentials=None):
         config = AppleTV("127.0.0.1", "Device")
         service = ManualService(
-            identifier, const.Protocol.MRP, port, {"allowpairing": "YES"}, credentials=credentials
+            identifier, const.Protocol[protocol], port, TXT[protocol], credentials=credentials
         )
         config.add_service(service)
         return config
 
-    async def connect(self, *where):
-        loop = asyncio.get_running_loop()
-        self.atv = await pyatv.connect(self.config(*where), loop)
+    async def connect(self, identifier, port, credentials, protocol):
+        config = self.config(identifier, port, protocol, credentials)
+        self.atv = await pyatv.connect(config, asyncio.get_running_loop())
         self.listener = Listener()
         self.atv.listener = self.listener
         self.atv.power.listener = self.atv.audio.listener = self.listener
+        if protocol == "Companion":
+            self.atv.keyboard.listener = self.listener
+            return
         self.atv.push_updater.listener = self.listener
         self.atv.push_updater.start()
 
@@ -130,10 +137,10 @@ class Client:
             if seen[-1] == wanted:
                 return seen
 
-    async def pair(self, *where):
+    async def pair(self, identifier, port, protocol):
+        config = self.config(identifier, port, protocol)
         loop = asyncio.get_running_loop()
-        config = self.config(*where)
-        self.pairing = await pyatv.pair(config, const.Protocol.MRP, loop)
+        self.pairing = await pyatv.pair(config, const.Protocol[protocol], loop)
         await self.pairing.begin()
 
     async def pin(self, pin):

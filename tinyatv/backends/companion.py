@@ -1,0 +1,825 @@
+"""The client side of Companion: buttons, apps, accounts, power, volume, text and touch.
+
+Devices of tvOS 13 and later speak it, beside whatever tells what plays.
+
+connect, verify                     everything after it is sealed
+_systemInfo                         who we are
+_touchStart, _sessionStart,
+TVRCSessionStart, _tiStart          a touchpad, two sessions, and the text field
+_interest                           what we want to be told
+
+A request is answered, be it with an error; events, of either side, are not. Some requests are not
+answered in some states: that is the end of the request, and not of the connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Callable
+
+from ..deadline import Deadline
+from ..errors import (
+    AppleTVError,
+    CommandFailed,
+    CommandTimeout,
+    ConnectionFailed,
+    ConnectionLost,
+    CredentialsError,
+    NotSupported,
+    ProtocolError,
+)
+from ..events import KeyboardChanged, PowerChanged, VolumeChanged
+from ..link import Link, keep_alive, open_socket
+from ..model import Account, App, FeatureState, KeyboardFocus, PowerState, TouchAction
+from ..pairing.hap import own_mac
+from ..wire.companion import EVENT, OPACK, REPLY, REQUEST, CompanionWire
+from .companion_pairing import refusal, secure
+from .companion_touch import CLICK, SIDE, Touchpad
+
+if TYPE_CHECKING:
+    from ..events import Event
+    from ..model import Service
+    from .companion_text import Field
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 2.0  # s for an answer that some systems never give
+SETTLE = 1.0  # s for word of a volume that changed; some outputs have nothing to say
+GOODBYE = 1.0  # s for the answer to our last word
+WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
+LOOK = 1.0  # s between two looks at the power state, for not every system tells it
+CLICK_TIME = 0.02  # s that a click on the touchpad takes
+ROUNDING = 3.5  # percent; devices with 16 steps of volume were seen
+SKIP = 10.0  # s
+IDENTITIES = 16
+
+SERVICE = "com.apple.tvremoteservices"
+INTERESTS = ("_iMC", "SystemStatus", "TVSystemStatus")
+UNKNOWN_REQUEST = 58822  # error: the device does not know the request
+
+DOWN, UP = 1, 2
+BUTTONS = {
+    "up": 1,
+    "down": 2,
+    "left": 3,
+    "right": 4,
+    "menu": 5,
+    "select": 6,
+    "home": 7,
+    "volume_up": 8,
+    "volume_down": 9,
+    "siri": 10,
+    "screensaver": 11,
+    "turn_off": 12,
+    "turn_on": 13,
+    "play_pause": 14,
+    "channel_up": 15,
+    "channel_down": 16,
+    "guide": 17,
+    "page_up": 18,
+    "page_down": 19,
+    "control_center": 19,  # which is what it does
+    "mute": 29,
+}
+
+PLAY, PAUSE, NEXT, PREVIOUS, GET_VOLUME, SET_VOLUME, SKIP_BY = 1, 2, 3, 4, 5, 6, 7
+BEGIN_FAST_FORWARD, END_FAST_FORWARD, BEGIN_REWIND, END_REWIND = 8, 9, 10, 11
+SET_CAPTIONS = 13
+CAPTIONS = {"auto": 1, "on": 2, "forced": 3, "toggle": 4}
+
+VOLUME = 0x100
+CONTROLS = {  # feature: bit of what can be controlled now
+    "play": 0x001,
+    "pause": 0x002,
+    "next": 0x004,
+    "previous": 0x008,
+    "begin_fast_forward": 0x010,
+    "end_fast_forward": 0x010,
+    "begin_rewind": 0x020,
+    "end_rewind": 0x020,
+    "volume": VOLUME,
+    "set_volume": VOLUME,
+    "skip_forward": 0x200,
+    "skip_backward": 0x400,
+}
+ATTENTION = {  # state of attention: what it amounts to
+    1: PowerState.Off,
+    2: PowerState.On,  # the screen saver
+    3: PowerState.On,
+    4: PowerState.On,  # idle
+}
+ALWAYS = (
+    "up", "down", "left", "right", "select", "menu", "home", "play_pause", "volume_up",
+    "volume_down", "mute", "channel_up", "channel_down", "page_up", "page_down", "guide",
+    "screensaver", "control_center", "captions", "siri_start", "siri_stop", "turn_on", "turn_off",
+    "text_focus", "apps", "launch", "accounts", "switch_account",
+)  # fmt: skip
+TOUCHES = ("swipe", "touch", "click")
+TYPES = ("text_get", "text_set", "text_append", "text_clear")
+
+_connections = itertools.count(os.getpid())
+
+
+class CompanionBackend:
+    """One device over Companion.
+
+    Args:
+        host: Address.
+        service: Port and credentials.
+        timeout: Seconds that a command may take.
+        post: Takes events.
+        lost: Called once with the error when the device is gone.
+    """
+
+    protocol = "companion"
+
+    def __init__(
+        self,
+        host: str,
+        service: Service,
+        *,
+        timeout: float,
+        post: Callable[[Event], None],
+        lost: Callable[[AppleTVError], None],
+    ) -> None:
+        from ..pairing.credentials import parse
+
+        self._host = host
+        self._port = service.port
+        self._credentials = parse(service.credentials or None).checked()
+        self._timeout = timeout
+        self._post = post
+        self._lost = lost
+        self._link: Link | None = None
+        self._numbers = itertools.count(secrets.randbelow(1 << 16))
+        self._closing = threading.Event()
+        self._pressing = threading.Lock()
+        self._typing = threading.Lock()
+        self._listening = False
+        self._sessions: list[tuple[str, dict[str, Any]]] = []  # what ends each that was begun
+        self._interests: list[str] = []
+        self._touchpad: Touchpad | None = None
+        self._fetches = True  # the power state; False if the device never told it
+        self._fetched = False
+        self._changed = threading.Condition()  # over everything below
+        self._controls: int | None = None  # what can be controlled now; None before it is told
+        self._asking = -1  # number of the latest question for the volume
+        self._level: float | None = None  # percent
+        self._answers = 0  # how often the volume was told
+        self._muted = 0.0  # the volume before mute()
+        self._power = PowerState.Unknown
+        self._focus = KeyboardFocus.Unknown
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Verify each other, introduce ourselves, learn whether it is awake.
+
+        Raises:
+            ConnectionFailed: The device cannot be reached.
+            CommandTimeout: It takes the connection and does not answer.
+            CommandFailed: It does not want to talk to us.
+            CredentialsError: It does not accept the credentials.
+            ProtocolError: It answers with nonsense.
+        """
+        if self._credentials.kind != "hap":
+            raise CredentialsError(f"{self._where} needs the credentials of a pairing: pair first")
+        sock = open_socket(self._host, self._port, self._timeout, self.protocol)
+        keep_alive(sock)
+        wire = CompanionWire()
+        link = self._link = Link(
+            sock, wire, self._received, lost=self._ended, timeout=self._timeout,
+            name=f"tinyatv-companion-{self._host}", prepare=wire.prepare, shown=_shown,
+        )  # fmt: skip
+        try:
+            secure(link, wire, self._credentials)
+            link.start()
+            self._introduce()
+        except ConnectionLost as exc:  # it broke before anything was up
+            self.close()
+            raise ConnectionFailed(f"{self._where} hung up while connecting: {exc}") from exc
+        except BaseException:
+            self.close()
+            raise
+        log.info("connected to %s", self._where)
+
+    def _introduce(self) -> None:
+        """The start of every connection, in the order in which remotes do it."""
+        self._ask("connect", "_systemInfo", self._about())
+        side = {"_height": float(SIDE), "_tFl": 0, "_width": float(SIDE)}
+        touchpad = Touchpad()
+        if self._try("_touchStart", side) is not None:
+            self._touchpad = touchpad
+            self._sessions.append(("_touchStop", {"_i": 1}))
+        mine = secrets.randbits(32)
+        answer = self._ask("connect", "_sessionStart", {"_srvT": SERVICE, "_sid": mine})
+        theirs = answer.get("_sid")
+        if not isinstance(theirs, int) or not 0 <= theirs < 1 << 32:
+            raise ProtocolError(f"{self._where} begins no session")
+        end = {"_srvT": SERVICE, "_sid": theirs << 32 | mine}
+        self._sessions.append(("_sessionStop", end))
+        # Old systems do not know it; without it, new ones do not tell whether they are awake.
+        if self._try("TVRCSessionStart", {"ProtocolVersionKey": "1.2"}) is not None:
+            self._sessions.append(("TVRCSessionStop", {}))
+        # One remote at a time has the text field; it is not answered while another one does.
+        field = self._try("_tiStart", {})
+        self._sessions.append(("_tiStop", {}))
+        if field is not None:
+            with self._changed:
+                self._set_focus(field)
+        for interest in INTERESTS:
+            self._tell("_interest", {"_regEvents": [interest]})
+            self._interests.append(interest)
+        self._fetch_power()
+
+    def _about(self) -> dict[str, Any]:
+        client = self._credentials.client_id
+        return {
+            "_bf": 0,
+            "_cf": 512,
+            "_clFl": 128,
+            "_i": _identity(client),
+            "_idsID": client.decode("utf-8", "replace"),
+            "_pubID": own_mac(client),
+            "_sf": 256,
+            "_sv": "170.18",
+            "model": "iPhone10,6",
+            "name": "tinyatv",
+        }
+
+    def close(self) -> None:
+        """Take leave, close the connection and join the reader."""
+        with self._changed:
+            first = not self._closing.is_set()
+            self._closing.set()
+            self._changed.notify_all()
+        if self._link is None:
+            return
+        if first and self._sessions and not self._link.ended:
+            self._take_leave(self._link)
+        self._link.close()
+
+    def _take_leave(self, link: Link) -> None:
+        """Undo what connect() did, all at once; a device that does not answer is left as it is."""
+        dropped = [
+            self._message(EVENT, "_interest", {"_deregEvents": [i]}) for i in self._interests
+        ]
+        ended = [self._message(REQUEST, *one) for one in reversed(self._sessions)]
+        try:
+            # Answered in order, as far as they are: the last answer says that it has seen them all.
+            link.request(ended.pop(), min(GOODBYE, self._timeout), after=[*dropped, *ended])
+        except AppleTVError as exc:
+            log.debug("no goodbye: %s", exc)
+
+    def listen(self) -> None:
+        """Start to post what changes."""
+        self._listening = True
+
+    def unlisten(self) -> None:
+        """Stop to post."""
+        self._listening = False
+
+    @property
+    def _where(self) -> str:
+        return f"{self._host} port {self._port} (companion)"
+
+    def _ended(self, error: AppleTVError | None) -> None:
+        """The link is gone: wake everybody who waits."""
+        with self._changed:
+            self._closing.set()
+            self._changed.notify_all()
+        if error is not None:
+            self._lost(ConnectionLost(f"connection to {self._where} lost: {error}"))
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def _open(self) -> Link:
+        if self._link is None:
+            raise ConnectionLost(f"{self._where}: not connected")
+        return self._link
+
+    def _message(self, kind: int, name: str, content: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return OPACK, {"_i": name, "_t": kind, "_c": content, "_x": next(self._numbers)}
+
+    def _tell(self, name: str, content: dict[str, Any]) -> None:
+        """Send an event, which nobody answers."""
+        self._open().send(self._message(EVENT, name, content))
+
+    def _ask(
+        self, word: str, name: str, content: dict[str, Any], *, full: bool = False,
+        timeout: float | None = None,
+    ) -> dict[Any, Any]:  # fmt: skip
+        """Send a request and return the content of the answer.
+
+        Args:
+            word: The command, for the words of an error.
+            name: Of the request.
+            content: Of the request.
+            full: True if an answer without content makes no sense.
+            timeout: Seconds; None takes that of a command.
+        """
+        seconds = self._timeout if timeout is None else timeout
+        try:
+            _, reply = self._open().request(self._message(REQUEST, name, content), seconds)
+        except CommandTimeout as exc:
+            raise CommandTimeout(f"no reply to {word} within {seconds:g} s (companion)") from exc
+        code = reply.get("_ec")
+        if code or reply.get("_em"):
+            number = int(code) if isinstance(code, int) else None
+            how = ": the device does not know how" if number == UNKNOWN_REQUEST else ""
+            raise CommandFailed(f"{word}{how}: {refusal(reply)}", word, number)
+        answer = reply.get("_c", None if full else {})
+        if not isinstance(answer, dict):
+            raise ProtocolError(f"{word}: the answer has no content (companion)")
+        return answer
+
+    def _try(self, name: str, content: dict[str, Any]) -> dict[Any, Any] | None:
+        """Ask for something that can be missed; None if it is refused, or not answered."""
+        try:
+            return self._ask(name, name, content, timeout=min(PATIENCE, self._timeout))
+        except (CommandFailed, CommandTimeout) as exc:
+            log.info("%s", exc)
+            return None
+
+    def _settle(self) -> None:
+        """Wait until the device has seen our events, by a request behind them."""
+        self._try("_ping", {})  # "I do not know how" is an answer
+
+    def _await(self, condition: Callable[[], bool], seconds: float | None) -> bool:
+        """Wait for something that the device tells; False if it did not.
+
+        Raises:
+            ConnectionLost: It is gone.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: condition() or self._closing.is_set(), seconds)
+            if condition():
+                return True
+            self._check()
+            return False
+
+    def _check(self) -> None:
+        if self._closing.is_set():
+            raise ConnectionLost(f"connection to {self._where} lost")
+
+    # -- what the device says --------------------------------------------------------------------
+
+    def _received(self, frame: tuple[int, dict[Any, Any]]) -> None:
+        """Take in a message that nobody waits for; on the reader thread."""
+        _, message = frame
+        kind, name, content = message.get("_t"), message.get("_i"), message.get("_c")
+        if not isinstance(content, dict):
+            content = {}
+        events: list[Event] = []
+        question = None
+        with self._changed:
+            if kind == REPLY:
+                if message.get("_x") == self._asking:
+                    events = self._set_level(content)
+            elif kind != EVENT:
+                pass
+            elif name == "_iMC":
+                question = self._set_controls(content)
+            elif name in ("SystemStatus", "TVSystemStatus"):
+                events = self._set_power(content)
+            elif name in ("_tiStarted", "_tiStopped"):
+                events = self._set_focus(content)
+            self._changed.notify_all()
+        if question is not None:
+            try:
+                self._open().send(question)  # its answer comes here, too
+            except ConnectionLost:
+                return  # told already
+        for event in events if self._listening else ():
+            self._post(event)
+
+    def _set_controls(self, content: dict[Any, Any]) -> tuple[int, dict[str, Any]] | None:
+        """Note what can be controlled now; returns the question for the volume, if it can be."""
+        flags = content.get("_mcF")
+        if not isinstance(flags, int):
+            return None
+        self._controls = flags
+        if not flags & VOLUME:
+            self._level = None
+            return None
+        question = self._message(REQUEST, "_mcc", {"_mcc": GET_VOLUME})
+        self._asking = question[1]["_x"]
+        return question
+
+    def _set_level(self, content: dict[Any, Any]) -> list[Event]:
+        level = _percent(content.get("_vol"))
+        if level is None:
+            return []
+        before, self._level = self._level, level
+        self._answers += 1
+        return [] if before in (None, level) else [VolumeChanged(level, None, before or 0.0)]
+
+    def _set_power(self, content: dict[Any, Any]) -> list[Event]:
+        power = power_of(content.get("state"))
+        if power in (None, self._power):
+            return []
+        self._power = power
+        return [PowerChanged(power)]
+
+    def _set_focus(self, content: dict[Any, Any]) -> list[Event]:
+        focus = KeyboardFocus.Focused if "_tiD" in content else KeyboardFocus.Unfocused
+        before, self._focus = self._focus, focus
+        return [] if before in (focus, KeyboardFocus.Unknown) else [KeyboardChanged(focus)]
+
+    # -- buttons ---------------------------------------------------------------------------------
+
+    def up(self, hold: float, presses: int) -> None:
+        self._press("up", hold, presses)
+
+    def down(self, hold: float, presses: int) -> None:
+        self._press("down", hold, presses)
+
+    def left(self, hold: float, presses: int) -> None:
+        self._press("left", hold, presses)
+
+    def right(self, hold: float, presses: int) -> None:
+        self._press("right", hold, presses)
+
+    def select(self, hold: float, presses: int) -> None:
+        self._press("select", hold, presses)
+
+    def menu(self, hold: float, presses: int) -> None:
+        self._press("menu", hold, presses)
+
+    def home(self, hold: float, presses: int) -> None:
+        self._press("home", hold, presses)
+
+    def channel_up(self) -> None:
+        self._press("channel_up")
+
+    def channel_down(self) -> None:
+        self._press("channel_down")
+
+    def page_up(self) -> None:
+        self._press("page_up")
+
+    def page_down(self) -> None:
+        self._press("page_down")
+
+    def guide(self) -> None:
+        self._press("guide")
+
+    def screensaver(self) -> None:
+        self._press("screensaver")
+
+    def control_center(self) -> None:
+        self._press("control_center")
+
+    def _press(self, button: str, hold: float = 0.0, presses: int = 1) -> None:
+        """Press a button; each of its edges is answered. Two threads must not mix theirs."""
+        with self._alone(button):
+            for _ in range(presses):
+                self._edge(button, button, DOWN)
+                self._keep_down(button, hold)
+                self._edge(button, button, UP)
+
+    def _edge(self, word: str, button: str, edge: int) -> None:
+        self._ask(word, "_hidC", {"_hBtS": edge, "_hidC": BUTTONS[button]})
+
+    def _keep_down(self, word: str, seconds: float) -> None:
+        if seconds and self._closing.wait(seconds):
+            raise ConnectionLost(f"{word}: connection to {self._where} lost while it was down")
+
+    @contextlib.contextmanager
+    def _alone(self, word: str) -> Iterator[None]:
+        """Have the buttons and the touchpad for oneself."""
+        if not self._pressing.acquire(timeout=self._timeout):
+            raise CommandTimeout(f"{word}: another button is still down (companion)")
+        try:
+            yield
+        finally:
+            self._pressing.release()
+
+    def siri_start(self) -> None:
+        with self._alone("siri_start"):
+            self._edge("siri_start", "siri", DOWN)
+            try:
+                self._ask("siri_start", "_siriStart", {})
+            except AppleTVError:
+                self._let_go("siri_start", "siri")
+                raise
+
+    def siri_stop(self) -> None:
+        with self._alone("siri_stop"):
+            try:
+                self._ask("siri_stop", "_siriStop", {})
+            finally:
+                self._let_go("siri_stop", "siri")
+
+    def _let_go(self, word: str, button: str) -> None:
+        try:
+            self._edge(word, button, UP)
+        except CommandFailed as exc:
+            log.info("%s", exc)  # it was not down
+
+    # -- touchpad --------------------------------------------------------------------------------
+
+    def swipe(self, start: tuple[float, float], end: tuple[float, float], seconds: float) -> None:
+        touchpad = self._touches("swipe")
+        with self._alone("swipe"):
+            for place in touchpad.swipe(start, end, seconds, self._closing.wait):
+                self._tell("_hidT", place)
+            self._check()
+            self._settle()
+
+    def touch(self, x: float, y: float, action: TouchAction) -> None:
+        touchpad = self._touches("touch")
+        with self._alone("touch"):
+            self._tell("_hidT", touchpad.at(x, y, action.value))
+            self._settle()
+
+    def click(self, hold: float, presses: int) -> None:
+        touchpad = self._touches("click")
+        with self._alone("click"):
+            for _ in range(presses):
+                self._edge("click", "select", DOWN)
+                self._keep_down("click", hold or CLICK_TIME)
+                self._edge("click", "select", UP)
+                self._tell("_hidT", touchpad.at(SIDE, SIDE, CLICK))
+            self._settle()
+
+    def _touches(self, word: str) -> Touchpad:
+        if self._touchpad is None:
+            raise NotSupported(f"{word}: the device gave us no touchpad (companion)")
+        return self._touchpad
+
+    # -- playback --------------------------------------------------------------------------------
+
+    def play(self) -> None:
+        self._control("play", PLAY)
+
+    def pause(self) -> None:
+        self._control("pause", PAUSE)
+
+    def play_pause(self) -> None:
+        self._press("play_pause")
+
+    def next(self) -> None:
+        self._control("next", NEXT)
+
+    def previous(self) -> None:
+        self._control("previous", PREVIOUS)
+
+    def skip_forward(self, seconds: float) -> None:
+        self._control("skip_forward", SKIP_BY, _skpS=float(seconds or SKIP))
+
+    def skip_backward(self, seconds: float) -> None:
+        self._control("skip_backward", SKIP_BY, _skpS=-float(seconds or SKIP))
+
+    def begin_fast_forward(self) -> None:
+        self._control("begin_fast_forward", BEGIN_FAST_FORWARD)
+
+    def end_fast_forward(self) -> None:
+        self._control("end_fast_forward", END_FAST_FORWARD)
+
+    def begin_rewind(self) -> None:
+        self._control("begin_rewind", BEGIN_REWIND)
+
+    def end_rewind(self) -> None:
+        self._control("end_rewind", END_REWIND)
+
+    def captions(self, mode: str) -> None:
+        self._control("captions", SET_CAPTIONS, _mcs=CAPTIONS[mode])
+
+    def _control(self, word: str, number: int, **more: Any) -> dict[Any, Any]:
+        return self._ask(word, "_mcc", {"_mcc": number, **more})
+
+    # -- volume ----------------------------------------------------------------------------------
+
+    def volume_up(self) -> None:
+        self._step("volume_up", 100.0)
+
+    def volume_down(self) -> None:
+        self._step("volume_down", 0.0)
+
+    def _step(self, word: str, end: float) -> None:
+        """Press a key of the volume, and give the device a moment to say what came of it."""
+        with self._changed:
+            answers, level = self._answers, self._level
+        self._press(word)
+        if level not in (None, end):
+            self._await(lambda: self._answers != answers, SETTLE)
+
+    def volume(self, output_device: str | None = None) -> float:
+        self._check_output("volume", output_device)
+        level = _percent(self._control("volume", GET_VOLUME).get("_vol"))
+        if level is None:
+            raise CommandFailed("volume: the device does not tell (companion)", "volume")
+        return level
+
+    def set_volume(self, level: float, output_device: str | None = None) -> None:
+        self._check_output("set_volume", output_device)
+        self._set_volume("set_volume", level)
+
+    def mute(self) -> None:
+        if not self._has_volume():
+            self._press("mute")
+            return
+        level = self.volume()
+        if level:
+            self._muted = level
+        self._set_volume("mute", 0.0 if level else self._muted)
+
+    def _has_volume(self) -> bool:
+        return self._controls is None or bool(self._controls & VOLUME)
+
+    def _check_output(self, word: str, output_device: str | None) -> None:
+        if output_device is not None:
+            raise NotSupported(f"{word}: Companion does not know output devices")
+        if not self._has_volume():
+            raise NotSupported(
+                f"{word}: the output only knows volume_up and volume_down (companion)"
+            )
+
+    def _set_volume(self, word: str, level: float) -> None:
+        """Set the volume, and wait until it is so: the answer only says that it was heard."""
+        with self._changed:
+            known = self._level
+        self._control(word, SET_VOLUME, _vol=level / 100)
+        if known is not None and abs(known - level) < 0.05:
+            return  # what it has is not told again
+
+        def there() -> bool:
+            return self._level is not None and abs(self._level - level) <= ROUNDING
+
+        if not self._await(there, SETTLE) and abs(self.volume() - level) > ROUNDING:
+            raise CommandFailed(f"{word}: the volume stays as it was (companion)", word)
+
+    # -- power -----------------------------------------------------------------------------------
+
+    def power_state(self) -> PowerState:
+        self._fetch_power()
+        with self._changed:
+            self._check()
+            return self._power
+
+    def _fetch_power(self) -> None:
+        """Ask, for not all systems tell every change; those that do not answer are asked once."""
+        if not self._fetches:
+            return
+        told = self._try("FetchAttentionState", {})
+        if told is None:
+            self._fetches = self._fetched
+            return
+        self._fetched = True
+        with self._changed:
+            first = self._power is PowerState.Unknown
+            events = self._set_power(told)
+            self._changed.notify_all()
+        for event in events if self._listening and not first else ():
+            self._post(event)
+
+    def turn_on(self, wait: bool) -> None:
+        self._switch("turn_on", PowerState.On, wait)
+
+    def turn_off(self, wait: bool) -> None:
+        self._switch("turn_off", PowerState.Off, wait)
+
+    def _switch(self, word: str, wanted: PowerState, wait: bool) -> None:
+        with self._alone(word):
+            self._edge(word, word, UP)  # the only edge that these have
+        deadline = Deadline(WAKE_TIMEOUT)
+        while wait and self.power_state() is not wanted:
+            if deadline.over:
+                raise CommandTimeout(
+                    f"{word}: the device is {self._power.name} after {WAKE_TIMEOUT:g} s (companion)"
+                )
+            self._await(lambda: self._power is wanted, LOOK)
+
+    # -- apps and accounts -----------------------------------------------------------------------
+
+    def apps(self) -> list[App]:
+        told = self._ask("apps", "FetchLaunchableApplicationsEvent", {}, full=True)
+        return [App(name, identifier) for identifier, name in _names(told)]
+
+    def launch(self, target: str) -> None:
+        key = "_urlS" if ":" in target else "_bundleID"
+        self._ask("launch", "_launchApp", {key: target})
+
+    def accounts(self) -> list[Account]:
+        told = self._ask("accounts", "FetchUserAccountsEvent", {}, full=True)
+        return [Account(name, identifier) for identifier, name in _names(told)]
+
+    def switch_account(self, identifier: str) -> None:
+        self._ask("switch_account", "SwitchUserAccountEvent", {"SwitchAccountID": identifier})
+
+    # -- text ------------------------------------------------------------------------------------
+
+    def text_focus(self) -> KeyboardFocus:
+        with self._changed:
+            self._check()
+            return self._focus
+
+    def text_get(self) -> str | None:
+        with self._typing:
+            field = self._field("text_get")
+        return None if field is None else field.text
+
+    def text_set(self, text: str) -> None:
+        from .companion_text import clearing, insertion
+
+        more = [lambda session: insertion(session, text)] if text else []
+        self._type("text_set", clearing, *more)
+
+    def text_append(self, text: str) -> None:
+        from .companion_text import insertion
+
+        self._type("text_append", lambda session: insertion(session, text))
+
+    def text_clear(self) -> None:
+        from .companion_text import clearing
+
+        self._type("text_clear", clearing)
+
+    def _field(self, word: str) -> Field | None:
+        """The text field that has the focus now, or None. A new session tells, and is needed."""
+        from .companion_text import read
+
+        self._try("_tiStop", {})
+        told = self._ask(word, "_tiStart", {})
+        with self._changed:
+            self._set_focus(told)
+        return read(told["_tiD"]) if "_tiD" in told else None
+
+    def _type(self, word: str, *edits: Callable[[bytes], bytes]) -> None:
+        with self._typing:
+            field = self._field(word)
+            if field is None:
+                raise CommandFailed(f"{word}: no text field is open (companion)", word)
+            for edit in edits:
+                self._tell("_tiC", {"_tiV": 1, "_tiD": edit(field.session)})
+            self._settle()
+
+    # -- what can be used ------------------------------------------------------------------------
+
+    def features(self) -> dict[str, FeatureState]:
+        """What the device says that it can do now."""
+        with self._changed:
+            controls, focus, power = self._controls, self._focus, self._power
+        there = dict.fromkeys(ALWAYS, True)
+        there.update(dict.fromkeys(TOUCHES, self._touchpad is not None))
+        there.update(dict.fromkeys(TYPES, focus is KeyboardFocus.Focused))
+        there.update((name, bool((controls or 0) & bit)) for name, bit in CONTROLS.items())
+        states = {
+            name: FeatureState.Available if can else FeatureState.Unavailable
+            for name, can in there.items()
+        }
+        if controls is None:
+            states.update(dict.fromkeys(CONTROLS, FeatureState.Unknown))
+        known = power is not PowerState.Unknown
+        states["power_state"] = FeatureState.Available if known else FeatureState.Unknown
+        return states
+
+
+def _shown(frame: tuple[int, dict[Any, Any]]) -> str:
+    """A message in the log: without keys, and without what somebody types."""
+    _, message = frame
+    return repr({
+        key: list(value) if isinstance(value, dict) else "..." if key == "_pd" else value
+        for key, value in message.items()
+    })  # fmt: skip
+
+
+def _identity(client: bytes) -> str:
+    """Who we are to the device's list of those who are connected: 12 hex digits.
+
+    Always one of the same few for a pairing. Not always the same one: of two programs that use
+    the same, each one throws out the other.
+    """
+    number = next(_connections) % IDENTITIES
+    return hashlib.sha256(client + b"%d" % number).hexdigest()[:12]
+
+
+def _percent(level: Any) -> float | None:
+    """The percent of a volume of 0 to 1, with one decimal; None if it is none."""
+    if isinstance(level, (int, float)) and 0 <= level <= 1:
+        return round(100 * level, 1)
+    return None
+
+
+def power_of(state: Any) -> PowerState | None:
+    """What a state of attention amounts to; None if it makes no sense."""
+    if isinstance(state, str) and state.isdecimal():
+        state = int(state)
+    return ATTENTION.get(state, PowerState.Unknown) if isinstance(state, int) else None
+
+
+def _names(told: dict[Any, Any]) -> list[tuple[str, str | None]]:
+    """(identifier, name) of apps or accounts, in the order of the device, with plain spaces."""
+    return [
+        (identifier, name.replace("\xa0", " ") if isinstance(name, str) else None)
+        for identifier, name in told.items()
+        if isinstance(identifier, str)
+    ]

@@ -1,0 +1,200 @@
+"""What MRP and Companion have in common on the device's side: connections that are told things."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
+
+from ..link import Link, Listener
+from ..pairing.hap_device import Accessory, Handshakes
+from .server import Faults
+from .state import State
+
+if TYPE_CHECKING:
+    from ..link import Wire
+
+AnyPeer = TypeVar("AnyPeer", bound="StreamPeer")
+
+
+class StreamServer(Generic[AnyPeer]):
+    """Serves a protocol whose clients hear of things without asking.
+
+    Args:
+        state: Shared state of the device.
+        faults: Shared faults.
+        host: Address to listen on.
+        port: TCP port; 0 picks a free one, None takes clients only from :meth:`adopt`.
+        name: Prefix of the threads' names.
+        accessory: The device's memory of pairings.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        faults: Faults,
+        host: str,
+        port: int | None,
+        name: str,
+        accessory: Accessory,
+    ) -> None:
+        self.name = name
+        self.accessory = accessory
+        self.requests: list[str] = []
+        self._state = state
+        self._faults = faults
+        self._lock = threading.Lock()
+        self._peers: list[AnyPeer] = []
+        self._stopping = threading.Event()
+        self._listener: Listener | None = None
+        self.port = 0
+        if port is not None:
+            self._listener = Listener(self._accepted, host, port, f"{name}-accept")
+            self.port = self._listener.port
+        state.watch(self.tell)
+
+    @property
+    def peers(self) -> list[AnyPeer]:
+        """Who is connected now."""
+        with self._lock:
+            return self._peers.copy()
+
+    def start(self) -> None:
+        """Start to accept."""
+        if self._listener is not None:
+            self._listener.start()
+
+    def stop(self) -> None:
+        """Stop to listen, drop everybody, join all threads."""
+        self._stopping.set()
+        self._state.unwatch(self.tell)
+        if self._listener is not None:
+            self._listener.close()
+        self.drop_peers()
+
+    def drop_peers(self) -> None:
+        """Close all connections, as a reboot would."""
+        for peer in self.peers:
+            peer.link.close()
+
+    def adopt(self, peer: AnyPeer) -> None:
+        """Serve somebody who came here, or through a tunnel."""
+        with self._lock:
+            self._peers.append(peer)
+        peer.link.start()
+        self._state.notify()
+
+    def left(self, peer: AnyPeer) -> None:
+        """A connection ended."""
+        with self._lock:
+            if peer in self._peers:
+                self._peers.remove(peer)
+        for button in peer.buttons:
+            self._state.forget_button(button)
+        peer.handshakes.close()
+        peer.left()
+        self._state.notify()
+
+    def tell(self) -> None:
+        """Tell every client what is new. Changes of the state do so by themselves."""
+        raise NotImplementedError
+
+    def received(self, peer: AnyPeer, message: Any) -> None:
+        """A message arrived."""
+        raise NotImplementedError
+
+    def _accepted(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        raise NotImplementedError
+
+
+class StreamPeer:
+    """One connection, the device's end.
+
+    Args:
+        sock: The connection.
+        address: Where from.
+        owner: Serves it.
+        wire: What it speaks. It also has to take lists of messages, for one write.
+        client: Its identifier if it is verified already.
+        dribble: Tells whether to write single bytes.
+        options: For the link.
+
+    Attributes:
+        link: The connection.
+        address: Where from.
+        client: Its identifier once it is verified.
+        handshakes: Those that it begins.
+        buttons: Those that it holds down.
+        lock: Held while messages go out that must not be torn apart by other threads.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        address: tuple[str, int],
+        owner: StreamServer[Any],
+        wire: Wire,
+        client: bytes | None,
+        dribble: Callable[[], bool],
+        **options: Any,
+    ) -> None:
+        self.address = address
+        self.client = client
+        self.handshakes = Handshakes(owner.accessory, self)
+        self.buttons: set[str] = set()
+        self.lock = threading.RLock()
+        self._held: list[Any] | None = None
+        self.link = Link(
+            _Socket(sock, dribble), wire, lambda message: owner.received(self, message),
+            lost=lambda error: owner.left(self), name=f"{owner.name}-{address[0]}:{address[1]}",
+            **options,
+        )  # fmt: skip
+
+    def left(self) -> None:
+        """The connection ended."""
+
+    def send(self, *messages: Any) -> None:
+        """Send messages, or bytes that are none.
+
+        Raises:
+            ConnectionLost: It is gone.
+        """
+        with self.lock:
+            if self._held is not None:
+                self._held += messages
+            else:
+                self._send(messages)
+
+    def _send(self, messages: tuple[Any, ...]) -> None:
+        for message in messages:
+            self.link.send(message)
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[list[Any]]:
+        """What goes out meanwhile, whoever sends it, leaves at the end and in one piece.
+
+        Gives the messages that wait, to be put in order.
+        """
+        with self.lock:
+            held: list[Any] = []
+            self._held = held
+        try:
+            yield held
+        finally:
+            with self.lock:
+                self._held = None
+                if held:
+                    self.link.send(held)
+
+
+class _Socket(socket.socket):
+    """Writes single bytes if it has to."""
+
+    def __init__(self, sock: socket.socket, dribble: Callable[[], bool]) -> None:
+        super().__init__(sock.family, sock.type, sock.proto, sock.detach())
+        self._dribble = dribble
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        return super().send(data[:1] if self._dribble() else data, flags)

@@ -1,0 +1,136 @@
+"""Waking a device up by its hardware address, while somebody connects to it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import re
+import socket
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from .deadline import Deadline
+
+if TYPE_CHECKING:
+    from .errors import AppleTVError
+    from .model import Device
+
+log = logging.getLogger(__name__)
+
+PORT = 9  # "discard"; whoever listens looks at the packet alone
+PATIENCE = 1.0  # s that a device which is awake may take to answer
+AGAIN = 3.0  # s between two packets: a device that wakes up does not hear at once
+WAKE_TIMEOUT = 15.0  # s until nobody tries any more
+
+NOBODY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)
+
+
+def is_mac(text: str | None) -> bool:
+    """True for ``02:00:5E:10:20:30``."""
+    return bool(re.fullmatch(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}", text or ""))
+
+
+def magic_packet(mac: str) -> bytes:
+    """What wakes the device of a hardware address.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not is_mac(mac):
+        raise ValueError(f"not a hardware address: {mac!r}")
+    return b"\xff" * 6 + bytes.fromhex(re.sub("[:-]", "", mac)) * 16
+
+
+def send(mac: str, address: str) -> None:
+    """Send a magic packet to a network. Nobody answers it, and needs no rights.
+
+    Args:
+        mac: Hardware address of the device.
+        address: Where it was last. Of loopback, the packet does not leave this machine.
+
+    Raises:
+        ValueError: Not a hardware address.
+    """
+    packet = magic_packet(mac)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        for target in _targets(address):
+            try:
+                sock.sendto(packet, (target, PORT))
+            except OSError as exc:  # no network, or it does not take broadcasts
+                log.debug("no magic packet to %s: %s", target, exc)
+
+
+def _targets(address: str) -> list[str]:
+    """Everybody; all neighbours, if the network is one of the usual size; and the device itself.
+
+    The first reaches one network of this machine, and the second the right one.
+    """
+    parts = address.split(".")
+    if len(parts) != 4 or not all(part.isdecimal() for part in parts):
+        return ["255.255.255.255"]
+    if parts[0] == "127":
+        return [address]
+    return ["255.255.255.255", ".".join([*parts[:3], "255"]), address]
+
+
+class Waking:
+    """Sends magic packets for as long as a ``with`` block takes, if it takes longer than usual.
+
+    Nothing is sent to a device that answers at once, or whose hardware address is not known.
+
+    Args:
+        device: Whom to wake.
+        at_once: True if it is known to sleep.
+    """
+
+    def __init__(self, device: Device, at_once: bool = False) -> None:
+        self._mac = device.info.mac if is_mac(device.info.mac) else None
+        self._address = device.address
+        self._first = 0.0 if at_once or device.deep_sleep else PATIENCE
+        self._deadline = Deadline(WAKE_TIMEOUT)
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Waking:
+        if self._mac is not None:
+            name = f"tinyatv-wake-{self._address}"
+            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def is_worth_it(self, error: AppleTVError) -> bool:
+        """Whether to try again after an error; blocks for a moment before it says yes.
+
+        Only if nobody answered: whoever says no is awake. And not for longer than waking up takes.
+        """
+        cause = error.__cause__
+        silent = isinstance(cause, (TimeoutError, socket.timeout)) or (
+            isinstance(cause, OSError) and cause.errno in NOBODY
+        )
+        if self._thread is None or not silent:
+            return False
+        return not self._deadline.over and not self._done.wait(PATIENCE)
+
+    def _run(self) -> None:
+        assert self._mac is not None, "there is no thread without it"
+        pause = self._first
+        while not self._done.wait(pause):
+            pause = AGAIN
+            try:
+                send(self._mac, self._address)
+            except OSError as exc:  # no network at all
+                log.info("cannot wake %s: %s", self._address, exc)
+                return
+            log.info("sent a magic packet to wake %s", self._address)
