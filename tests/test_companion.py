@@ -10,6 +10,8 @@ import pytest
 
 import tinyatv
 from tests.conftest import cases
+from tests.test_airplay import ours
+from tests.test_mrp import Heard
 from tinyatv import (
     DeviceState,
     FeatureState,
@@ -56,21 +58,6 @@ def impatient(monkeypatch):
         monkeypatch.setattr(f"tinyatv.backends.companion.{name}", 0.1)
 
 
-class Heard:
-    """Events, in a queue."""
-
-    def __init__(self, atv):
-        self.events = queue.SimpleQueue()
-        atv.add_listener(self.events.put)
-
-    def next(self, kind):
-        """The next event of a kind; others before it are dropped."""
-        while True:
-            event = self.events.get(timeout=WAIT)
-            if isinstance(event, kind):
-                return event
-
-
 def up_to_date(atv):
     """Whatever the device has said until now is known: answers come in order."""
     atv.accounts()
@@ -79,10 +66,6 @@ def up_to_date(atv):
 def over(tv, protocol):
     """A connection by one protocol alone."""
     return tinyatv.connect(tv.device, protocols=[protocol])
-
-
-def ours():
-    return [t.name for t in threading.enumerate() if t.name.startswith("tinyatv")]
 
 
 # -- commands --------------------------------------------------------------------------------------
