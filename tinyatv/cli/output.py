@@ -20,6 +20,7 @@ EXIT_CODES = (
     ("PairingError", 6, "pairing"),
     ("CommandTimeout", 7, "timeout"),
     ("AppleTVError", 1, "command_failed"),
+    ("UnknownWord", 2, "unsupported_command"),
     ("ValueError", 2, "usage"),
     ("OSError", 1, "os_error"),
 )
@@ -39,17 +40,19 @@ class Output:
 
     Args:
         json: True for one JSON object a line.
+        about: The device that every line is about, where several have their say.
     """
 
-    def __init__(self, json: bool) -> None:
+    def __init__(self, json: bool, about: Device | None = None) -> None:
         self.json = json
+        self.about = about
 
     def result(self, text: str | None = None, **keys: Any) -> None:
         """Print a result: `text` for people (None prints nothing), or `keys` as JSON."""
         if self.json:
             self._line({"result": "success", "datetime": _now(), **keys})
         elif text is not None:
-            print(text, flush=True)
+            print("\n".join(map(self._marked, text.splitlines() or [""])), flush=True)
 
     def failure(self, error: BaseException, **keys: Any) -> int:
         """Print an error, and return the exit code for it."""
@@ -62,10 +65,15 @@ class Output:
             envelope = {"result": "failure", "datetime": _now(), "error": word}
             self._line({**envelope, "exception": message, "stacktrace": trace, **keys})
         else:
-            print(f"tinyatv: {message}", file=sys.stderr, flush=True)
+            print(f"tinyatv: {self._marked(message)}", file=sys.stderr, flush=True)
         return code
 
+    def _marked(self, line: str) -> str:
+        return line if self.about is None else f"{self.about.name}: {line}"
+
     def _line(self, keys: dict[str, Any]) -> None:
+        if self.about is not None:
+            keys = {**keys, "device": self.about.identifier, "name": self.about.name}
         print(json.dumps(keys), flush=True)
 
 
@@ -91,7 +99,7 @@ def playing_keys(playing: Playing) -> dict[str, Any]:
         "artist": playing.artist,
         "album": playing.album,
         "genre": playing.genre,
-        "total_time": playing.total_time,
+        "total_time": playing.total_time or None,  # 0: it is not known
         "position": playing.position,
         "shuffle": None if playing.shuffle is None else playing.shuffle.name.lower(),
         "repeat": None if playing.repeat is None else playing.repeat.name.lower(),

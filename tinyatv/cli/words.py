@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from ..model import Artwork
     from .output import Output
 
-Run = Callable[["AppleTV", "Output"], None]
+Run = Callable[[Any, "Output"], None]  # what is controlled, where results go
 
 HOLD = 1.0  # s; what "hold" means without a number
+
+
+class UnknownWord(ValueError):
+    """No command has that name."""
+
 
 PRESSES = {  # word with an action: what it does
     "up": "move up",
@@ -93,6 +98,13 @@ ELSEWHERE = {  # word that people know: protocols that will serve it
     "action": "companion",
     "click": "companion",
 }
+SETTINGS = {  # word about the store, which needs no connection: what it does
+    "print_settings": "show what is stored of the device; =all shows credentials, too",
+    "change_setting": "store it; =PATH,VALUE or =PATH,@FILE; PATH as in print_settings",
+    "unset_setting": "forget one of them; =PATH",
+    "remove_settings": "forget the device, as devices forget does",
+}
+WATCHES = ("watch", "push_updates")  # a subcommand, or the last word of a chain
 ACTIONS = "ACTION is hold, hold:SECONDS, double, or a number of presses (3, or x2)"
 HELP = {
     **{w: f"{t}; =ACTION" for w, t in PRESSES.items()},
@@ -129,14 +141,36 @@ HELP = {
     "features": "show what can be used now; =all adds what cannot",
     "server_info": "show what a DMAP device says about itself",
     "delay": "wait; =MILLISECONDS",
+    "close": "what other remotes need after play_url; here that ends by itself",
+    **SETTINGS,
 }
+
+
+def chain(words: list[str]) -> list[str]:
+    """The words of a command line, one for each step.
+
+    Raises:
+        ValueError: Some of them do not go together.
+    """
+    steps = list(words)
+    for at in range(len(steps) - 1, 0, -1):
+        if steps[at - 1 : at + 1] == ["features", "all"]:  # as other remotes document it
+            steps[at - 1 : at + 1] = ["features=all"]
+    names = [step.partition("=")[0] for step in steps]
+    for name in names[:-1]:
+        if name in WATCHES:
+            raise ValueError(f"{name} comes last: it ends with the connection")
+    if len({name in SETTINGS for name in names}) > 1:
+        raise ValueError(f"{', '.join(SETTINGS)} do not go together with other words")
+    return steps
 
 
 def parse(word: str) -> tuple[str, Run]:
     """Turn ``name=argument,argument`` into its name and something to run.
 
     Raises:
-        ValueError: No such word, or wrong arguments.
+        UnknownWord: No such word.
+        ValueError: Wrong arguments.
     """
     name, equals, rest = word.partition("=")
     args = _split(rest) if equals else []
@@ -196,6 +230,17 @@ def parse(word: str) -> tuple[str, Run]:
         if args not in ([], ["all"]):
             raise ValueError("features takes nothing or =all")
         return name, lambda atv, out: _features(atv, out, bool(args))
+    if name in SETTINGS:
+        low, high = {
+            "print_settings": (0, 1),
+            "change_setting": (2, 2),
+            "unset_setting": (1, 1),
+        }.get(name, (0, 0))
+        _count(name, args, low, high)
+        return name, lambda settings, out: getattr(settings, name)(out, *args)
+    if name in WATCHES:
+        _count(name, args, 0, 0)
+        return name, lambda atv, out: _watch(atv, out, name)
     simple = _SIMPLE.get(name)
     if simple is not None:
         _count(name, args, 0, 0)
@@ -208,7 +253,7 @@ def parse(word: str) -> tuple[str, Run]:
         return name, lambda atv, out: _value(getattr(atv.device.info, INFO[name]), out, name)
     if name in ELSEWHERE:
         return name, lambda atv, out: _elsewhere(atv, name)
-    raise ValueError(f"unknown command {name!r}{_guess(name)}; `tinyatv commands` lists them")
+    raise UnknownWord(f"unknown command {name!r}{_guess(name)}; `tinyatv commands` lists them")
 
 
 def _guess(name: str) -> str:
@@ -225,6 +270,7 @@ SUBCOMMANDS = {  # word that is a program of its own: what it does
     "devices": "list stored devices; alias, default, forget, import",
     "watch": "show changes until Ctrl-C",
     "push_updates": "the same as watch",
+    "migrating": "what the words and flags of other tools are called here",
     "virtual": "run a virtual Apple TV",
     "demo": "try everything against a virtual Apple TV",
     "commands": "list all commands",
@@ -299,6 +345,18 @@ def _delay(seconds: float, out: Output) -> None:
     out.result(command="delay")
 
 
+def _close(atv: AppleTV, out: Output) -> None:
+    out.result(command="close")
+
+
+def _watch(atv: AppleTV, out: Output, name: str) -> None:
+    from .watch import watch
+
+    code = watch(atv, out, name)
+    if code:
+        raise SystemExit(code)
+
+
 def _done(_: None, out: Output, name: str) -> None:
     out.result(command=name)
 
@@ -313,6 +371,8 @@ def _field(atv: AppleTV, out: Output, name: str) -> None:
     playing = atv.playing()
     if out.json:
         out.result(**{name: playing_keys(playing)[name]})
+    elif name == "app" and playing.app is not None:
+        out.result(f"App: {playing.app.name} ({playing.app.identifier})")
     else:
         _value(getattr(playing, name), out, name)
 
@@ -340,12 +400,12 @@ def _play_url(atv: AppleTV, out: Output, url: str) -> None:
 
 def _power_state(atv: AppleTV, out: Output) -> None:
     power = atv.power_state()
-    out.result(power.name, power_state=power.name.lower())
+    out.result(str(power), power_state=power.name.lower())
 
 
 def _text_focus(atv: AppleTV, out: Output) -> None:
     focus = atv.text_focus()
-    out.result(focus.name, focus_state=focus.name.lower())
+    out.result(str(focus), focus_state=focus.name.lower())
 
 
 def _output_devices(atv: AppleTV, out: Output) -> None:
@@ -391,6 +451,7 @@ _SIMPLE: dict[str, Run] = {
     "device_id": _device_id,
     "info": _info,
     "device_info": _info,
+    "close": _close,
 }
 
 
