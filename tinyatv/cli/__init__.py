@@ -23,11 +23,13 @@ examples:
   tinyatv set_position=90 playing                jump, then show what plays
   tinyatv artwork=cover.png                      save the image
   tinyatv watch --json                           changes, one JSON object a line
+  tinyatv watch --all --reconnect                of all stored devices
   tinyatv devices alias Den tv                   a short name
   tinyatv virtual                                an Apple TV to try it with
   tinyatv demo                                   everything, on this machine alone
 
-`tinyatv commands` lists all words, `tinyatv help WORD` explains one.
+`tinyatv commands` lists all words, `tinyatv help WORD` explains one, `tinyatv migrating` tells what
+those of other tools are called here.
 
 exit codes: 0 done, 1 the device refused or the command failed, 2 wrong usage, 3 device not found,
   4 connection failed or lost, 5 not supported, 6 pairing or credentials, 7 time-out,

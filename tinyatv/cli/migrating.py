@@ -57,7 +57,7 @@ SAME = {  # tool: words and flags that are the same here
         protocols.dmap.credentials protocols.mrp.credentials protocols.raop.credentials
         protocols.raop.password
         """,
-    "another atv (Python)": "scan pair devices wizard",
+    "another atv (Python)": "scan pair devices",
     "another atv (macOS)": "pair menu home",
     "atv (Node)": "scan pair",
     "appletv (Node)": "pair artwork",
@@ -88,7 +88,6 @@ _PAGE = "no pages: --debug goes to standard error"
 OTHERWISE = (
     Row("atvremote", "artwork", "artwork_save", "artwork saves it, too, and prints no bytes"),
     Row("atvremote", "features all", "features=all", "the two words work as well"),
-    Row("atvscript", "tool", "--json", "before or after any word, not only those three"),
     Row("its settings", "info.name", "pair --remote-name NAME"),
     Row("its settings", "info.mac", "", _IDENTITY),
     Row("its settings", "info.model", "", _IDENTITY),

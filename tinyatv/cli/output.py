@@ -90,23 +90,26 @@ def _now() -> str:
 
 
 def playing_keys(playing: Playing) -> dict[str, Any]:
-    """What is playing, with the keys, their order and the lower-case values that scripts expect."""
+    """What is playing, with the keys, their order and the lower-case values that scripts expect.
+
+    An empty text is null, as is a length that is not known.
+    """
     return {
         "hash": playing.hash,
         "media_type": playing.media_type.name.lower(),
         "device_state": playing.device_state.name.lower(),
-        "title": playing.title,
-        "artist": playing.artist,
-        "album": playing.album,
-        "genre": playing.genre,
-        "total_time": playing.total_time or None,  # 0: it is not known
+        "title": playing.title or None,
+        "artist": playing.artist or None,
+        "album": playing.album or None,
+        "genre": playing.genre or None,
+        "total_time": playing.total_time or None,
         "position": playing.position,
         "shuffle": None if playing.shuffle is None else playing.shuffle.name.lower(),
         "repeat": None if playing.repeat is None else playing.repeat.name.lower(),
-        "series_name": playing.series_name,
+        "series_name": playing.series_name or None,
         "season_number": playing.season_number,
         "episode_number": playing.episode_number,
-        "content_identifier": playing.content_identifier,
+        "content_identifier": playing.content_identifier or None,
         "itunes_store_identifier": playing.itunes_store_identifier,
         "app": None if playing.app is None else playing.app.name,
         "app_id": None if playing.app is None else playing.app.identifier,
