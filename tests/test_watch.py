@@ -231,6 +231,19 @@ def test_at_the_end_of_a_chain_when_the_device_goes(tv):
     assert process.returncode == 4
 
 
+@pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
+def test_at_the_end_of_a_chain_with_a_device_that_comes_back(tv):
+    with Program("up", "push_updates", "--json", "--reconnect") as process:
+        while "title" not in read(process):
+            pass
+        tv.move()
+        told = []
+        while "reconnected" not in told:
+            told.append(read(process).get("connection"))
+        finish(process)
+    assert (process.returncode, told) == (0, ["closed", "reconnected"])
+
+
 # -- several devices -------------------------------------------------------------------------------
 
 

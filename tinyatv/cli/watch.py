@@ -4,7 +4,8 @@ With --json, and as push_updates, also until ENTER or the end of standard input.
 JSON has "push_updates": "finished". --reconnect goes on after a lost connection.
 
 --all watches all devices that are stored, or all that -i, -n and -s name. Each line says which
-device it is about. One that cannot be reached, or is lost, does not end the others.
+device it is about. One that cannot be reached, or is lost, does not end the others; with
+--reconnect it is tried again, first after 1 s, at last every 60 s.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import select
 import socket
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..deadline import Deadline
@@ -49,8 +51,6 @@ CAN_POLL = hasattr(select, "poll")  # else select() is for sockets alone
 LOOK = 1.0  # s; how often to look whether anybody still reads
 AWAY = (ConnectionFailed, ConnectionLost, CommandTimeout, DeviceNotFound)  # may come back
 
-Tell = Callable[["Watch", Any], None]
-
 
 def add_flags(parser: Parser, word: str) -> None:
     """How many devices."""
@@ -61,34 +61,36 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     """Print events until somebody has enough."""
     if not flags.all:
         with open_target(flags, out) as atv:
-            return watch(atv, out, word, reconnect=flags.reconnect)
+            return watch(atv, out, word)
     if has_credentials(flags):
         raise ValueError("--all takes credentials from the store, not from flags")
     store = the_store(flags)
     received: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def connect(about: Output, find: Callable[[], tuple[Device, bool]]) -> AppleTV:
+        device, remembered = find()
+        about.about = device  # until now, what it was looked for by
+        return open_device(flags, store, device, remembered)
+
     watches = []
     for device, find in choose_all(flags, store, out):
-
-        def connect(find: Callable[[], tuple[Device, bool]] = find) -> AppleTV:
-            return open_device(flags, store, *find())
-
         about = Output(out.json, device)
-        watches.append(Watch(about, lambda *told: received.put(told), connect, flags.reconnect))
+        opened = partial(connect, about, find)
+        watches.append(Watch(about, received, opened, flags.reconnect))
     return _follow(watches, received, out, word, flags.timeout)
 
 
-def watch(atv: AppleTV, out: Output, word: str, *, reconnect: bool = False) -> int:
+def watch(atv: AppleTV, out: Output, word: str) -> int:
     """Print the events of a connection until somebody has enough, or it is lost for good.
 
     Args:
         word: ``push_updates`` ends with a line on standard input; ``watch`` in JSON alone.
-        reconnect: True if a lost connection comes back by itself.
 
     Returns:
         The exit code.
     """
     received: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    one = Watch(out, lambda *told: received.put(told), lambda: atv, reconnect)
+    one = Watch(out, received, lambda: atv, atv.reconnects)
     return _follow([one], received, out, word, atv.timeout)
 
 
@@ -110,17 +112,21 @@ class Watch:
 
     Args:
         out: Where its lines go.
-        tell: Called with (self, event) or (self, Failed), on any thread.
+        received: Takes (self, event) and (self, Failed).
         connect: Opens the connection; called again after a failure, if `reconnect`.
         reconnect: Whether to try again for as long as it takes.
     """
 
     def __init__(
-        self, out: Output, tell: Tell, connect: Callable[[], AppleTV], reconnect: bool
+        self,
+        out: Output,
+        received: queue.SimpleQueue[Any],
+        connect: Callable[[], AppleTV],
+        reconnect: bool,
     ) -> None:
         self.out = out
         self.reconnect = reconnect
-        self._tell = tell
+        self._received = received
         self._connect = connect
         self._atv: AppleTV | None = None
         self._begun = threading.Event()  # the state of things is told: now its changes
@@ -142,6 +148,9 @@ class Watch:
     def close(self) -> None:
         """Listen no more, and close the connection."""
         self._closing.set()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         with self._lock:
             atv, self._atv = self._atv, None
         if atv is not None:
@@ -158,9 +167,10 @@ class Watch:
                 self._open()
                 return
             except Exception as exc:  # whatever it is, the other devices go on
+                self._hang_up()
                 final = not (self.reconnect and isinstance(exc, AWAY))
                 if final or not told:
-                    self._tell(self, Failed(exc, final))
+                    self._tell(Failed(exc, final))
                 if final:
                     return
             told = True
@@ -177,8 +187,6 @@ class Watch:
             return
         if atv.protocols and set(atv.protocols) <= {"airplay", "raop"}:
             raise NotSupported(f"nothing tells of changes; connected: {', '.join(atv.protocols)}")
-        if self.out.about is not None:
-            self.out.about = atv.device  # what it was looked for by may have been an address
         atv.add_listener(self._listen)
         try:
             self._look(atv)
@@ -191,7 +199,7 @@ class Watch:
         if isinstance(event, (PowerChanged, OutputDevicesChanged)):
             self._pass(event)
             return
-        self._tell(self, event)
+        self._tell(event)
         if isinstance(event, Reconnected) and self._atv is not None:
             self._look(self._atv)
 
@@ -205,16 +213,19 @@ class Watch:
                 self._pass(ask())
             except ConnectionLost as exc:  # before we listened; afterwards it is told twice
                 if not self.reconnect:
-                    self._tell(self, Disconnected(exc))
+                    self._tell(Disconnected(exc))
             except AppleTVError:
                 pass  # it has no such thing
+
+    def _tell(self, event: Any) -> None:
+        self._received.put((self, event))
 
     def _pass(self, event: Any) -> None:
         """Tell it, unless that is what was told last."""
         state = event.power if isinstance(event, PowerChanged) else event.output_devices
         if self._told.get(type(event)) != state:
             self._told[type(event)] = state
-            self._tell(self, event)
+            self._tell(event)
 
 
 def _follow(

@@ -405,7 +405,7 @@ def _power_state(atv: AppleTV, out: Output) -> None:
 
 def _text_focus(atv: AppleTV, out: Output) -> None:
     focus = atv.text_focus()
-    out.result(str(focus), focus_state=focus.name.lower())
+    out.result(focus.name, focus_state=focus.name.lower())
 
 
 def _output_devices(atv: AppleTV, out: Output) -> None:
