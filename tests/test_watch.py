@@ -64,8 +64,11 @@ def home(own_store, monkeypatch):
     """Devices of every kind, all stored, that a scan finds as well."""
     with ExitStack() as stack:
         made = {}
-        for name, profile in (("Attic", "atv3"), ("Den", "tvos14"), ("Bedroom", "tvos18")):
-            made[name] = stack.enter_context(VirtualAppleTV(name, profile=profile, mdns_port=0))
+        for name, profile, protocol in (
+            ("Attic", "atv3", "dmap"), ("Den", "tvos14", "mrp"), ("Bedroom", "tvos18", "airplay")
+        ):  # fmt: skip
+            tv = VirtualAppleTV(name, profile=profile, mdns_port=0, protocols=(protocol,))
+            made[name] = stack.enter_context(tv)
             tinyatv.Store().save(made[name].device)
         hosts = [f"127.0.0.1:{tv.ports['mdns']}" for tv in made.values()]
         monkeypatch.setenv("TINYATV_SCAN_HOSTS", ",".join(hosts))
@@ -130,7 +133,7 @@ def test_input_without_an_end_of_line_is_no_end(tv):
 
 @pytest.mark.parametrize("profile", ["tvos14", "tvos18"], indirect=True)
 def test_closed_by_the_device(tv):
-    with Program("push_updates", "--json") as process:
+    with Program("push_updates", "--json", "--protocol", "mrp") as process:
         while "title" not in read(process):
             pass
         tv.stop()
@@ -143,7 +146,7 @@ def test_closed_by_the_device(tv):
 
 @pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
 def test_broken(tv):
-    with Program("push_updates", "--json") as process:
+    with Program("push_updates", "--json", "--protocol", "mrp") as process:
         while "title" not in read(process):
             pass
         for peer in tv.mrp.peers:
@@ -157,7 +160,8 @@ def test_broken(tv):
 
 def test_the_error_says_who_ended_it(tv, profile):
     errors = []
-    with tinyatv.connect(tv.device) as atv:
+    protocols = ["dmap" if profile == "atv3" else "mrp"]
+    with tinyatv.connect(tv.device, protocols=protocols) as atv:
         events = atv.events(timeout=10)
         next(events)
         tv.stop()
@@ -183,7 +187,7 @@ def test_what_has_not_changed_is_not_told_again(tv):
 @pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
 def test_back_after_a_loss(tv):
     """What has changed meanwhile is told, the rest is not."""
-    with Program("push_updates", "--json", "--reconnect") as process:
+    with Program("push_updates", "--json", "--protocol", "mrp", "--reconnect") as process:
         assert [list(read(process)) for _ in range(3)] == [POWER, OUTPUTS, PLAYING]
         with tv.state.change():
             tv.state.power = PowerState.Off
@@ -200,6 +204,29 @@ def test_back_after_a_loss(tv):
     assert told == ["closed", "reconnected"]
     powers = [line["power_state"] for line in [*lines, *rest] if "power_state" in line]
     assert powers == ["on"]
+
+
+def test_one_of_two_protocols_goes(own_store):
+    """That is no loss of the device; what is left goes on, and then it is."""
+    with VirtualAppleTV(profile="tvos14", protocols=("mrp",)) as new, VirtualAppleTV() as old:
+        services = [*new.device.services, *old.device.services]
+        tinyatv.Store().save(tinyatv.Device("Den", "127.0.0.1", services))
+        with Program("push_updates", "--json") as process:
+            while "title" not in read(process):
+                pass
+            new.stop()
+            while (line := read(process))["result"] == "success":
+                assert "connection" not in line
+            assert list(line) == [*ENVELOPE, "error", "exception", "stacktrace"]
+            assert line["error"] == "connection_lost"
+            old.state.update(title="Still there")
+            while read(process).get("title") != "Still there":
+                pass
+            old.stop()
+            lines = read_to_the_end(process)
+    assert process.returncode == 4
+    assert [line.get("connection") for line in lines] == ["lost", None]
+    assert list(lines[-1]) == FINISHED
 
 
 def test_a_device_that_tells_nothing(own_store, capsys, nothing):
@@ -223,7 +250,8 @@ def test_at_the_end_of_a_chain(tv, capsys, nothing):
 
 
 def test_at_the_end_of_a_chain_when_the_device_goes(tv):
-    with Program("up", "push_updates", "--json") as process:
+    flags = [] if "dmap" in tv.protocols else ["--protocol", "mrp"]
+    with Program("up", "push_updates", "--json", *flags) as process:
         while "title" not in read(process):
             pass
         tv.stop()
@@ -233,7 +261,7 @@ def test_at_the_end_of_a_chain_when_the_device_goes(tv):
 
 @pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
 def test_at_the_end_of_a_chain_with_a_device_that_comes_back(tv):
-    with Program("up", "push_updates", "--json", "--reconnect") as process:
+    with Program("up", "push_updates", "--json", "--protocol", "mrp", "--reconnect") as process:
         while "title" not in read(process):
             pass
         tv.move()

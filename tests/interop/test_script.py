@@ -55,7 +55,8 @@ class Both:
         self.tv = tv
         self._peer = peer
         self._capsys = capsys
-        self._given = [f"--{p}-credentials={c}" for p, c in tv.credentials.items()]
+        known = {p: tv.credentials[p] for p in ("dmap", "mrp", "airplay") if p in tv.credentials}
+        self._given = [f"--{protocol}-credentials={text}" for protocol, text in known.items()]
 
     def start(self, *words):
         """Start both; they stream."""

@@ -126,6 +126,7 @@ class Watch:
     ) -> None:
         self.out = out
         self.reconnect = reconnect
+        self.lost = False  # and that has been shown
         self._received = received
         self._connect = connect
         self._atv: AppleTV | None = None
@@ -140,10 +141,27 @@ class Watch:
         self._thread.start()
 
     @property
-    def goes_on(self) -> bool:
-        """True if a lost connection is not the end: it comes back, or another one is left."""
+    def connected(self) -> bool:
+        """True if a protocol is connected still."""
         atv = self._atv
-        return self.reconnect or (atv is not None and bool(atv.protocols))
+        return atv is not None and bool(atv.protocols)
+
+    def show_loss(self, error: AppleTVError) -> int:
+        """Print that a protocol was lost; returns an exit code if that was the end.
+
+        A loss of all of them is one line, "connection", however many there were.
+        """
+        if self.connected and not self.reconnect:
+            self.out.failure(error)
+            return 0
+        code, _ = exit_code(error)
+        if not self.lost:
+            self.lost = True
+            if self.out.json and getattr(error, "closed", False):
+                self.out.result(connection="closed")
+            else:
+                self.out.failure(error, connection="lost")
+        return 0 if self.reconnect else code
 
     def close(self) -> None:
         """Listen no more, and close the connection."""
@@ -274,8 +292,12 @@ def _print(
             continue
         if one in silent and not isinstance(event, (PowerChanged, OutputDevicesChanged)):
             silent.remove(one)
-        gone = _show(event, one.out)
-        if gone and not (isinstance(event, Disconnected) and one.goes_on):
+        if isinstance(event, Disconnected):
+            gone = one.show_loss(event.error) if event.error is not None else 0
+        else:
+            gone = _show(event, one.out)
+            one.lost = one.lost and not isinstance(event, Reconnected)
+        if gone:
             left.remove(one)
             code = code or gone
     if out.json:
@@ -309,11 +331,6 @@ def _show(event: Any, out: Output) -> int:
     elif isinstance(event, Failed):
         code = out.failure(event.error)
         return code if event.final else 0
-    elif isinstance(event, Disconnected) and event.error is not None:
-        if out.json and getattr(event.error, "closed", False):
-            out.result(connection="closed")
-            return exit_code(event.error)[0]
-        return out.failure(event.error, connection="lost")
     return 0
 
 
