@@ -229,6 +229,23 @@ def test_one_of_two_protocols_goes(own_store):
     assert list(lines[-1]) == FINISHED
 
 
+def test_two_protocols_go(own_store):
+    """A device that goes says so once."""
+    with VirtualAppleTV(profile="tvos14", protocols=("mrp",)) as new, VirtualAppleTV() as old:
+        services = [*new.device.services, *old.device.services]
+        tinyatv.Store().save(tinyatv.Device("Den", "127.0.0.1", services))
+        with Program("push_updates", "--json") as process:
+            while "title" not in read(process):
+                pass
+            old.stop()
+            new.stop()
+            lines = [line for line in read_to_the_end(process) if "title" not in line]
+    assert process.returncode == 4
+    assert len([line for line in lines if "connection" in line]) == 1
+    assert list(lines[-1]) == FINISHED
+    assert "connection" in lines[-2]
+
+
 def test_a_device_that_tells_nothing(own_store, capsys, nothing):
     with VirtualAppleTV("Den", profile="airplay1", mdns_port=0) as tv:
         tinyatv.Store().save(tv.device)

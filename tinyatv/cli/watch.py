@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 CAN_POLL = hasattr(select, "poll")  # else select() is for sockets alone
 LOOK = 1.0  # s; how often to look whether anybody still reads
+SETTLE = 1.0  # s; within which several protocols of a device go, if the device itself went
 AWAY = (ConnectionFailed, ConnectionLost, CommandTimeout, DeviceNotFound)  # may come back
 
 
@@ -126,7 +127,8 @@ class Watch:
     ) -> None:
         self.out = out
         self.reconnect = reconnect
-        self.lost = False  # and that has been shown
+        self._loss: tuple[AppleTVError, Deadline] | None = None  # not shown yet
+        self._lost = False  # and that has been shown
         self._received = received
         self._connect = connect
         self._atv: AppleTV | None = None
@@ -146,22 +148,37 @@ class Watch:
         atv = self._atv
         return atv is not None and bool(atv.protocols)
 
-    def show_loss(self, error: AppleTVError) -> int:
-        """Print that a protocol was lost; returns an exit code if that was the end.
+    def show(self, event: Any) -> int:
+        """Print an event; returns an exit code if that was the end of this device."""
+        if isinstance(event, Disconnected):
+            if event.error is not None and self._loss is None and not self._lost:
+                self._loss = event.error, Deadline(SETTLE)
+            return self.settle()
+        if isinstance(event, Reconnected):
+            self._lost = False
+        return _show(event, self.out)
 
-        A loss of all of them is one line, "connection", however many there were.
+    def settle(self) -> int:
+        """Print that protocols were lost, once it is clear whether others are left.
+
+        A loss of the whole device is one line, "connection", however many protocols it had.
         """
-        if self.connected and not self.reconnect:
+        if self._loss is None:
+            return 0
+        error, soon = self._loss
+        others = self.connected and not self.reconnect
+        if others and not soon.over:
+            return 0
+        self._loss = None
+        if others:
             self.out.failure(error)
             return 0
-        code, _ = exit_code(error)
-        if not self.lost:
-            self.lost = True
-            if self.out.json and getattr(error, "closed", False):
-                self.out.result(connection="closed")
-            else:
-                self.out.failure(error, connection="lost")
-        return 0 if self.reconnect else code
+        self._lost = True
+        if self.out.json and getattr(error, "closed", False):
+            self.out.result(connection="closed")
+        else:
+            self.out.failure(error, connection="lost")
+        return 0 if self.reconnect else exit_code(error)[0]
 
     def close(self) -> None:
         """Listen no more, and close the connection."""
@@ -284,22 +301,17 @@ def _print(
         except queue.Empty:
             if _nobody_reads():
                 return 0
-            continue
-        if one is None:
-            enough = True
-            continue
-        if one not in left:
-            continue
-        if one in silent and not isinstance(event, (PowerChanged, OutputDevicesChanged)):
-            silent.remove(one)
-        if isinstance(event, Disconnected):
-            gone = one.show_loss(event.error) if event.error is not None else 0
+            ended = {}
         else:
-            gone = _show(event, one.out)
-            one.lost = one.lost and not isinstance(event, Reconnected)
-        if gone:
-            left.remove(one)
-            code = code or gone
+            enough = enough or one is None
+            ended = {one: one.show(event)} if one in left else {}
+            if one in silent and not isinstance(event, (PowerChanged, OutputDevicesChanged)):
+                silent.remove(one)
+        for one in list(left):
+            gone = ended.get(one) or one.settle()
+            if gone:
+                left.remove(one)
+                code = code or gone
     if out.json:
         out.result(push_updates="finished")
     return code if not left else 0
