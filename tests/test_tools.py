@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -18,6 +20,7 @@ from tinyatv.cli.migrating import SURPRISES, Row, rows, state
 from tinyatv.cli.words import ELSEWHERE
 from tinyatv.credentials import Store
 from tinyatv.model import Device, Service
+from tinyatv.virtual import VirtualAppleTV
 
 # Origin: the project's sheet on the field's tools, whose sections are named; a plain list of the
 # names in it. pyatv 0.18.0 for the first five.
@@ -212,6 +215,40 @@ def test_output_json(tv, capsys, flags):
     code, out, _ = run(capsys, "plya", *flags)
     assert (code, json.loads(out)["error"]) == (2, "unsupported_command")
     assert run(capsys, "--output", "xml", "pause")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["-s", "a b"], ["-s", "x:99999"], ["--protocol", "x"], ["--scan-protocols", "x"],
+     ["--port", "x"], ["-t", "0"], ["-i"], ["--storage", "x"], ["--nonsense"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_bad_flags_in_json(own_store, capsys, flags):
+    code, (line,) = run_json(capsys, "scan", *flags)
+    assert (code, line["result"], line["error"]) == (2, "failure", "usage")
+    assert list(line) == ["result", "datetime", "error", "exception", "stacktrace"]
+
+
+def test_a_log_of_multicast_dns_only_if_wanted(own_store):
+    """On standard error, and without the Home Sharing id, which is a login."""
+    with VirtualAppleTV("Shared", mdns_port=0, home_sharing=True, credentials=()) as tv:
+
+        def logged(*flags):
+            host = f"127.0.0.1:{tv.ports['mdns']}"
+            done = subprocess.run(
+                [sys.executable, "-m", "tinyatv", "scan", "-s", host, *flags],
+                capture_output=True, text=True, timeout=60,
+            )  # fmt: skip
+            assert done.returncode == 0
+            assert "Shared" in done.stdout
+            assert "DEBUG" not in done.stdout
+            assert tv.home_sharing not in done.stdout + done.stderr
+            return "[zeroconf]" in done.stderr
+
+        assert logged("--mdns-debug")
+        assert logged("--mdns-debug", "--debug")
+        assert not logged("--debug")
+        assert not logged()
 
 
 def test_features_all(tv, capsys):

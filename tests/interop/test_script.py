@@ -30,7 +30,6 @@ ADDED = {  # where: keys that only we have
     "device": ["deep_sleep"],
     "service": ["pairing", "paired", "enabled"],
 }
-SPOKEN = {"atv3": "dmap", "tvos14": "mrp", "tvos18": "airplay"}
 TRACE = ("exception", "stacktrace")  # each tells of its own insides
 
 
@@ -42,8 +41,7 @@ def profile(request):
 @pytest.fixture
 def both(profile, peer_bin, tmp_path, capsys):
     """A device, and what both programs say about it."""
-    protocols = (SPOKEN[profile],)
-    with VirtualAppleTV("Den", profile=profile, mdns_port=0, protocols=protocols) as tv:
+    with VirtualAppleTV("Den", profile=profile, mdns_port=0) as tv:
         tv.state.pause()
         tv.state.set_position(22)
         tv.log.clear()

@@ -12,6 +12,7 @@ from .output import Output, exit_code
 from .words import ACTIONS, ELSEWHERE, HELP, SETTINGS, SUBCOMMANDS, chain, parse
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Sequence
 
 EXAMPLES = """\
@@ -295,3 +296,15 @@ def logs(flags: Arguments) -> None:
         logging.getLogger("urllib3").setLevel(logging.INFO)  # its debug log shows whole URLs
         for name in ("zeroconf", "tinyatv.mdns"):
             logging.getLogger(name).setLevel(logging.DEBUG if flags.mdns_debug else logging.INFO)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_hide_home_sharing)
+
+
+def _hide_home_sharing(record: logging.LogRecord) -> bool:
+    """Multicast DNS tells everybody a Home Sharing id, which is a login; a log goes further."""
+    import re
+
+    text = record.getMessage()
+    if "hg=" in text.lower():
+        record.msg, record.args = re.sub(r"(?i)(hg=)[0-9a-f-]+", r"\1...", text), ()
+    return True

@@ -136,7 +136,8 @@ class Watch:
         self._told: dict[type, Any] = {}
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="tinyatv-watch", daemon=True)
+        name = f"tinyatv-watch-{out.about.name if out.about is not None else 'one'}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Connect, then listen."""
