@@ -123,7 +123,7 @@ SAMPLES = {  # what needs an argument: one
     "--manual": " --address 127.0.0.1 --port 1 --protocol dmap",
     "--id": " ID,ID", "-i": " ID", "--name": " Den", "-n": " Den", "--address": " 192.0.2.1",
     "--protocol": " mrp", "--port": " 7000", "-t": " 1", "--scan-timeout": " 1",
-    "-s": " 192.0.2.1,192.0.2.2", "--scan-hosts": " appletv.example",
+    "-s": " 127.0.0.1:1,127.0.0.1:2", "--scan-hosts": " localhost:1",
     "--scan-protocols": " mrp,dmap", "--service-properties": " _a=b_c=d",
     "--remote-name": " peer", "-p": " none", "--pin": " 1234",
     "--pairing-guid": " 0x0123456789ABCDEF", "--storage": " none", "--storage-filename": " here",

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import uuid
 from contextlib import ExitStack
 
 import pytest
@@ -77,7 +78,7 @@ def home(own_store, monkeypatch):
 
 def store_absent(name: str, port: int | None = None) -> str:
     """Store a device that is not there; returns its identifier."""
-    with VirtualAppleTV(name, profile="tvos14") as tv:
+    with VirtualAppleTV(name, profile="tvos14", protocols=("mrp",)) as tv:
         device = tv.device
     if port is not None:
         device.services[0].port = port
@@ -178,7 +179,10 @@ def test_what_has_not_changed_is_not_told_again(tv):
             with tv.state.change():
                 tv.state.power = power
         tv.state.open_field()
-        lines = finish(process)
+        lines = []
+        while not lines or "focus_state" not in lines[-1]:
+            lines.append(read(process))
+        lines += finish(process)
     assert [line["power_state"] for line in lines if "power_state" in line] == ["off", "on"]
     assert [line["focus_state"] for line in lines if "focus_state" in line] == ["focused"]
     assert not [line for line in lines if "output_devices" in line]
@@ -347,7 +351,8 @@ def test_none_at_all(own_store, capsys, monkeypatch, nothing):
     monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{free_port()}")
     code, (line,) = run_json(capsys, "watch", "--all")
     assert (code, line["error"]) == (3, "device_not_found")
-    code, (line,) = run_json(capsys, "watch", "--all", "-s", "127.0.0.1", "-t", "0.2")
+    nobody = f"127.0.0.1:{free_port()}"
+    code, (line,) = run_json(capsys, "watch", "--all", "-s", nobody, "-t", "0.2")
     assert (code, line["error"]) == (3, "device_not_found")
     store_absent("Gone")
     store_absent("Lost")
@@ -398,12 +403,12 @@ def test_the_last_one_goes(home):
     assert list(lines[-1]) == FINISHED
 
 
-def test_all_come_back(home, monkeypatch):
+def test_all_come_back(home):
     """One that was lost, and one that was not there when it began."""
-    identifier = "01234567-89AB-CDEF-0123-456789ABCDEF"
-    with VirtualAppleTV("Late", profile="tvos14", identifier=identifier) as late:
+    same = {"profile": "tvos14", "protocols": ("mrp",), "identifier": str(uuid.uuid4()).upper()}
+    with VirtualAppleTV("Late", **same) as late:
         tinyatv.Store().save(late.device)
-    given, ports = (late.credentials["mrp"],), late.ports
+    same.update(credentials=(late.credentials["mrp"],), ports=late.ports)
     with Program("watch", "--all", "--json", "--reconnect", "-t", "0.5") as process:
         seen: set[str] = set()
         failed = []
@@ -418,9 +423,7 @@ def test_all_come_back(home, monkeypatch):
             line = read(process)
             told += [line["connection"]] if line["name"] == "Den" and "connection" in line else []
         assert told == ["closed", "reconnected"]
-        with VirtualAppleTV(
-            "Late", profile="tvos14", identifier=identifier, credentials=given, ports=ports
-        ):
+        with VirtualAppleTV("Late", **same):
             while not (line["name"] == "Late" and "title" in line):
                 line = read(process)
                 assert line["result"] == "success"  # the failure is told once
