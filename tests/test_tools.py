@@ -14,10 +14,12 @@ import sys
 
 import pytest
 
+import tinyatv
 from tests.test_cli import free_port, run, run_json
 from tinyatv.cli import main
 from tinyatv.cli.migrating import SURPRISES, Row, rows, state
-from tinyatv.cli.words import ELSEWHERE
+from tinyatv.cli.output import Output
+from tinyatv.cli.words import ELSEWHERE, parse
 from tinyatv.credentials import Store
 from tinyatv.model import Device, Service
 from tinyatv.virtual import VirtualAppleTV
@@ -158,8 +160,11 @@ def test_what_the_table_says_is_accepted(row, own_store, capsys, monkeypatch):
         assert words[0].partition("=")[0] in {**ELSEWHERE, **dict.fromkeys(ON_THEIR_OWN)}
         return
     if words[0] in ON_THEIR_OWN:
-        args = [words[0], "--help"]
-    elif "." in words[0]:
+        code, text, _ = run(capsys, words[0], "--help")
+        assert code == 0
+        assert {word for word in words if word.startswith("--")} <= {*re.split(r"[\s,]", text)}
+        return
+    if "." in words[0]:
         args = [f"change_setting={words[0]},:::"]
     else:
         args = shlex.split(row.here + (SAMPLES.get(row.here, "")))
@@ -344,6 +349,17 @@ def test_settings_do_not_mix_with_keys(tv, capsys):
     assert code == 2
     assert "do not go together" in err
     assert tv.requests == []
+
+
+def test_settings_where_a_connection_is_open(tv):
+    """What keeps one open cannot do them, and says so."""
+    for word in ("print_settings", "unset_setting=protocols.dmap.credentials"):
+        name, step = parse(word)
+        with (
+            tinyatv.connect("Living Room") as atv,
+            pytest.raises(ValueError, match=f"tinyatv {name}"),
+        ):
+            step(atv, Output(False))
 
 
 def test_settings_of_a_device_that_only_a_scan_finds(tv, capsys, own_store):

@@ -82,7 +82,6 @@ class Row(NamedTuple):
 
 _ITSELF = "tinyatv sees by itself what the device wants"
 _IDENTITY = "tinyatv shows itself to all devices as the same remote"
-_PROXY = "one name for all forms"
 _PAGE = "no pages: --debug goes to standard error"
 
 OTHERWISE = (
@@ -110,17 +109,17 @@ OTHERWISE = (
     Row("its settings", "protocols.raop.timing_port", "", "any free port, as the device is told"),
     Row("its settings", "protocols.raop.control_port", "", "any free port, as the device is told"),
     Row("its settings", "~/.pyatv.conf", "devices import", "also read where it is, never written"),
-    Row("atvproxy", "mrp", "proxy mrp"),
-    Row("atvproxy", "companion", "proxy companion"),
-    Row("atvproxy", "airplay", "proxy airplay"),
-    Row("atvproxy", "relay", "proxy relay"),
-    Row("atvproxy", "--name", "proxy", "the common flag -n says which device"),
-    Row("atvproxy", "--local-ip", "proxy", _PROXY),
-    Row("atvproxy", "--local_ip", "proxy", _PROXY),
-    Row("atvproxy", "--remote_port", "proxy", "the device says its port"),
-    Row("atvproxy", "--credentials", "proxy", "from the store, or --airplay-credentials @FILE"),
-    Row("atvproxy", "-p", "proxy", "relay has what it needs from the device"),
-    Row("atvproxy", "--properties", "proxy", "relay has what it needs from the device"),
+    Row("atvproxy", "mrp", "proxy mrp", "-n and so on say which device"),
+    Row("atvproxy", "companion", "proxy companion", "-n and so on say which device"),
+    Row("atvproxy", "airplay", "proxy airplay", "-n and so on say which device"),
+    Row("atvproxy", "relay", "proxy relay HOST:PORT"),
+    Row("atvproxy", "--name", "proxy mrp --proxy-name NAME"),
+    Row("atvproxy", "--local-ip", "proxy mrp --host IP"),
+    Row("atvproxy", "--local_ip", "proxy airplay --host IP"),
+    Row("atvproxy", "--remote_port", "", "the device says its port; for relay it is HOST:PORT"),
+    Row("atvproxy", "--credentials", "", "they come from the store, or as --airplay-credentials"),
+    Row("atvproxy", "-p", "proxy relay HOST:PORT --property K=V"),
+    Row("atvproxy", "--properties", "proxy relay HOST:PORT --property K=V", "one for each"),
     Row("atvlog", "FILE", "decode FILE", "shows traces, on the terminal"),
     Row("atvlog", "-", "decode -", "shows traces, on the terminal"),
     Row("atvlog", "-o", "", _PAGE),

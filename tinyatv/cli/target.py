@@ -36,7 +36,7 @@ def open_device(flags: Arguments, store: Store, device: Device, remembered: bool
     Args:
         remembered: True if its address comes from the store.
     """
-    given = _given_credentials(flags, device, store)
+    given = given_credentials(flags, device, store)
     protocols = None if flags.protocol is None else [flags.protocol]
     atv = connect_to(
         device, store, remembered=remembered, protocols=protocols, timeout=flags.timeout,
@@ -225,8 +225,11 @@ def secret(text: str) -> str:
         return file.read().strip()
 
 
-def _given_credentials(flags: Arguments, device: Device, store: Store) -> bool:
-    """Put credentials from the flags into the device; an empty text takes them away for good."""
+def given_credentials(flags: Arguments, device: Device, store: Store | None = None) -> bool:
+    """Put credentials from the flags into the device; returns whether there were any.
+
+    An empty text takes them away, out of `store`, too.
+    """
     given = False
     for service in device.services:
         for what in SECRETS:
@@ -236,6 +239,6 @@ def _given_credentials(flags: Arguments, device: Device, store: Store) -> bool:
             text = secret(text) or None
             setattr(service, what, text)
             given = given or text is not None
-            if text is None:
+            if text is None and store is not None:
                 store.take_away(device, service.protocol, what)
     return given

@@ -237,7 +237,7 @@ def parse(word: str) -> tuple[str, Run]:
             "unset_setting": (1, 1),
         }.get(name, (0, 0))
         _count(name, args, low, high)
-        return name, lambda settings, out: getattr(settings, name)(out, *args)
+        return name, lambda settings, out: _setting(settings, out, name, args)
     if name in WATCHES:
         _count(name, args, 0, 0)
         return name, lambda atv, out: _watch(atv, out, name)
@@ -343,6 +343,12 @@ def _press(name: str, args: list[str]) -> Run:
 def _delay(seconds: float, out: Output) -> None:
     time.sleep(seconds)
     out.result(command="delay")
+
+
+def _setting(settings: Any, out: Output, name: str, args: list[str]) -> None:
+    if not hasattr(settings, name):  # a connection, in a place that keeps one open
+        raise ValueError(f"{name} is about the store and no connection: tinyatv {name}")
+    getattr(settings, name)(out, *args)
 
 
 def _close(atv: AppleTV, out: Output) -> None:
