@@ -1,7 +1,7 @@
 """What the words and flags of other tools are called here, and what is not here, and why.
 
 tinyatv migrating                all of it
-tinyatv migrating artwork        what has this in its name
+tinyatv migrating artwork        only rows with this in them
 """
 
 from __future__ import annotations
@@ -203,13 +203,13 @@ SURPRISES = (  # what others do, what tinyatv does
 
 def add_flags(parser: Parser, word: str) -> None:
     """What to look for."""
-    parser.add_argument("words", nargs="*", metavar="TEXT", help="only what has this in its name")
+    parser.add_argument("words", nargs="*", metavar="TEXT", help="only rows with this in them")
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
     """Print the table, or the part of it that is wanted."""
     wanted = " ".join(flags.words)
-    chosen = [row for row in rows() if wanted in row.theirs or wanted in row.here]
+    chosen = [row for row in rows() if wanted in f"{row.tool} {row.theirs} {row.here}"]
     odd = [pair for pair in SURPRISES if wanted in pair[0] or wanted in pair[1]]
     keys = [{**row._asdict(), "state": state(row)} for row in chosen]
     surprises = [{"theirs": theirs, "here": here} for theirs, here in odd]
