@@ -7,6 +7,7 @@ the table as it is now.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -336,6 +337,28 @@ def test_wrong_settings(tv, capsys, own_store, word, code, said):
     assert (got, out, err.count("\n")) == (code, "", 1)
     assert said in err
     assert own_store.read_text() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs limits of a process")
+@pytest.mark.parametrize(
+    "words",
+    [["change_setting=protocols.dmap.credentials,0x0123456789ABCDEF"],
+     ["unset_setting=protocols.dmap.credentials"], ["remove_settings"],
+     ["--dmap-credentials", "", "pause"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_full_disk(tv, own_store, words):
+    before = own_store.read_text()
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));"
+        "from tinyatv.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert own_store.read_text() == before
+    assert tv.log == []
 
 
 def test_settings_of_nobody(own_store, capsys, monkeypatch):

@@ -362,6 +362,29 @@ def test_none_at_all(own_store, capsys, monkeypatch, nothing):
     assert list(lines[-1]) == FINISHED
 
 
+def test_damaged_store(home, capsys, own_store):
+    own_store.write_text('{"devices": [')
+    code, _, err = run(capsys, "watch", "--all")
+    assert (code, err.count("\n")) == (6, 1)
+    assert "damaged" in err
+
+
+def test_one_talks_nonsense_the_others_stay(home):
+    with Program("watch", "--all", "--json") as process:
+        seen: set[str] = set()
+        while seen != set(home):
+            line = read(process)
+            seen |= {line["name"]} if "title" in line else set()
+        for peer in home["Den"].mrp.peers:
+            peer.send(b"\xff" * 64)
+        line = read(process)
+        assert (line["name"], line["result"], line["connection"]) == ("Den", "failure", "lost")
+        home["Bedroom"].state.set_volume(11)
+        assert read(process)["volume"] == 11
+        (last,) = finish(process)
+    assert (process.returncode, list(last)) == (0, FINISHED)
+
+
 def test_credentials_are_not_for_all(home, capsys):
     code, _, err = run(capsys, "watch", "--all", "--mrp-credentials", "1:2:3:4")
     assert code == 2
