@@ -85,7 +85,7 @@ def test_wrong_word_in_json(tv, capsys):
     code, (line,) = run_json(capsys, "plya")
     assert code == 2
     assert list(line)[:4] == ["result", "datetime", "error", "exception"]
-    assert (line["result"], line["error"]) == ("failure", "usage")
+    assert (line["result"], line["error"]) == ("failure", "unsupported_command")
     assert "did you mean 'play'" in line["exception"]
 
 

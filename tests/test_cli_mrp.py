@@ -68,9 +68,10 @@ def test_wrong_words(tv, capsys, word):
 
 
 def test_asking(tv, capsys):
-    assert run(capsys, "power_state") == (0, "On\n", "")
+    assert run(capsys, "power_state") == (0, "PowerState.On\n", "")
     assert run(capsys, "volume") == (0, "50.0\n", "")
     assert run(capsys, "text_focus_state") == (0, "Unfocused\n", "")
+    assert run(capsys, "app") == (0, "App: Music (com.apple.TVMusic)\n", "")
     own, kitchen, _ = tv.state.known_outputs
     assert run(capsys, "output_devices") == (0, f"Living Room: {own.identifier}\n", "")
     code, lines = run_json(

@@ -229,6 +229,7 @@ SURFACE = {
         lambda atv, tv: {*atv.protocols} - {"mrp"},
         lambda tv, result: result == {*tv.protocols} - {"mrp"},
     ),
+    "reconnects": Case(lambda atv, tv: atv.reconnects, lambda tv, result: result is False),
     "features": Case(lambda atv, tv: atv.features(), lambda tv, result: {*ROUTES} <= {*result}),
     "add_listener": Case(listens, lambda tv, result: result is not None),
     "remove_listener": Case(listens, lambda tv, result: result is not None),

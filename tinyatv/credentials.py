@@ -30,6 +30,7 @@ from .model import (
 
 VERSION = 1
 FOREIGN = "~/.pyatv.conf"
+SECRETS = ("credentials", "password")  # fields of a service that nobody else may see
 
 
 def default_path() -> str:
@@ -194,6 +195,36 @@ class Store:
                 for key in ("identifier", "credentials", "password"):
                     if getattr(service, key):
                         fields[key] = getattr(service, key)
+
+    def take_away(self, device: Device, protocol: str, field: str) -> bool:
+        """Forget the credentials or the password of one service; the rest is kept.
+
+        Args:
+            device: Whose.
+            protocol: Name of the service.
+            field: ``"credentials"`` or ``"password"``.
+
+        Returns:
+            False if none were stored.
+
+        Raises:
+            OSError: The file cannot be written; it is as it was.
+            CredentialsError: The file is damaged.
+            ValueError: No such field.
+        """
+        if field not in SECRETS:
+            raise ValueError(f"{field} is none of {', '.join(SECRETS)}")
+
+        def stored(data: dict[str, Any]) -> list[dict[str, Any]]:
+            services = [entry["services"].get(protocol, {}) for entry in _entries(data, device)]
+            return [fields for fields in services if fields.get(field)]
+
+        if not stored(self._read()):
+            return False
+        with self._change() as data:
+            for fields in stored(data):
+                del fields[field]
+        return True
 
     def forget(self, text: str) -> Device:
         """Remove a device with its credentials; returns it.
@@ -360,15 +391,12 @@ def _problem(data: dict[str, Any]) -> str | None:
         if not _texts(info) or system not in OperatingSystem.__members__:
             return f"device {number} is of an unknown kind"
         for protocol, fields in entry["services"].items():
-            if not isinstance(fields, dict) or not _texts(fields, *_SECRETS, "identifier"):
+            if not isinstance(fields, dict) or not _texts(fields, *SECRETS, "identifier"):
                 return f"{protocol} of device {number} makes no sense"
             port = fields.get("port") or 0
             if not isinstance(port, int) or not 0 <= port <= 65535:
                 return f"{protocol} of device {number} has no such port"
     return None
-
-
-_SECRETS = ("credentials", "password")
 
 
 def _texts(fields: Any, *optional: str) -> bool:
@@ -388,7 +416,7 @@ def _foreign_devices(path: str) -> list[Device]:
         protocols = entry.get("protocols") if isinstance(entry, dict) else None
         for protocol, fields in (protocols if isinstance(protocols, dict) else {}).items():
             if protocol in PROTOCOLS and isinstance(fields, dict):
-                known = {key: fields.get(key) for key in ("identifier", *_SECRETS)}
+                known = {key: fields.get(key) for key in ("identifier", *SECRETS)}
                 services.append(
                     _service(protocol, {k: v for k, v in known.items() if isinstance(v, str)})
                 )
@@ -399,7 +427,7 @@ def _foreign_devices(path: str) -> list[Device]:
 def _entries(data: dict[str, Any], device: Device) -> list[dict[str, Any]]:
     """The entries that are about a device; usually one."""
     mine = set(device.identifiers)
-    return [entry for entry in data["devices"] if mine & set(entry["identifiers"])]
+    return [entry for entry in data.get("devices", []) if mine & set(entry["identifiers"])]
 
 
 def _device(entry: dict[str, Any]) -> Device:

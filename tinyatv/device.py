@@ -239,6 +239,11 @@ class AppleTV:
         """Names of the protocols that are connected now; empty after a loss or ``close()``."""
         return tuple(self._backends)
 
+    @property
+    def reconnects(self) -> bool:
+        """True if a lost connection comes back by itself."""
+        return self._reconnect
+
     def features(self) -> dict[str, FeatureState]:
         """What can be used now: every command of ``ROUTES`` and every field of ``FIELDS``.
 

@@ -32,7 +32,15 @@ class ConnectionFailed(AppleTVError, ConnectionError):
 
 
 class ConnectionLost(AppleTVError, ConnectionError):
-    """The connection was open and is gone, or ``close()`` was called."""
+    """The connection was open and is gone, or ``close()`` was called.
+
+    Attributes:
+        closed: True if the device ended it as one does; False if it broke, or we do not know.
+    """
+
+    def __init__(self, message: str = "", *, closed: bool = False) -> None:
+        super().__init__(message)
+        self.closed = closed
 
 
 class CommandTimeout(AppleTVError, TimeoutError):

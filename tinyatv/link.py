@@ -399,7 +399,7 @@ class Link:
             self._end(ConnectionLost(f"{self.name}: {reason(exc)}"), exc)
             return
         if not data:
-            self._end(ConnectionLost(f"{self.name}: closed by the peer"))
+            self._end(ConnectionLost(f"{self.name}: closed by the peer", closed=True))
             return
         self._idled = 0
         self._quiet_since = time.monotonic()

@@ -183,7 +183,8 @@ class ControlConnection:
             return
         self._ended = True
         if self.lost is not None:
-            self.lost(ConnectionLost(f"connection to {self._where} lost: {error}"))
+            closed = getattr(error, "closed", False)
+            self.lost(ConnectionLost(f"connection to {self._where} lost: {error}", closed=closed))
 
     def feed_back(self) -> None:
         """From here on, tell the device every 2 s that we are there."""

@@ -296,7 +296,8 @@ class CompanionBackend:
             self._closing.set()
             self._changed.notify_all()
         if error is not None:
-            self._lost(ConnectionLost(f"connection to {self._where} lost: {error}"))
+            closed = getattr(error, "closed", False)
+            self._lost(ConnectionLost(f"connection to {self._where} lost: {error}", closed=closed))
 
     # -- requests --------------------------------------------------------------------------------
 

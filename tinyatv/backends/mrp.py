@@ -290,7 +290,8 @@ class MrpBackend:
         for found in waiting:
             found.put(None)
         if error is not None:
-            self._lost(ConnectionLost(f"connection to {self._where} lost: {error}"))
+            closed = getattr(error, "closed", False)
+            self._lost(ConnectionLost(f"connection to {self._where} lost: {error}", closed=closed))
 
     def _idle(self, times: int) -> None:
         """Nothing came for long: ask, twice, whether the device is still there."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from .output import Output, exit_code, exits_text
-from .words import SUBCOMMANDS, parse_all
+from .words import SETTINGS, SUBCOMMANDS, parse_all
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Sequence
     from types import ModuleType
 
@@ -25,6 +26,7 @@ EXAMPLES = """\
   tinyatv launch=com.netflix.Netflix             start an app
   tinyatv type "stranger things"                 into the text field that is open
   tinyatv watch --json                           changes, one JSON object a line
+  tinyatv watch --all --reconnect                of all stored devices
   tinyatv devices alias Den tv                   a short name
   tinyatv doctor                                 what is wrong, and what helps
   tinyatv virtual                                an Apple TV to try it with
@@ -33,7 +35,8 @@ EXAMPLES = """\
 EPILOG = f"""\
 examples:
 {EXAMPLES}
-`tinyatv commands` lists all words, `tinyatv help WORD` explains one.
+`tinyatv commands` lists all words, `tinyatv help WORD` explains one, `tinyatv migrating` tells what
+those of other tools are called here.
 
 exit codes:
 {exits_text()}
@@ -59,14 +62,25 @@ class Arguments(argparse.Namespace):
     storage_filename: str | None
     timeout: float
     reconnect: bool
+    all: bool
     json: bool
     verbose: bool
     debug: bool
+    mdns_debug: bool
+    pin: str | None
+    remote_name: str
+    pairing_guid: str | None
     words: list[str]
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose usage errors can be JSON, too."""
+    """A parser whose usage errors can be JSON, too.
+
+    A subcommand's own flags replace common ones of the same name.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(conflict_handler="resolve", **kwargs)
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise ValueError(f"{message}; see tinyatv --help")
@@ -99,8 +113,14 @@ def common_flags(**kwargs: object) -> Parser:
     add("--timeout", type=_seconds, default=5.0, metavar="S", help="seconds a command may take (5)")
     add("--reconnect", action="store_true", help="come back after a lost connection (watch)")
     add("--json", action="store_true", help="one JSON object a line")
+    add("--output", choices=("json",), help=argparse.SUPPRESS)  # how atvscript says it
     add("-v", "--verbose", action="store_true", help="log to standard error")
     add("--debug", action="store_true", help="log more, and show tracebacks")
+    add("--mdns-debug", action="store_true", help="log multicast DNS, too")
+    add_to = parser.add_argument_group("pairing").add_argument
+    add_to("-p", "--pin", help="PIN that the TV shows (asks), or to type on an old one (random)")
+    add_to("--remote-name", default="tinyatv", metavar="NAME", help="name shown on the TV")
+    add_to("--pairing-guid", metavar="0xHEX", help="fixed identity on old ones: 16 hex digits")
     return parser
 
 
@@ -128,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     args = list(sys.argv[1:] if argv is None else argv)
-    out = Output("--json" in args or "--output=json" in args)
+    out = Output("--json" in args or "--output=json" in args or _follows("json", "--output", args))
     debug = "--debug" in args
     try:
         code = _run(args, out)
@@ -150,6 +170,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if word == "unexpected" and not out.json:
             print("tinyatv: this is a bug; --debug shows where", file=sys.stderr)
         return code
+
+
+def _follows(value: str, flag: str, args: list[str]) -> bool:
+    return (flag, value) in zip(args, args[1:])
 
 
 def console() -> None:
@@ -185,6 +209,13 @@ def _run(args: list[str], out: Output) -> int:
         return 2
     steps = parse_all(flags.words)  # before any network use
     logs(flags)
+    if flags.words[0].partition("=")[0] in SETTINGS:
+        from .settings import open_settings
+
+        settings = open_settings(flags, out)
+        for step in steps:
+            step(settings, out)
+        return 0
     from .target import open_target
 
     with open_target(flags, out) as atv:
@@ -261,12 +292,26 @@ def _first_word(args: list[str], parser: Parser) -> int | None:
 
 def logs(flags: Arguments) -> None:
     """Send the log to standard error as far as the flags ask for it."""
-    if flags.debug or flags.verbose:
+    if flags.debug or flags.verbose or flags.mdns_debug:
         import logging
 
         logging.basicConfig(
-            level=logging.DEBUG if flags.debug else logging.INFO,
+            level=logging.DEBUG if flags.debug or flags.mdns_debug else logging.INFO,
             format="%(asctime)s %(levelname)s [%(name)s]: %(message)s",
             stream=sys.stderr,
         )
         logging.getLogger("urllib3").setLevel(logging.INFO)  # its debug log shows whole URLs
+        for name in ("zeroconf", "tinyatv.mdns"):
+            logging.getLogger(name).setLevel(logging.DEBUG if flags.mdns_debug else logging.INFO)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_hide_home_sharing)
+
+
+def _hide_home_sharing(record: logging.LogRecord) -> bool:
+    """Multicast DNS tells everybody a Home Sharing id, which is a login; a log goes further."""
+    import re
+
+    text = record.getMessage()
+    if "hg=" in text.lower():
+        record.msg, record.args = re.sub(r"(?i)(hg=)[0-9a-f-]+", r"\1...", text), ()
+    return True

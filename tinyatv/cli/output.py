@@ -33,6 +33,7 @@ EXIT_CODES = (
     ("PairingError", 6, "pairing"),
     ("CommandTimeout", 7, "timeout"),
     ("AppleTVError", 1, "command_failed"),
+    ("UnknownWord", 2, "unsupported_command"),
     ("ValueError", 2, "usage"),
     ("OSError", 1, "os_error"),
 )
@@ -57,17 +58,19 @@ class Output:
 
     Args:
         json: True for one JSON object a line.
+        about: The device that every line is about, where several have their say.
     """
 
-    def __init__(self, json: bool) -> None:
+    def __init__(self, json: bool, about: Device | None = None) -> None:
         self.json = json
+        self.about = about
 
     def result(self, text: str | None = None, **keys: Any) -> None:
         """Print a result: `text` for people (None prints nothing), or `keys` as JSON."""
         if self.json:
             self._line({"result": "success", "datetime": _now(), **keys})
         elif text is not None:
-            print(text, flush=True)
+            print("\n".join(map(self._marked, text.splitlines() or [""])), flush=True)
 
     def failure(self, error: BaseException, **keys: Any) -> int:
         """Print an error, and return the exit code for it."""
@@ -80,10 +83,15 @@ class Output:
             envelope = {"result": "failure", "datetime": _now(), "error": word}
             self._line({**envelope, "exception": message, "stacktrace": trace, **keys})
         else:
-            print(f"tinyatv: {message}", file=sys.stderr, flush=True)
+            print(f"tinyatv: {self._marked(message)}", file=sys.stderr, flush=True)
         return code
 
+    def _marked(self, line: str) -> str:
+        return line if self.about is None else f"{self.about.name}: {line}"
+
     def _line(self, keys: dict[str, Any]) -> None:
+        if self.about is not None:
+            keys = {**keys, "device": self.about.identifier, "name": self.about.name}
         print(json.dumps(keys), flush=True)
 
 
@@ -100,23 +108,26 @@ def _now() -> str:
 
 
 def playing_keys(playing: Playing) -> dict[str, Any]:
-    """What is playing, with the keys, their order and the lower-case values that scripts expect."""
+    """What is playing, with the keys, their order and the lower-case values that scripts expect.
+
+    An empty text is null, as is a length that is not known.
+    """
     return {
         "hash": playing.hash,
         "media_type": playing.media_type.name.lower(),
         "device_state": playing.device_state.name.lower(),
-        "title": playing.title,
-        "artist": playing.artist,
-        "album": playing.album,
-        "genre": playing.genre,
-        "total_time": playing.total_time,
+        "title": playing.title or None,
+        "artist": playing.artist or None,
+        "album": playing.album or None,
+        "genre": playing.genre or None,
+        "total_time": playing.total_time or None,
         "position": playing.position,
         "shuffle": None if playing.shuffle is None else playing.shuffle.name.lower(),
         "repeat": None if playing.repeat is None else playing.repeat.name.lower(),
-        "series_name": playing.series_name,
+        "series_name": playing.series_name or None,
         "season_number": playing.season_number,
         "episode_number": playing.episode_number,
-        "content_identifier": playing.content_identifier,
+        "content_identifier": playing.content_identifier or None,
         "itunes_store_identifier": playing.itunes_store_identifier,
         "app": None if playing.app is None else playing.app.name,
         "app_id": None if playing.app is None else playing.app.identifier,

@@ -30,11 +30,8 @@ No PIN on the TV?
 
 
 def add_flags(parser: Parser, word: str) -> None:
-    """How to introduce ourselves."""
+    """How to be found by an old device, beside the common ones."""
     add = parser.add_argument
-    add("-p", "--pin", help="PIN that the TV shows (asks), or to type on an old one (random)")
-    add("--remote-name", default="tinyatv", metavar="NAME", help="name shown on the TV")
-    add("--pairing-guid", metavar="0xHEX", help="fixed identity: 16 hex digits")
     add("--pairing-timeout", type=float, default=120.0, metavar="S", help="seconds to wait (120)")
     add("--pairing-port", type=int, default=0, metavar="N", help="TCP port to listen on (any)")
     add("--pairing-address", metavar="IP", help="address to announce, for containers")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Callable
 
-from ..credentials import Store
+from ..credentials import SECRETS, Store
 from ..device import connect_to, find
 from ..errors import DeviceNotFound
-from ..model import Device, Service
+from ..model import PROTOCOLS, Device, Service
 
 if TYPE_CHECKING:
     from ..device import AppleTV
@@ -26,8 +27,16 @@ def the_store(flags: Arguments) -> Store:
 def open_target(flags: Arguments, out: Output) -> AppleTV:
     """Connect to the device that the flags name, and remember where it is."""
     store = the_store(flags)
-    device, remembered = choose(flags, store, out)
-    given = _given_credentials(flags, device)
+    return open_device(flags, store, *choose(flags, store, out))
+
+
+def open_device(flags: Arguments, store: Store, device: Device, remembered: bool) -> AppleTV:
+    """Connect to a device as the flags say, and remember where it is.
+
+    Args:
+        remembered: True if its address comes from the store.
+    """
+    given = given_credentials(flags, device, store)
     protocols = None if flags.protocol is None else [flags.protocol]
     atv = connect_to(
         device, store, remembered=remembered, protocols=protocols, timeout=flags.timeout,
@@ -54,7 +63,7 @@ def choose(flags: Arguments, store: Store, out: Output) -> tuple[Device, bool]:
     """
     if flags.manual:
         return store.fill(_by_hand(flags)), False
-    wanted = [*(flags.id.split(",") if flags.id else []), *([flags.name] if flags.name else [])]
+    wanted = called(flags)
     if flags.scan_hosts or flags.scan_protocols:
         found = scan(flags, out, wanted)
         fitting = [one for one in found if not wanted or any(map(one.is_called, wanted))]
@@ -74,6 +83,59 @@ def choose(flags: Arguments, store: Store, out: Output) -> tuple[Device, bool]:
     found = scan(flags, out, wanted)
     fitting = [one for one in found if any(map(one.is_called, wanted))]
     return store.fill(_only(fitting, found, wanted)), False
+
+
+def called(flags: Arguments) -> list[str]:
+    """The identifiers and the name that the flags give."""
+    return [*(flags.id.split(",") if flags.id else []), *([flags.name] if flags.name else [])]
+
+
+def choose_all(
+    flags: Arguments, store: Store, out: Output
+) -> list[tuple[Device, Callable[[], tuple[Device, bool]]]]:
+    """All devices that the flags name, or all that are stored.
+
+    Returns:
+        For each one what is known of it, and a function that finds it, which may take a scan, and
+        returns it and whether its address comes from the store.
+
+    Raises:
+        DeviceNotFound: None is named, stored or found.
+    """
+    wanted = called(flags)
+    if flags.manual or flags.scan_hosts or flags.scan_protocols:
+        if flags.manual:
+            found = [_by_hand(flags)]
+        else:
+            found = scan(flags, out, wanted if len(wanted) == 1 else [])
+        chosen = [one for one in found if not wanted or any(map(one.is_called, wanted))]
+        missing = [text for text in wanted if not any(one.is_called(text) for one in chosen)]
+        pairs = [(one, _known(store.fill(one), False)) for one in chosen]
+        pairs += [(Device(text, ""), _unknown(text, found)) for text in missing]
+    else:
+        pairs = []
+        stored = wanted or [k.device.identifier or k.device.name for k in store.devices()]
+        for text in stored:
+            device = store.find(text)
+            if device is not None and device.address:
+                pairs.append((device, _known(device, True)))
+            else:
+                look = partial(find, text, store, flags.scan_timeout)
+                pairs.append((device or Device(text, ""), look))
+    if not pairs:
+        raise DeviceNotFound(
+            "no device: none is stored, or none answered; `tinyatv wizard` adds one"
+        )
+    known = {one.identifier or one.name: (one, look) for one, look in pairs}
+    return list(known.values())
+
+
+def _known(device: Device, remembered: bool) -> Callable[[], tuple[Device, bool]]:
+    return lambda: (device, remembered)
+
+
+def _unknown(text: str, found: list[Device]) -> Callable[[], tuple[Device, bool]]:
+    return lambda: (_only([], found, [text]), False)
 
 
 def _only(fitting: list[Device], found: list[Device], wanted: list[str]) -> Device:
@@ -139,20 +201,44 @@ def _by_hand(flags: Arguments) -> Device:
     return Device(flags.name or flags.address, flags.address, [service])
 
 
-def _given_credentials(flags: Arguments, device: Device) -> bool:
-    """Put credentials from the flags into the device; an empty text takes them away.
+def has_credentials(flags: Arguments) -> bool:
+    """True if the flags bring credentials or a password."""
+    return any(
+        getattr(flags, f"{protocol}_{what}", None) is not None
+        for protocol in PROTOCOLS
+        for what in SECRETS
+    )
 
-    ``@FILE`` reads them from a file: flags can be seen by everybody in the list of processes.
+
+def secret(text: str) -> str:
+    """A secret that a flag or a word gives.
+
+    ``@FILE`` reads it from a file: a command line can be seen by everybody in the list of
+    processes.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    if not text.startswith("@"):
+        return text
+    with open(text[1:], encoding="utf-8") as file:
+        return file.read().strip()
+
+
+def given_credentials(flags: Arguments, device: Device, store: Store | None = None) -> bool:
+    """Put credentials from the flags into the device; returns whether there were any.
+
+    An empty text takes them away, out of `store`, too.
     """
     given = False
     for service in device.services:
-        for what in ("credentials", "password"):
+        for what in SECRETS:
             text = getattr(flags, f"{service.protocol}_{what}", None)
             if text is None:
                 continue
-            if text.startswith("@"):
-                with open(text[1:], encoding="utf-8") as file:
-                    text = file.read().strip()
-            setattr(service, what, text or None)
-            given = True
+            text = secret(text) or None
+            setattr(service, what, text)
+            given = given or text is not None
+            if text is None and store is not None:
+                store.take_away(device, service.protocol, what)
     return given

@@ -1,17 +1,34 @@
-"""Show what is playing whenever it changes, until Ctrl-C.
+"""Show what is playing, and whatever else changes, until Ctrl-C.
 
-With --json also until ENTER or the end of standard input, after which comes a line with
-"push_updates": "finished". --reconnect goes on after a lost connection.
+With --json, and as push_updates, also until ENTER or the end of standard input. The last line of
+JSON has "push_updates": "finished". --reconnect goes on after a lost connection.
+
+--all watches all devices that are stored, or all that -i, -n and -s name. Each line says which
+device it is about. One that cannot be reached, or is lost, does not end the others; with
+--reconnect it is tried again, first after 1 s, at last every 60 s.
 """
 
 from __future__ import annotations
 
+import os
 import queue
 import select
+import socket
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable
 
+from ..deadline import Deadline
+from ..device import PAUSES
+from ..errors import (
+    AppleTVError,
+    CommandTimeout,
+    ConnectionFailed,
+    ConnectionLost,
+    DeviceNotFound,
+    NotSupported,
+)
 from ..events import (
     Disconnected,
     KeyboardChanged,
@@ -22,82 +39,335 @@ from ..events import (
     UpdateFailed,
     VolumeChanged,
 )
-from .output import named_keys, playing_keys
-from .target import open_target
+from .output import Output, exit_code, named_keys, playing_keys
+from .target import choose_all, has_credentials, open_device, open_target, the_store
 
 if TYPE_CHECKING:
+    from ..device import AppleTV
+    from ..model import Device
     from . import Arguments, Parser
-    from .output import Output
 
+CAN_POLL = hasattr(select, "poll")  # else select() is for sockets alone
 LOOK = 1.0  # s; how often to look whether anybody still reads
+SETTLE = 1.0  # s; within which several protocols of a device go, if the device itself went
+AWAY = (ConnectionFailed, ConnectionLost, CommandTimeout, DeviceNotFound)  # may come back
 
 
 def add_flags(parser: Parser, word: str) -> None:
-    """Nothing beside the common ones."""
+    """How many devices."""
+    parser.add_argument("--all", action="store_true", help="watch several devices at once")
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
     """Print events until somebody has enough."""
+    if not flags.all:
+        with open_target(flags, out) as atv:
+            return watch(atv, out, word)
+    if has_credentials(flags):
+        raise ValueError("--all takes credentials from the store, not from flags")
+    store = the_store(flags)
     received: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    with open_target(flags, out) as atv:
-        atv.add_listener(received.put)
-        if out.json:
-            threading.Thread(
-                target=_wait_for_enter, args=(received,), name="tinyatv-stdin", daemon=True
-            ).start()
-        while True:
+
+    def connect(about: Output, find: Callable[[], tuple[Device, bool]]) -> AppleTV:
+        device, remembered = find()
+        about.about = device  # until now, what it was looked for by
+        return open_device(flags, store, device, remembered)
+
+    watches = []
+    for device, find in choose_all(flags, store, out):
+        about = Output(out.json, device)
+        opened = partial(connect, about, find)
+        watches.append(Watch(about, received, opened, flags.reconnect))
+    return _follow(watches, received, out, word, flags.timeout)
+
+
+def watch(atv: AppleTV, out: Output, word: str) -> int:
+    """Print the events of a connection until somebody has enough, or it is lost for good.
+
+    Args:
+        word: ``push_updates`` ends with a line on standard input; ``watch`` in JSON alone.
+
+    Returns:
+        The exit code.
+    """
+    received: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    one = Watch(out, received, lambda: atv, atv.reconnects)
+    return _follow([one], received, out, word, atv.timeout)
+
+
+class Failed:
+    """A device could not be connected to.
+
+    Attributes:
+        error: Why.
+        final: False if there will be another try.
+    """
+
+    def __init__(self, error: Exception, final: bool) -> None:
+        self.error = error
+        self.final = final
+
+
+class Watch:
+    """One device that is watched, on a thread of its own until it is connected.
+
+    Args:
+        out: Where its lines go.
+        received: Takes (self, event) and (self, Failed).
+        connect: Opens the connection; called again after a failure, if `reconnect`.
+        reconnect: Whether to try again for as long as it takes.
+    """
+
+    def __init__(
+        self,
+        out: Output,
+        received: queue.SimpleQueue[Any],
+        connect: Callable[[], AppleTV],
+        reconnect: bool,
+    ) -> None:
+        self.out = out
+        self.reconnect = reconnect
+        self._loss: tuple[AppleTVError, Deadline] | None = None  # not shown yet
+        self._lost = False  # and that has been shown
+        self._received = received
+        self._connect = connect
+        self._atv: AppleTV | None = None
+        self._begun = threading.Event()  # the state of things is told: now its changes
+        self._told: dict[type, Any] = {}
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        name = f"tinyatv-watch-{out.about.name if out.about is not None else 'one'}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Connect, then listen."""
+        self._thread.start()
+
+    @property
+    def connected(self) -> bool:
+        """True if a protocol is connected still."""
+        atv = self._atv
+        return atv is not None and bool(atv.protocols)
+
+    def show(self, event: Any) -> int:
+        """Print an event; returns an exit code if that was the end of this device."""
+        if isinstance(event, Disconnected):
+            if event.error is not None and self._loss is None and not self._lost:
+                self._loss = event.error, Deadline(SETTLE)
+            return self.settle()
+        if isinstance(event, Reconnected):
+            self._lost = False
+        return _show(event, self.out)
+
+    def settle(self) -> int:
+        """Print that protocols were lost, once it is clear whether others are left.
+
+        A loss of the whole device is one line, "connection", however many protocols it had.
+        """
+        if self._loss is None:
+            return 0
+        error, soon = self._loss
+        others = self.connected and not self.reconnect
+        if others and not soon.over:
+            return 0
+        self._loss = None
+        if others:
+            self.out.failure(error)
+            return 0
+        self._lost = True
+        if self.out.json and getattr(error, "closed", False):
+            self.out.result(connection="closed")
+        else:
+            self.out.failure(error, connection="lost")
+        return 0 if self.reconnect else exit_code(error)[0]
+
+    def close(self) -> None:
+        """Listen no more, and close the connection."""
+        self._closing.set()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        with self._lock:
+            atv, self._atv = self._atv, None
+        if atv is not None:
+            atv.close()
+
+    def join(self, seconds: float) -> None:
+        """Wait for the thread, which may be in the middle of connecting."""
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        pause, told = PAUSES[0], False
+        while not self._closing.is_set():
             try:
-                event = received.get(timeout=LOOK)
-            except queue.Empty:
-                if _nobody_reads():
-                    return 0
-                continue
-            if event is None:
-                out.result(push_updates="finished")
+                self._open()
+                return
+            except Exception as exc:  # whatever it is, the other devices go on
+                self._hang_up()
+                final = not (self.reconnect and isinstance(exc, AWAY))
+                if final or not told:
+                    self._tell(Failed(exc, final))
+                if final:
+                    return
+            told = True
+            self._closing.wait(pause)
+            pause = min(pause * 2, PAUSES[1])
+
+    def _open(self) -> None:
+        atv = self._connect()
+        with self._lock:
+            closing = self._closing.is_set()
+            self._atv = None if closing else atv
+        if closing:
+            atv.close()
+            return
+        if atv.protocols and set(atv.protocols) <= {"airplay", "raop"}:
+            raise NotSupported(f"nothing tells of changes; connected: {', '.join(atv.protocols)}")
+        atv.add_listener(self._listen)
+        try:
+            self._look(atv)
+        finally:
+            self._begun.set()
+
+    def _listen(self, event: Any) -> None:
+        """Pass an event on; on the events thread."""
+        self._begun.wait()
+        if isinstance(event, (PowerChanged, OutputDevicesChanged)):
+            self._pass(event)
+            return
+        self._tell(event)
+        if isinstance(event, Reconnected) and self._atv is not None:
+            self._look(self._atv)
+
+    def _look(self, atv: AppleTV) -> None:
+        """Tell the state of what is otherwise told when it changes."""
+        for ask in (
+            lambda: PowerChanged(atv.power_state()),
+            lambda: OutputDevicesChanged(atv.output_devices()),
+        ):
+            try:
+                self._pass(ask())
+            except ConnectionLost as exc:  # before we listened; afterwards it is told twice
+                if not self.reconnect:
+                    self._tell(Disconnected(exc))
+            except AppleTVError:
+                pass  # it has no such thing
+
+    def _tell(self, event: Any) -> None:
+        self._received.put((self, event))
+
+    def _pass(self, event: Any) -> None:
+        """Tell it, unless that is what was told last."""
+        state = event.power if isinstance(event, PowerChanged) else event.output_devices
+        if self._told.get(type(event)) != state:
+            self._told[type(event)] = state
+            self._tell(event)
+
+
+def _follow(
+    watches: list[Watch], received: queue.SimpleQueue[Any], out: Output, word: str, timeout: float
+) -> int:
+    """Print what is told until somebody has enough or nothing is left; then close everything."""
+    stop, stopped = socket.socketpair()
+    typing = threading.Thread(
+        target=_wait_for_enter, args=(received, stopped), name="tinyatv-stdin", daemon=True
+    )
+    with stop, stopped:
+        try:
+            if out.json or word == "push_updates":
+                typing.start()
+            for one in watches:
+                one.start()
+            return _print(watches, received, out, timeout)
+        finally:
+            stop.close()
+            for one in watches:
+                one.close()
+            soon = Deadline(2.0)  # those that are connecting just now would need longer
+            for one in watches:
+                one.join(soon.left() or 0.0)
+            if typing.is_alive() and CAN_POLL:
+                typing.join(2.0)
+
+
+def _print(
+    watches: list[Watch], received: queue.SimpleQueue[Any], out: Output, timeout: float
+) -> int:
+    left, silent = list(watches), list(watches)
+    first = Deadline(timeout)  # until then, input that has ended already may be overtaken
+    enough, code = False, 0
+    while left and not (enough and (first.over or not silent)):
+        try:
+            one, event = received.get(timeout=min(LOOK, first.wait() or LOOK) if enough else LOOK)
+        except queue.Empty:
+            if _nobody_reads():
                 return 0
-            if isinstance(event, PlayingChanged):
-                out.result(f"{event.playing}\n{'-' * 20}", **playing_keys(event.playing))
-            elif isinstance(event, (PowerChanged, VolumeChanged, OutputDevicesChanged)):
-                _show(event, out)
-            elif isinstance(event, KeyboardChanged):
-                focus = event.focus.name
-                out.result(f"Keyboard: {focus}", focus_state=focus.lower())
-            elif isinstance(event, Reconnected):
-                out.result("reconnected", connection="reconnected")
-            elif isinstance(event, UpdateFailed):
-                out.failure(event.error)
-            elif isinstance(event, Disconnected) and event.error is not None:
-                code = out.failure(event.error, connection="lost")
-                if not flags.reconnect and not atv.protocols:
-                    return code
+            ended = {}
+        else:
+            enough = enough or one is None
+            ended = {one: one.show(event)} if one in left else {}
+            if one in silent and not isinstance(event, (PowerChanged, OutputDevicesChanged)):
+                silent.remove(one)
+        for one in list(left):
+            gone = ended.get(one) or one.settle()
+            if gone:
+                left.remove(one)
+                code = code or gone
+    if out.json:
+        out.result(push_updates="finished")
+    return code if not left else 0
 
 
-def _show(event: PowerChanged | VolumeChanged | OutputDevicesChanged, out: Output) -> None:
-    if isinstance(event, PowerChanged):
+def _show(event: Any, out: Output) -> int:
+    """Print an event; returns an exit code if it was the last one of its device."""
+    if isinstance(event, PlayingChanged):
+        out.result(f"{event.playing}\n{'-' * 20}", **playing_keys(event.playing))
+    elif isinstance(event, PowerChanged):
         out.result(f"Power: {event.power.name}", power_state=event.power.name.lower())
     elif isinstance(event, OutputDevicesChanged):
         names = ", ".join(one.name for one in event.output_devices) or "none"
         out.result(f"Output: {names}", output_devices=named_keys(event.output_devices))
-    elif event.output_device is None:
+    elif isinstance(event, VolumeChanged) and event.output_device is None:
         out.result(f"Volume: {event.volume:g}", volume=event.volume)
-    else:
+    elif isinstance(event, VolumeChanged):
         out.result(
             f"Volume of {event.output_device}: {event.volume:g}",
             output_device_id=event.output_device, old_level=event.before, new_level=event.volume,
         )  # fmt: skip
+    elif isinstance(event, KeyboardChanged):
+        focus = event.focus.name
+        out.result(f"Keyboard: {focus}", focus_state=focus.lower())
+    elif isinstance(event, Reconnected):
+        out.result("reconnected", connection="reconnected")
+    elif isinstance(event, UpdateFailed):
+        out.failure(event.error)
+    elif isinstance(event, Failed):
+        code = out.failure(event.error)
+        return code if event.final else 0
+    return 0
 
 
-def _wait_for_enter(received: queue.SimpleQueue[Any]) -> None:
+def _wait_for_enter(received: queue.SimpleQueue[Any], stopped: socket.socket) -> None:
+    """Tell that a line came on standard input, or its end; until `stopped` hangs up."""
     try:
-        sys.stdin.readline()
-    except (OSError, ValueError):
+        typed = sys.stdin.fileno()
+        byte = b""
+        while byte != b"\n":
+            if CAN_POLL:
+                ready, _, _ = select.select([typed, stopped], [], [])
+                if stopped in ready:
+                    return
+            byte = os.read(typed, 1)
+            if not byte:
+                break
+    except (AttributeError, OSError, ValueError):
         pass  # closed from the start
-    received.put(None)
+    received.put((None, None))
 
 
 def _nobody_reads() -> bool:
     """True if standard output is a pipe that nobody reads from any more."""
-    if not hasattr(select, "poll"):
+    if not CAN_POLL:
         return False
     poll = select.poll()
     try:

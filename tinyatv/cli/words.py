@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from ..model import Account, App, Artwork, OutputDevice
     from .output import Output
 
-Run = Callable[["AppleTV", "Output"], None]
+Run = Callable[[Any, "Output"], None]  # what is controlled, where results go
 
 HOLD = 1.0  # s; what "hold" means without a number
+
+
+class UnknownWord(ValueError):
+    """No command has that name."""
+
 
 PRESSES = {  # word with an action: what it does
     "up": "move up",
@@ -108,6 +113,13 @@ SAME = {  # word: another one for the same
     "artwork_save": "artwork",
     "play-url": "play_url",
 }
+SETTINGS = {  # word about the store, which needs no connection: what it does
+    "print_settings": "show what is stored of the device; =all shows credentials, too",
+    "change_setting": "store it; =PATH,VALUE or =PATH,@FILE; PATH as in print_settings",
+    "unset_setting": "forget one of them; =PATH",
+    "remove_settings": "forget the device, as devices forget does",
+}
+WATCHES = ("watch", "push_updates")  # a subcommand, or the last word of a chain
 ACTIONS = "ACTION is hold, hold:SECONDS, double, or a number of presses (3, or x2)"
 HELP = {
     # what stands behind "=": in small letters as it is typed (completion offers it), in capitals
@@ -152,22 +164,35 @@ HELP = {
     "server_info": "show what a DMAP device says about itself",
     "delay": "wait; =MILLISECONDS",
     **{w: f"the same as {t}" for w, t in SAME.items()},
+    "close": "what other remotes need after play_url; here that ends by itself",
+    **SETTINGS,
 }
 
 
 def parse_all(words: list[str]) -> list[Run]:
-    """Turn words into what they do; ``type TEXT`` may be two words.
+    """Turn the words of a command line into what they do, one step after the other.
+
+    ``type TEXT`` and ``features all``, as other remotes document it, may be two words.
 
     Raises:
-        ValueError: No such word, or wrong arguments.
+        ValueError: No such word, wrong arguments, or some that do not go together.
     """
-    rest, steps = list(words), []
+    rest, names, steps = list(words), [], []
     while rest:
         word = rest.pop(0)
+        if word == "features" and rest[:1] == ["all"]:
+            word = f"{word}={rest.pop(0)}"
         if word == "type" and rest:
-            steps.append(_typing("text_set", rest.pop(0)))
+            name, step = word, _typing("text_set", rest.pop(0))
         else:
-            steps.append(parse(word)[1])
+            name, step = parse(word)
+        names.append(name)
+        steps.append(step)
+    for name in names[:-1]:
+        if name in WATCHES:
+            raise ValueError(f"{name} comes last: it ends with the connection")
+    if len({name in SETTINGS for name in names}) > 1:
+        raise ValueError(f"{', '.join(SETTINGS)} do not go together with other words")
     return steps
 
 
@@ -175,7 +200,8 @@ def parse(word: str) -> tuple[str, Run]:
     """Turn ``name=argument,argument`` into its name and something to run.
 
     Raises:
-        ValueError: No such word, or wrong arguments.
+        UnknownWord: No such word.
+        ValueError: Wrong arguments.
     """
     name, equals, rest = word.partition("=")
     name = SAME.get(name, name)
@@ -261,6 +287,17 @@ def parse(word: str) -> tuple[str, Run]:
         if args not in ([], ["all"]):
             raise ValueError("features takes nothing or =all")
         return name, lambda atv, out: _features(atv, out, bool(args))
+    if name in SETTINGS:
+        low, high = {
+            "print_settings": (0, 1),
+            "change_setting": (2, 2),
+            "unset_setting": (1, 1),
+        }.get(name, (0, 0))
+        _count(name, args, low, high)
+        return name, lambda settings, out: _setting(settings, out, name, args)
+    if name in WATCHES:
+        _count(name, args, 0, 0)
+        return name, lambda atv, out: _watch(atv, out, name)
     simple = _SIMPLE.get(name)
     if simple is not None:
         _count(name, args, 0, 0)
@@ -273,7 +310,7 @@ def parse(word: str) -> tuple[str, Run]:
         return name, lambda atv, out: _value(getattr(atv.device.info, INFO[name]), out, name)
     if name in ELSEWHERE:
         return name, lambda atv, out: _elsewhere(atv, name)
-    raise ValueError(f"unknown command {name!r}{_guess(name)}; `tinyatv commands` lists them")
+    raise UnknownWord(f"unknown command {name!r}{_guess(name)}; `tinyatv commands` lists them")
 
 
 def _guess(name: str) -> str:
@@ -290,6 +327,7 @@ SUBCOMMANDS = {  # word that is a program of its own: what it does
     "devices": "list stored devices; alias, default, forget, import",
     "watch": "show changes until Ctrl-C",
     "push_updates": "the same as watch",
+    "migrating": "what the words and flags of other tools are called here",
     "virtual": "run a virtual Apple TV",
     "demo": "try everything against a virtual Apple TV",
     "doctor": "find out what is wrong, and what to do about it",
@@ -378,6 +416,24 @@ def _delay(seconds: float, out: Output) -> None:
     out.result(command="delay")
 
 
+def _setting(settings: Any, out: Output, name: str, args: list[str]) -> None:
+    if not hasattr(settings, name):  # a connection, in a place that keeps one open
+        raise ValueError(f"{name} is about the store and no connection: tinyatv {name}")
+    getattr(settings, name)(out, *args)
+
+
+def _close(atv: AppleTV, out: Output) -> None:
+    out.result(command="close")
+
+
+def _watch(atv: AppleTV, out: Output, name: str) -> None:
+    from .watch import watch
+
+    code = watch(atv, out, name)
+    if code:
+        raise SystemExit(code)
+
+
 def _done(_: None, out: Output, name: str) -> None:
     out.result(command=name)
 
@@ -392,6 +448,8 @@ def _field(atv: AppleTV, out: Output, name: str) -> None:
     playing = atv.playing()
     if out.json:
         out.result(**{name: playing_keys(playing)[name]})
+    elif name == "app" and playing.app is not None:
+        out.result(f"App: {playing.app.name} ({playing.app.identifier})")
     else:
         _value(getattr(playing, name), out, name)
 
@@ -424,7 +482,7 @@ def _play_url(atv: AppleTV, out: Output, url: str) -> None:
 
 def _power_state(atv: AppleTV, out: Output) -> None:
     power = atv.power_state()
-    out.result(power.name, power_state=power.name.lower())
+    out.result(str(power), power_state=power.name.lower())
 
 
 def _text_focus(atv: AppleTV, out: Output) -> None:
@@ -493,6 +551,7 @@ _SIMPLE: dict[str, Run] = {
     "apps": _apps,
     "accounts": _accounts,
     "text_get": _text_get,
+    "close": _close,
 }
 
 
