@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from .output import Output, exit_code
+from .output import Output
 from .words import ACTIONS, ELSEWHERE, HELP, SUBCOMMANDS, parse
 
 if TYPE_CHECKING:
@@ -139,11 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as exc:
         if debug and not out.json:
             raise
-        code, word = exit_code(exc)
-        out.failure(exc)
-        if word == "unexpected" and not out.json:
-            print("tinyatv: this is a bug; --debug shows where", file=sys.stderr)
-        return code
+        return out.failure(exc)
 
 
 def console() -> None:
@@ -182,6 +178,8 @@ def _run(args: list[str], out: Output) -> int:
     )
     flags = parser.parse_intermixed_args(args, namespace=Arguments())
     if not flags.words:
+        if _at_a_terminal() and not out.json:
+            return _subcommand("remote", args, common, out)
         parser.print_help()
         return 2
     steps = [parse(word) for word in flags.words]  # before any network use
@@ -200,7 +198,8 @@ def _subcommand(word: str, args: list[str], common: Parser, out: Output) -> int:
         return _help(words[0] if word == "help" and words else None, out)
     from importlib import import_module
 
-    home = {"pair": "pair", "wizard": "pair", "push_updates": "watch"}.get(word, word)
+    homes = {"wizard": "pair", "push_updates": "watch", "cli": "prompt"}
+    home = homes.get(word, word)
     module = import_module(f".{home}", __name__)
     parser = Parser(
         prog=f"tinyatv {word}",
@@ -214,6 +213,10 @@ def _subcommand(word: str, args: list[str], common: Parser, out: Output) -> int:
     logs(flags)
     code: int = module.run(flags, out, word)
     return code
+
+
+def _at_a_terminal() -> bool:
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def _first_word(args: list[str], parser: Parser) -> int | None:

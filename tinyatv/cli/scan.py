@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .output import device_keys, device_text
-from .target import scan, the_store
+from .target import called, scan, the_store
 
 if TYPE_CHECKING:
     from . import Arguments, Parser
@@ -19,7 +19,7 @@ def add_flags(parser: Parser, word: str) -> None:
 def run(flags: Arguments, out: Output, word: str) -> int:
     """Scan and print."""
     store = the_store(flags)
-    wanted = [*(flags.id.split(",") if flags.id else []), *([flags.name] if flags.name else [])]
+    wanted = called(flags)
     found = [store.fill(one) for one in scan(flags, out, wanted)]
     if wanted:
         found = [one for one in found if any(map(one.is_called, wanted))]

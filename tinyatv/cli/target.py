@@ -54,19 +54,15 @@ def choose(flags: Arguments, store: Store, out: Output) -> tuple[Device, bool]:
     """
     if flags.manual:
         return store.fill(_by_hand(flags)), False
-    wanted = [*(flags.id.split(",") if flags.id else []), *([flags.name] if flags.name else [])]
+    wanted = called(flags)
     if flags.scan_hosts or flags.scan_protocols:
         found = scan(flags, out, wanted)
         fitting = [one for one in found if not wanted or any(map(one.is_called, wanted))]
         return store.fill(_only(fitting, found, wanted)), False
-    for text in wanted:
-        device = store.find(text)
-        if device is not None and device.address:
-            return device, True
+    known = stored(flags, store)
+    if known is not None:
+        return known, True
     if not wanted:
-        device = store.default()
-        if device is not None and device.address:
-            return device, True
         return store.fill(_only(found := scan(flags, out, []), found, [])), False
     if len(wanted) == 1:
         with Progress(out):
@@ -74,6 +70,25 @@ def choose(flags: Arguments, store: Store, out: Output) -> tuple[Device, bool]:
     found = scan(flags, out, wanted)
     fitting = [one for one in found if any(map(one.is_called, wanted))]
     return store.fill(_only(fitting, found, wanted)), False
+
+
+def called(flags: Arguments) -> list[str]:
+    """The identifiers and the name that the flags give."""
+    return [*(flags.id.split(",") if flags.id else []), *([flags.name] if flags.name else [])]
+
+
+def stored(flags: Arguments, store: Store) -> Device | None:
+    """The device that the flags name, or else the default, if the store knows where it is.
+
+    Raises:
+        DeviceNotFound: Several have that name.
+        CredentialsError: The store is damaged.
+    """
+    wanted = called(flags)
+    for device in map(store.find, wanted) if wanted else [store.default()]:
+        if device is not None and device.address:
+            return device
+    return None
 
 
 def _only(fitting: list[Device], found: list[Device], wanted: list[str]) -> Device:

@@ -6,7 +6,6 @@ Each word is checked, arguments included, before anything touches the network.
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING, Any, Callable
 
 from .output import output_keys, playing_keys
@@ -93,6 +92,10 @@ ELSEWHERE = {  # word that people know: protocols that will serve it
     "action": "companion",
     "click": "companion",
 }
+HERE = ("artwork", "artwork_save", "play_url", "play-url", "stream_file")
+"""Words that `tinyatv serve` leaves to the program itself, whose are the folder that a file is in,
+the terminal, and Ctrl-C."""
+
 ACTIONS = "ACTION is hold, hold:SECONDS, double, or a number of presses (3, or x2)"
 HELP = {
     **{w: f"{t}; =ACTION" for w, t in PRESSES.items()},
@@ -225,6 +228,10 @@ SUBCOMMANDS = {  # word that is a program of its own: what it does
     "devices": "list stored devices; alias, default, forget, import",
     "watch": "show changes until Ctrl-C",
     "push_updates": "the same as watch",
+    "remote": "a remote that fills the terminal; the same as no word at all",
+    "prompt": "type words line by line, over one connection",
+    "cli": "the same as prompt",
+    "serve": "keep connections open, so that a press takes milliseconds",
     "virtual": "run a virtual Apple TV",
     "demo": "try everything against a virtual Apple TV",
     "commands": "list all commands",
@@ -295,7 +302,7 @@ def _press(name: str, args: list[str]) -> Run:
 
 
 def _delay(seconds: float, out: Output) -> None:
-    time.sleep(seconds)
+    out.wait(seconds)
     out.result(command="delay")
 
 
