@@ -166,7 +166,7 @@ class Server:
                 raise CommandFailed(f"{self._path}: {exc}; set XDG_RUNTIME_DIR", "serve") from exc
             raise
         os.chmod(self._path, 0o600)
-        self._listener.listen(64)
+        self._listener.listen(1024)  # a connect() that has a time limit does not wait for room
         self._listener.setblocking(False)
 
     def run(self) -> None:
