@@ -178,7 +178,7 @@ def _run(args: list[str], out: Output) -> int:
     )
     flags = parser.parse_intermixed_args(args, namespace=Arguments())
     if not flags.words:
-        if _at_a_terminal() and not out.json:
+        if terminal() and not out.json:
             return _subcommand("remote", args, common, out)
         parser.print_help()
         return 2
@@ -215,7 +215,8 @@ def _subcommand(word: str, args: list[str], common: Parser, out: Output) -> int:
     return code
 
 
-def _at_a_terminal() -> bool:
+def terminal() -> bool:
+    """True if somebody types and sees what comes of it."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
