@@ -18,12 +18,14 @@ EXAMPLES = """\
 examples:
   tinyatv scan                                   what is on the network
   tinyatv wizard                                 find, pair and try a device
+  tinyatv                                        a remote that fills the terminal
   tinyatv -n Den play_pause                      press a key
   tinyatv menu down=3 select=hold play           several keys over one connection
   tinyatv set_position=90 playing                jump, then show what plays
   tinyatv artwork=cover.png                      save the image
   tinyatv watch --json                           changes, one JSON object a line
   tinyatv devices alias Den tv                   a short name
+  tinyatv serve                                  makes every press take milliseconds
   tinyatv virtual                                an Apple TV to try it with
   tinyatv demo                                   everything, on this machine alone
 
