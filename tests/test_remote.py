@@ -418,6 +418,9 @@ def test_nobody_at_home(own_store, monkeypatch):
     monkeypatch.setenv("TINYATV_SCAN_HOSTS", "127.0.0.1:1")
     code, err = in_a_terminal("-t", "0.2", "-n", "Attic")
     assert (code, err.count("\n")) == (3, 1)
+    code, err = in_a_terminal("-t", "0.2")  # somebody who has just installed it
+    assert (code, err.count("\n")) == (3, 1)
+    assert "`tinyatv wizard`" in err
 
 
 def test_no_terminal(tv, capsys):

@@ -26,7 +26,7 @@ from tinyatv import (
     VolumeChanged,
 )
 from tinyatv.cli.remote import CODES, KEYS, SHOWN, keys_of
-from tinyatv.cli.screen import Failed, TextTold, Told, View, cells, clean, draw, fit
+from tinyatv.cli.screen import Asked, Failed, TextTold, Told, View, cells, clean, draw, fit
 
 SIZES = [(80, 24), (20, 5), (40, 10), (132, 50), (10, 3), (3, 2), (1, 1), (200, 1), (1, 60)]
 
@@ -180,6 +180,18 @@ def test_text_field(view):
     view.apply(KeyboardChanged(KeyboardFocus.Unfocused))
     view.apply(KeyboardChanged(KeyboardFocus.Focused))
     assert view.typed == ""
+
+
+def test_answer_that_was_overtaken(view):
+    """It was asked for before the event came, and arrives behind it."""
+    view.apply(KeyboardChanged(KeyboardFocus.Focused))
+    view.apply(Asked(KeyboardChanged(KeyboardFocus.Unfocused)))
+    view.apply(Asked(VolumeChanged(10.0)))
+    assert (view.typed, view.volume) == ("", 50.0)
+    view.apply(Reconnected(("mrp",)))
+    view.apply(Asked(KeyboardChanged(KeyboardFocus.Unfocused)))
+    view.apply(Asked(VolumeChanged(10.0)))
+    assert (view.typed, view.volume) == (None, 10.0)
 
 
 def test_keys_that_the_device_has(view):

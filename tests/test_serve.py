@@ -260,6 +260,8 @@ def test_changes_of_the_store_are_noticed(tv, serving):
         store.forget("Den")
         assert run("right") == (0, "", "")
         assert tv.log == ["up", "left", "right"]
+        serving.until(lambda told: [one["name"] for one in told["devices"]] == ["Living Room"])
+        assert den.wait_for(lambda: not den.mrp.peers, WAIT)
 
 
 @pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
@@ -326,8 +328,8 @@ def test_killed_in_the_middle(tv, serving, how):
 @pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
 @pytest.mark.parametrize("by", ["signal", "--stop"])
 def test_stopped_in_the_middle(tv, serving, by):
-    with Program("up", "delay=60000", "down") as process:
-        assert tv.wait_for(lambda: tv.log == ["up"], WAIT)
+    with Program("up", "title", "delay=60000", "down") as process:
+        assert process.stdout.readline() == "Harbour Lights\n"
         if by == "signal":
             serving.send_signal(signal.SIGINT)
         else:
@@ -558,7 +560,7 @@ def test_connections_are_few(tv, server):
 
 
 @pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
-def test_closed_while_a_device_is_slow(tv, server):
+def test_closed_while_a_device_is_slow(tv, server, capsys):
     """What waits for a device ends at once."""
     codes = []
     slow = threading.Thread(target=lambda: codes.append(resident.press(["select=hold:60"])))
@@ -568,3 +570,4 @@ def test_closed_while_a_device_is_slow(tv, server):
     server.close()
     slow.join(WAIT)
     assert codes == [4]
+    assert capsys.readouterr().err == f"tinyatv: {resident.UNKNOWN}\n"

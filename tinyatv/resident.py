@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NOT_MINE, WAIT, READY, OUT, ERR, EXIT = b"n", b"w", b"r", b"o", b"e", b"x"
 GO = b"g"
+UNKNOWN = "tinyatv serve ended in the middle: whether the device has acted is unknown"
 
 ANSWERS = 2.0  # s until the server must have said something
 CONNECTS = 60.0  # s until it must have connected to the device
@@ -154,5 +155,4 @@ def _unknown(json: bool) -> int:
     from .cli.output import Output
     from .errors import ConnectionLost
 
-    text = "tinyatv serve ended in the middle: whether the device has acted is unknown"
-    return Output(json).failure(ConnectionLost(text))
+    return Output(json).failure(ConnectionLost(UNKNOWN))

@@ -15,11 +15,11 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..errors import AppleTVError, CommandFailed, NotSupported
+from ..errors import AppleTVError, CommandFailed, DeviceNotFound, NotSupported
 from ..events import KeyboardChanged, PowerChanged, Reconnected, VolumeChanged
-from ..model import KeyboardFocus, PowerState, RepeatState, ShuffleState
-from .screen import Failed, TextTold, Told, View, draw
-from .target import open_target
+from ..model import PowerState, RepeatState, ShuffleState
+from .screen import Asked, Failed, TextTold, Told, View, draw
+from .target import called, open_target
 from .words import HOLD
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Action = Callable[["AppleTV", View], object]
 
 TICK = 0.1  # s; how late a change may be drawn
+GONE = 3  # times that something could be read and nothing was there: the end of a terminal
 LAST = 1.0  # s that the last keys have to arrive
 PASTE = 1000  # keys that are taken at once
 
@@ -158,6 +159,11 @@ def _connected(flags: Arguments, out: Output) -> AppleTV:
         print("Connecting ...", end="", file=sys.stderr, flush=True)
     try:
         return open_target(flags, out)
+    except DeviceNotFound as exc:
+        if called(flags):
+            raise
+        hint = "`tinyatv wizard` finds and pairs one, `tinyatv --help` shows all there is"
+        raise DeviceNotFound(f"{exc}; {hint}") from exc
     finally:
         if shown:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
@@ -219,16 +225,16 @@ class Remote:
         self._worker.start()
         self._atv.add_listener(self._events.put)
         self._jobs.put(self._learn)
-        poll = select.poll()
-        poll.register(sys.stdin, select.POLLIN)
-        while not self._ended:
+        silent = 0
+        while not self._ended and silent < GONE:
             self._take_events()
             self._paint(screen)
-            gone = any(bits & ~select.POLLIN for _, bits in poll.poll(TICK * 1000))
-            for key in keys_of(_typed(screen)):
+            ready, _, _ = select.select([sys.stdin], [], [], TICK)
+            typed = _typed(screen)
+            for key in keys_of(typed):
                 self.press(key)
             self._do(None)
-            self._ended = self._ended or gone
+            silent = silent + 1 if ready and not typed else 0
 
     def close(self) -> None:
         """Disconnect, and end the worker; it has a moment for the keys before the last one."""
@@ -334,7 +340,7 @@ class Remote:
         )
         for ask, event in asked:
             try:
-                put(event(ask()))
+                put(Asked(event(ask())))
             except (NotSupported, CommandFailed):
                 pass  # not this one
 
@@ -352,10 +358,11 @@ class Remote:
     def _take_events(self) -> None:
         while not self._events.empty():
             event = self._events.get()
+            typed = self.view.typed
             self.view.apply(event)
             if isinstance(event, Reconnected):
                 self._jobs.put(self._learn)
-            elif isinstance(event, KeyboardChanged) and event.focus is KeyboardFocus.Focused:
+            elif typed is None and self.view.typed is not None:
                 self._jobs.put(self._learn_text)
 
     def _paint(self, screen: Any) -> None:

@@ -73,6 +73,19 @@ class Told(Event):
         self.features = features
 
 
+class Asked(Event):
+    """An answer as an event; what the device has told meanwhile is newer.
+
+    Attributes:
+        event: What it comes to.
+    """
+
+    __slots__ = ("event",)
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+
+
 class TextTold(Event):
     """What is in the text field.
 
@@ -117,9 +130,16 @@ class View:
         self.message = ""
         self.help = False
         self.features: dict[str, FeatureState] = {}
+        self._told: set[type] = set()  # kinds of events since it is connected
 
     def apply(self, event: Any) -> None:
         """Take in what happened."""
+        if isinstance(event, Asked):
+            event = event.event
+            if type(event) in self._told:
+                return
+        elif getattr(event, "output_device", None) is None:
+            self._told.add(type(event))
         if isinstance(event, PlayingChanged):
             self.playing = event.playing
         elif isinstance(event, PowerChanged):
@@ -140,6 +160,7 @@ class View:
             self.lost = "closed" if event.error is None else one_line(event.error)
         elif isinstance(event, Reconnected):
             self.lost, self.message = None, ""
+            self._told.clear()
         elif isinstance(event, (Failed, UpdateFailed)):
             self.message = one_line(event.error)
 

@@ -119,7 +119,7 @@ class Server:
 
         self._path = path
         self._store = store
-        self._connections = Connections()
+        self._connections = Connections(store)
         self._parser = common_flags()
         self._parser.add_argument("words", nargs="*")
         self._parsing = threading.Lock()  # argparse changes itself while it parses
@@ -205,7 +205,10 @@ class Server:
         """Close all connections and join all threads; blocks up to 5 s. Safe to call twice."""
         self._listener, listener = None, self._listener
         if listener is not None:
-            os.unlink(self._path)
+            try:
+                os.unlink(self._path)
+            except FileNotFoundError:
+                pass  # the folder goes when its user logs out
             listener.close()
         for sock, _ in self._clients:
             try:
@@ -237,6 +240,7 @@ class Server:
                 answer.send(resident.NOT_MINE)
             elif what == "words":
                 self._carry_out(args, answer)
+                self._connections.forget()
             else:
                 answer.send(resident.OUT, json.dumps(self._status()).encode())
                 stops = what == "stop"
@@ -278,6 +282,8 @@ class Server:
                     step(atv, answer)
             except Exception as exc:
                 log.debug("serve: %r", exc)
+                if self._listener is None and not isinstance(exc, HungUp):
+                    exc = ConnectionLost(resident.UNKNOWN)  # it is us who have closed it
                 code = answer.failure(exc)
                 self._connections.check(atv, exc)
         answer.send(resident.EXIT, bytes([code]))
@@ -361,9 +367,14 @@ class Answer(Output):
 
 
 class Connections:
-    """Connections that stay open, by the device and by how it is to be used."""
+    """Connections that stay open, by the device and by how it is to be used.
 
-    def __init__(self) -> None:
+    Args:
+        store: Path of the store that the devices are in.
+    """
+
+    def __init__(self, store: str) -> None:
+        self._store = Store(store)
         self._lock = threading.Lock()
         self._held: dict[tuple[Any, ...], _Held] = {}
         self._closed = False
@@ -383,7 +394,7 @@ class Connections:
             if held is None or not held.is_good(device):
                 if held is not None:
                     dropped.append(held)
-                held = _Held(device)
+                held = _Held(device, self._store)
                 opens = True
             else:
                 opens = False
@@ -409,6 +420,17 @@ class Connections:
         for held in mine:
             self._drop(held)
 
+    def forget(self) -> None:
+        """Close connections to devices that are not in the store any more."""
+        try:
+            known = {one for each in self._store.devices() for one in each.device.identifiers}
+        except AppleTVError:
+            return  # damaged: nobody said that they should go
+        with self._lock:
+            gone = [held for held in self._held.values() if held.device.identifier not in known]
+        for held in gone:
+            self._drop(held)
+
     def all(self) -> list[AppleTV]:
         """Those that are open now."""
         with self._lock:
@@ -432,23 +454,29 @@ class Connections:
 class _Held:
     """One connection, maybe not open yet.
 
+    Args:
+        device: As the store knows it.
+        store: The store.
+
     Attributes:
+        device: As the store knew it.
         atv: What it will be, or the error.
     """
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, store: Store) -> None:
         from concurrent.futures import Future
 
+        self.device = device
         self.atv: Future[AppleTV] = Future()
         self._told = _told(device)
-        self._device = device
+        self._store = store
         self._protocols: tuple[str, ...] = ()
 
     def open(self, flags: Arguments) -> None:
         """Connect, on this thread; others wait for it."""
         try:
             atv = connect_to(
-                self._device, Store(), remembered=True, timeout=flags.timeout,
+                self.device, self._store, remembered=True, timeout=flags.timeout,
                 protocols=None if flags.protocol is None else [flags.protocol],
                 scan_timeout=flags.scan_timeout,
             )  # fmt: skip
