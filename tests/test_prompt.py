@@ -9,6 +9,7 @@ import pty
 import select
 import signal
 import stat
+import subprocess
 
 import pytest
 
@@ -52,6 +53,14 @@ def test_exit_code_is_that_of_the_last_failure(tv):
     assert tv.log == ["right"]
     assert typed("plya\nright\n")[0] == 2
     assert typed("\n\n")[0] == typed("")[0] == 0
+
+
+def test_bytes_that_are_no_text(tv):
+    with Program("prompt", stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.buffer.write(b"up\n\xff\xfe\0\ndown\n")
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.count("\n")) == (2, 1)
+    assert tv.log == ["up", "down"]
 
 
 def test_json(tv):

@@ -26,7 +26,9 @@ from tinyatv.places import socket_path, store_path
 from tinyatv.virtual import VirtualAppleTV
 
 WAIT = 20.0
-SERVED = {"binascii", "_socket", "tinyatv", "tinyatv.places", "tinyatv.resident"}
+SERVED = {"binascii", "_socket"} | {f"tinyatv{name}" for name in (
+    "", ".__main__", ".places", ".resident",
+)}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -157,8 +159,9 @@ def test_press(tv, serving):
 @pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
 def test_press_imports_next_to_nothing(tv, serving):
     script = (
-        "import sys; before = set(sys.modules); from tinyatv.resident import press;"
-        "code = press(['play_pause']); print(code, *sorted(set(sys.modules) - before))"
+        "import os, sys; before = set(sys.modules); sys.argv = ['tinyatv', 'play_pause'];"
+        "os._exit = lambda code: print(code, *sorted(set(sys.modules) - before));"
+        "from tinyatv.__main__ import console; console()"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
@@ -548,6 +551,27 @@ def test_program_that_does_not_say_go(tv, server):
     assert kinds == [resident.WAIT, resident.READY]
     assert resident.press(["down"]) == 0
     assert tv.log == ["down"]
+
+
+@pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
+def test_program_that_does_not_read(tv, server):
+    """It is stopped, and the server ends all the same."""
+    store = os.path.abspath(store_path())
+    sock = resident.connect(socket_path(store))
+    sock.sendall(resident.request("words", store, *["features"] * 2000) + resident.GO)
+    assert resident.receive_answer(sock)[0] == resident.WAIT
+    assert resident.receive_answer(sock)[0] == resident.READY
+    assert resident.receive_answer(sock)[0] == resident.OUT
+    server.stop()
+    server.close()
+    sock.close()
+
+
+@pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
+def test_letters_of_any_kind(tv, server):
+    tv.state.open_field()
+    assert resident.press(["text_set=Ünï 茶 🎧", "text_append=\udcff"]) == 2
+    assert tv.state.text == "Ünï 茶 🎧"
 
 
 @pytest.mark.parametrize("profile", ["tvos14"], indirect=True)

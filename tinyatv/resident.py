@@ -90,7 +90,9 @@ def same_user(sock: object) -> bool:
 
 def request(*fields: str) -> bytes:
     """One request, for :func:`receive` at the other end."""
-    data = b"".join(os.fsencode(field) + b"\0" for field in (__version__, *fields))
+    data = b"".join(
+        field.encode("utf-8", "surrogateescape") + b"\0" for field in (__version__, *fields)
+    )
     return len(data).to_bytes(4, "big") + data
 
 

@@ -7,6 +7,7 @@ leaves. From a pipe, the exit code is that of the last line that failed.
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
@@ -36,6 +37,8 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     from . import terminal
 
     interactive = terminal() and not out.json
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # a wrong byte costs one line, not all of them
     prompt = Prompt(flags, out)
     history = History(_history_path(flags)) if interactive else None
     try:

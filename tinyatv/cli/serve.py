@@ -1,8 +1,8 @@
 """Keep connections open, so that a press from the shell takes milliseconds. Ctrl-C ends it.
 
-While it runs, `tinyatv WORD ...` uses it by itself, if the device is stored and nothing but -i, -n,
---protocol, --timeout and --json are given. All else works as before. TINYATV_SERVE=off does
-without. Nobody but the same user can use it.
+While it runs, `tinyatv WORD ...` uses it by itself if the device is stored, no flags but -i, -n,
+--protocol, --timeout and --json are given, and no word is about a file. All else works as before.
+TINYATV_SERVE=off does without. Nobody but the same user can use it.
 """
 
 from __future__ import annotations
@@ -210,15 +210,11 @@ class Server:
             except FileNotFoundError:
                 pass  # the folder goes when its user logs out
             listener.close()
-        for sock, _ in self._clients:
-            try:
-                sock.shutdown(socket.SHUT_RD)  # no more words; what was said is still told
-            except OSError:
-                pass  # it has gone already
+        self._end(socket.SHUT_RD)  # no more words, but what comes of those that were said
         self._connections.close()  # ends what waits for a device
-        deadline = Deadline(5.0)
-        for _, thread in self._clients:
-            thread.join(deadline.left())
+        self._join(2.0)
+        self._end(socket.SHUT_RDWR)  # what waits for somebody who does not read
+        self._join(3.0)
         self._wake.close()
         self._woken.close()
         if self._stopper is not None:
@@ -226,6 +222,18 @@ class Server:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def _end(self, how: int) -> None:
+        for sock, _ in self._clients:
+            try:
+                sock.shutdown(how)
+            except OSError:
+                pass  # it has gone already
+
+    def _join(self, seconds: float) -> None:
+        deadline = Deadline(seconds)
+        for _, thread in self._clients:
+            thread.join(deadline.left())
 
     # -- one connection --------------------------------------------------------------------------
 
@@ -530,7 +538,8 @@ def _fields(sock: socket.socket) -> list[str]:
     size = int.from_bytes(resident.receive(sock, 4), "big")
     if size > LARGEST:
         raise ValueError(f"a request of {size} bytes")
-    fields = [os.fsdecode(field) for field in resident.receive(sock, size).split(b"\0")[:-1]]
+    data = resident.receive(sock, size)
+    fields = [field.decode("utf-8", "surrogateescape") for field in data.split(b"\0")[:-1]]
     sock.settimeout(None)
     if len(fields) < 3:
         raise ProtocolError("a request without a command")
