@@ -17,6 +17,7 @@ import pytest
 
 import tinyatv
 from tests.test_cli import Person, Program, run
+from tests.test_screen import SCREEN
 from tinyatv import PowerState
 from tinyatv.virtual import VirtualAppleTV
 
@@ -128,16 +129,7 @@ def test_80x24(tv, terminal):
     tv.state.set_position(62)
     screen = terminal()
     lines = screen.until(lambda lines: "Volume" in "".join(lines) and "q quit" in lines[-1])
-    assert lines[:8] == [
-        "Living Room" + " " * 54 + "Apple TV 4K, on",
-        "",
-        "Harbour Lights",
-        "The Loopbacks - Local Hosts",
-        "Paused in Music, repeat off, shuffle off",
-        "1:02 [" + "=" * 18 + ">" + " " * 49 + "] 3:42",
-        "",
-        "Volume [" + "=" * 20 + " " * 20 + "] 50%",
-    ]
+    assert lines[:8] == SCREEN
     assert len(lines) == 24
     assert lines[8:20] == [""] * 12
     assert lines[20].startswith("arrows move  enter select")
@@ -245,6 +237,18 @@ def test_keys(tv, terminal):
     screen.until("Apple TV 4K, on")
     screen.keys("q")
     assert screen.ended() == 0
+
+
+def test_refusal_costs_one_key(tv, terminal):
+    tv.state.disable("next")
+    screen = terminal()
+    screen.until("q quit")
+    screen.keys("n", "Up", "Down")
+    screen.until("next: ")
+    assert tv.wait_for(lambda: tv.log == ["up", "down"], WAIT)
+    screen.keys("Left", "q", "Right")  # the last keys still arrive, those behind q do not
+    assert screen.ended() == 0
+    assert tv.log == ["up", "down", "left"]
 
 
 def test_help_of_keys(tv, terminal):

@@ -28,6 +28,16 @@ from tinyatv import (
 from tinyatv.cli.remote import CODES, KEYS, SHOWN, keys_of
 from tinyatv.cli.screen import Asked, Failed, TextTold, Told, View, cells, clean, draw, fit
 
+SCREEN = [
+    "Living Room" + " " * 54 + "Apple TV 4K, on",
+    "",
+    "Harbour Lights",
+    "The Loopbacks - Local Hosts",
+    "Paused in Music, repeat off, shuffle off",
+    "1:02 [" + "=" * 18 + ">" + " " * 49 + "] 3:42",
+    "",
+    "Volume [" + "=" * 20 + " " * 20 + "] 50%",
+]
 SIZES = [(80, 24), (20, 5), (40, 10), (132, 50), (10, 3), (3, 2), (1, 1), (200, 1), (1, 60)]
 
 
@@ -57,16 +67,7 @@ def texts(view: View, width: int = 80, height: int = 24) -> list[str]:
 
 def test_80x24(view):
     lines = texts(view)
-    assert lines[:8] == [
-        "Living Room" + " " * 54 + "Apple TV 4K, on",
-        "",
-        "Harbour Lights",
-        "The Loopbacks - Local Hosts",
-        "Paused in Music, repeat off, shuffle off",
-        "1:02 [" + "=" * 18 + ">" + " " * 49 + "] 3:42",
-        "",
-        "Volume [" + "=" * 20 + " " * 20 + "] 50%",
-    ]
+    assert lines[:8] == SCREEN
     assert len(lines) == 24
     assert lines[-1].endswith("q quit")
     assert any("arrows move  enter select" in line for line in lines)

@@ -232,7 +232,8 @@ class Remote:
             ready, _, _ = select.select([sys.stdin], [], [], TICK)
             typed = _typed(screen)
             for key in keys_of(typed):
-                self.press(key)
+                if not self._ended:
+                    self.press(key)
             self._do(None)
             silent = silent + 1 if ready and not typed else 0
 
@@ -319,15 +320,18 @@ class Remote:
                 job()
             except Exception as exc:
                 self._events.put(Failed(exc))
-                self._forget_jobs()
+                if not isinstance(exc, (CommandFailed, NotSupported)):  # those are a plain no
+                    self._forget_keys()
 
-    def _forget_jobs(self) -> None:
-        """Keys that were pressed while a device did not react are not for later."""
-        ends = False
+    def _forget_keys(self) -> None:
+        """What was pressed while the device did not react is not for later."""
+        kept = []
         while not self._jobs.empty():
-            ends = self._jobs.get() is None or ends
-        if ends:
-            self._jobs.put(None)
+            job = self._jobs.get()
+            if job in (None, self._learn):
+                kept.append(job)
+        for job in kept:
+            self._jobs.put(job)
 
     def _learn(self) -> None:
         """Ask for what is only told when it changes."""

@@ -217,14 +217,16 @@ class Server:
         self._join(3.0)
         self._wake.close()
         self._woken.close()
-        if self._stopper is not None:
-            self._stopper.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+        if self._stopper is not None:
+            self._stopper.close()
 
     def _end(self, how: int) -> None:
         for sock, _ in self._clients:
+            if sock is self._stopper:
+                continue
             try:
                 sock.shutdown(how)
             except OSError:
