@@ -10,9 +10,11 @@ import os
 import queue
 import random
 import select
+import signal
 import socket
 import sys
 import threading
+import time
 
 import pytest
 
@@ -371,6 +373,305 @@ def test_many_threads_keep_their_frames_whole(ends):
     other.close()
     assert failed == []
     assert all(counts == list(range(each)) for counts in seen.values())
+
+
+# -- whose turn it is to read ----------------------------------------------------------------------
+
+TURNS = pytest.mark.skipif(not hasattr(select, "epoll"), reason="only the reader thread reads here")
+READER = "tinyatv-link-test"
+
+
+@pytest.fixture(params=[pytest.param(True, marks=TURNS), False], ids=["turns", "no turns"])
+def turns(request, monkeypatch):
+    """Both kinds of system: where callers can take the turn, and where they cannot."""
+    if not request.param:
+        monkeypatch.delattr(select, "epoll", raising=False)
+    return request.param
+
+
+class Heard:
+    """What `received` was called with, and on which threads."""
+
+    def __init__(self):
+        self.messages = queue.SimpleQueue()
+        self.threads = queue.SimpleQueue()
+
+    def __call__(self, message):
+        self.threads.put(threading.current_thread().name)
+        self.messages.put(message)
+
+    def next(self):
+        return self.messages.get(timeout=WAIT), self.threads.get(timeout=WAIT)
+
+
+def asking(name, call, *args):
+    """Call on a thread of that name; returns the future."""
+    future = concurrent.futures.Future()
+
+    def work():
+        try:
+            future.set_result(call(*args))
+        except BaseException as exc:
+            future.set_exception(exc)
+
+    threading.Thread(target=work, name=name).start()
+    return future
+
+
+def sent(e, size, thread="asking"):
+    """Read what a thread has sent; returns once it waits for the reply."""
+    e.read(size)
+    pace = threading.Event()
+    (ident,) = [one.ident for one in threading.enumerate() if one.name == thread]
+    until = time.monotonic() + WAIT
+    while sys._current_frames()[ident].f_code.co_name not in ("ready", "request"):
+        assert time.monotonic() < until
+        pace.wait(0.001)
+
+
+def answering(e, asked, data):
+    """Answer a request that is about to come."""
+    return asking("answering", lambda: e.read(len(asked)) and e.peer.sendall(data))
+
+
+def test_caller_reads_while_he_waits(ends, turns):
+    """All that comes, in order, up to what came together with the reply; then the reader does."""
+    heard = Heard()
+    e = ends(received=heard).started()
+    e.peer.sendall(frame(EVENT, b"before"))
+    assert heard.next() == ((EVENT, b"before"), READER)
+    reply = asking("asking", e.link.request, (1, b""), LONG)
+    sent(e, 3)
+    e.peer.sendall(frame(EVENT, b"1") + HALF)
+    who = "asking" if turns else READER
+    assert heard.next() == ((EVENT, b"1"), who)
+    assert not reply.done()
+    e.peer.sendall(frame(1, b"abcdef")[len(HALF) :] + frame(EVENT, b"2"))
+    assert reply.result(WAIT) == (1, b"abcdef")
+    assert heard.next() == ((EVENT, b"2"), who)
+    e.peer.sendall(frame(EVENT, b"after"))
+    assert heard.next() == ((EVENT, b"after"), READER)
+
+
+def test_caller_reads_for_others_and_the_reader_after_him(ends, turns):
+    heard = Heard()
+    e = ends(received=heard).started()
+    first = asking("first", e.link.request, (1, b""), LONG)
+    sent(e, 3, "first")
+    e.peer.sendall(frame(EVENT, b"0"))
+    who = "first" if turns else READER
+    assert heard.next() == ((EVENT, b"0"), who)  # his turn it is
+    others = [asking(f"other {n}", e.link.request, (n, b""), LONG) for n in (2, 3)]
+    e.read(6)
+    e.peer.sendall(frame(3, b"C") + frame(EVENT, b"1"))
+    assert others[1].result(WAIT) == (3, b"C")
+    assert heard.next() == ((EVENT, b"1"), who)
+    e.peer.sendall(frame(1, b"A"))
+    assert first.result(WAIT) == (1, b"A")
+    e.peer.sendall(frame(EVENT, b"2") + frame(2, b"B"))
+    assert others[0].result(WAIT) == (2, b"B")
+    assert heard.next() == ((EVENT, b"2"), READER)
+
+
+def test_caller_who_gives_up_hands_reading_back(ends, turns):
+    heard = Heard()
+    e = ends(received=heard).started()
+    with pytest.raises(CommandTimeout):
+        e.link.request((1, b""), 0.05)
+    e.peer.sendall(frame(1, b"late") + frame(EVENT, b"!"))
+    assert heard.next() == ((1, b"late"), READER)
+    assert heard.next() == ((EVENT, b"!"), READER)
+
+
+def test_what_the_handshake_left_comes_first(ends, turns):
+    """Even if a caller reads before the reader thread has begun."""
+    for _ in range(50):
+        e = ends()
+        e.peer.sendall(frame(EVENT, b"0") + frame(EVENT, b"1") + frame(1))
+        e.link.request((1, b""))
+        e.read(3)
+        answering(e, frame(2), frame(EVENT, b"2") + frame(2) + frame(EVENT, b"3"))
+        e.link.start()
+        assert e.link.request((2, b""), WAIT) == (2, b"")
+        assert [e.message()[1] for _ in range(4)] == [b"0", b"1", b"2", b"3"]
+        e.link.close()
+
+
+def test_idle_is_called_while_a_caller_waits(ends, turns):
+    """To keep a connection alive stays the reader thread's duty; bytes that others read count."""
+    counts = queue.SimpleQueue()
+
+    def idle(times):
+        counts.put((times, threading.current_thread().name))
+
+    e = ends(idle=idle, idle_after=0.02, timeout=0.02).started()
+    reply = asking("asking", e.link.request, (1, b""), LONG)
+    sent(e, 3)
+    while counts.get(timeout=WAIT) != (3, READER):
+        pass
+    e.peer.sendall(frame(EVENT, b"here I am"))
+    e.message()
+    while counts.get(timeout=WAIT) != (1, READER):
+        pass
+    e.peer.sendall(frame(1, b"x"))
+    assert reply.result(WAIT) == (1, b"x")
+
+
+@pytest.mark.parametrize("how", ["received", "lost"])
+def test_close_from_a_callback_while_a_caller_waits(ends, turns, how):
+    """Who reads cannot wait for the reader thread, which may wait for its turn."""
+    calls = []
+
+    def close(*args):
+        calls.append(args)
+        e.link.close()
+
+    e = ends(**{how: close}).started()
+    reply = asking("asking", e.link.request, (1, b""), LONG)
+    sent(e, 3)
+    if how == "received":
+        e.peer.sendall(frame(EVENT, b"a") + frame(EVENT, b"b"))
+    else:
+        e.peer.close()
+    assert isinstance(reply.exception(WAIT), ConnectionLost)
+    e.link.close()  # joins
+    assert readers() == []
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("trouble", ["close", "nonsense", "bug", "reset"])
+def test_all_who_wait_hear_of_the_end(ends, turns, trouble, caplog):
+    def received(message):
+        raise RuntimeError("on purpose")
+
+    e = ends(received=received).started()
+    waiting = []
+    for key in range(1, 6):
+        waiting.append(asking("asking", e.link.request, (key, b""), LONG))
+        e.read(3)
+    if trouble == "close":
+        e.link.close()
+    elif trouble == "nonsense":
+        e.peer.sendall(b"\x01\xff\xff")
+    elif trouble == "bug":
+        e.peer.sendall(frame(EVENT))
+    else:
+        e.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        e.peer.close()
+    expect = ProtocolError if trouble in ("nonsense", "bug") else ConnectionLost
+    assert all(isinstance(one.exception(WAIT), expect) for one in waiting)
+    assert ("on purpose" in caplog.text) is (trouble == "bug")
+    e.link.close()
+    assert readers() == []
+    assert e.losses.qsize() == 1
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no way to interrupt a thread")
+@pytest.mark.parametrize("started", [True, False])
+def test_interrupted_caller_leaves_a_link_that_works(ends, turns, started):
+    """Ctrl-C, in a notebook for example, while a reply is waited for."""
+    heard = Heard()
+    e = ends(received=heard)
+    if started:
+        e.link.start()
+    main = threading.current_thread()
+
+    def interrupt():
+        sent(e, 3, main.name)
+        signal.pthread_kill(main.ident, signal.SIGINT)
+
+    other = asking("interrupting", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        e.link.request((1, b""), WAIT)
+    other.result(WAIT)
+    answering(e, frame(2), frame(2, b"x") + frame(EVENT, b"y"))
+    assert e.link.request((2, b""), WAIT) == (2, b"x")
+    if not started:
+        e.link.start()
+    assert heard.next()[0] == (EVENT, b"y")
+
+
+@TURNS
+def test_interrupted_in_the_middle_of_a_message(ends):
+    """It is lost, so the stream cannot go on."""
+
+    def received(message):
+        raise KeyboardInterrupt
+
+    e = ends(received=received).started()
+    reply = asking("asking", e.link.request, (1, b""), LONG)
+    sent(e, 3)
+    e.peer.sendall(frame(EVENT, b"!"))
+    assert isinstance(reply.exception(WAIT), KeyboardInterrupt)
+    assert "interrupted" in str(e.losses.get(timeout=WAIT))
+    assert e.is_closed()
+
+
+def test_peer_sends_what_is_owed_with_what_leaves_next(ends):
+    """Replies owed for a frame leave with the message that answers it, or else right behind it."""
+    e = ends(received=lambda message: e.link.send((9, message[1]))).started()
+    e.peer.sendall(frame(PING, b"p") + frame(EVENT, b"q") + frame(PING, b"r"))
+    assert e.read(8) == frame(9, b"q") + frame(PONG, b"p")
+    assert e.read(4) == frame(PONG, b"r")
+
+
+@pytest.mark.parametrize("ending", ["close", "peer"])
+def test_race_of_requests_news_and_the_end(turns, share, ending):
+    """Thousands of requests from four threads among news, then the end, at any moment."""
+    for number in range(share(60)):
+        ours, peer = socket.socketpair()
+        news, lost = [], []
+        link = Link(ours, KeyedWire(), news.append, lost=lost.append, name=READER, timeout=WAIT)
+        answered = threading.Semaphore(0)
+        wrong = []
+
+        def answer(peer=peer, answered=answered):
+            wire, count = KeyedWire(), 0
+            try:
+                while data := peer.recv(65536):
+                    wire.feed(data)
+                    while (message := wire.next_message()) is not None:
+                        count += 1
+                        if count % 3 == 0:
+                            peer.sendall(frame(EVENT, count.to_bytes(4, "big")))
+                        peer.sendall(frame(*message))
+                        answered.release()
+            except OSError:
+                pass
+
+        def ask(key, link=link, wrong=wrong):
+            count = 0
+            while not link.ended:
+                count += 1
+                try:
+                    if link.request((key, b"%d" % count), WAIT) != (key, b"%d" % count):
+                        wrong.append(key)
+                except (ConnectionLost, ProtocolError):
+                    return
+                except Exception as exc:
+                    wrong.append(exc)
+
+        threads = [threading.Thread(target=answer)]
+        threads += [threading.Thread(target=ask, args=(key,)) for key in range(1, 5)]
+        link.start()
+        for thread in threads:
+            thread.start()
+        for _ in range(random.Random(number).randrange(300)):
+            assert answered.acquire(timeout=WAIT), "somebody sleeps though there is something"
+        if ending == "close":
+            link.close()
+        else:
+            peer.shutdown(socket.SHUT_RDWR)
+        for thread in threads[1:]:
+            thread.join(WAIT)
+            assert not thread.is_alive()
+        link.close()
+        peer.close()
+        threads[0].join(WAIT)
+        assert wrong == []
+        assert len(lost) == 1
+        assert news == sorted(news)
+        assert readers() == []
 
 
 # -- how it ends -----------------------------------------------------------------------------------

@@ -2,19 +2,28 @@
 
 A :class:`Link` moves messages between a socket and a wire object (``wire/``). It pairs replies with
 requests and knows nothing about what they mean, so both ends of every protocol use it.
+
+One thread at a time reads. That is the reader thread, unless somebody waits for a reply: he takes
+the turn, reads until he has it, and gives the turn back. So a reply need not be handed from one
+thread to another, which would take longer than all the rest that is done with it.
+
+    reader thread   waits .................. (woken by nothing) ............ waits, reads, handles
+    request()              sends, takes the turn, reads, handles, gives it back
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
-import select
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Callable
 
 from .deadline import Deadline
 from .errors import AppleTVError, CommandTimeout, ConnectionFailed, ConnectionLost, ProtocolError
+from .readiness import Watch, ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,14 +77,15 @@ def reason(exc: BaseException) -> str:
 class Link:
     """A connection that carries messages.
 
-    Before :meth:`start`, :meth:`request` reads on the caller's thread: that is where handshakes
-    run. Afterwards the reader thread reads, and calls `received` for everything that is no reply.
+    Before :meth:`start`, :meth:`request` reads and keeps what is no reply: that is where handshakes
+    run. Afterwards the reader thread reads, or whoever waits in :meth:`request`.
 
     Args:
         sock: Connected socket; the link owns it from now on.
         wire: Turns messages into bytes and back.
-        received: Called on the reader thread with each message that nobody asked for. It must
-            not block and must not make requests.
+        received: Called with each message that nobody asked for, in order, on the thread that
+            reads: the reader thread, or one in :meth:`request`. It must not block, must not make
+            requests, and must not need a lock that somebody holds while making one.
         lost: Called once, on the thread that notices, with the error that ended the link; with
             None after :meth:`close`.
         name: Of the reader thread.
@@ -85,7 +95,8 @@ class Link:
             An error that it raises ends the link.
         idle_after: Seconds; None never calls `idle`.
         prepare: Does a piece of work ahead; False if there is none to do. Called after a message
-            has gone out, and on the reader thread when it has been quiet for a moment.
+            has gone out, while a reply is waited for, and on the reader thread when it has been
+            quiet for a moment.
     """
 
     def __init__(
@@ -107,14 +118,19 @@ class Link:
         self._sock = sock
         self._wire = wire
         self._owes = getattr(wire, "owes", True)
+        self._encode_all = getattr(wire, "encode_all", self._encode_each)
         self._received = received
         self._lost = lost
         self._timeout = timeout
         self._idle = idle
         self._idle_after = idle_after
         self._idled = 0
+        self._quiet_since = time.monotonic()
         self._prepare = prepare
         self._sending = threading.Lock()
+        self._reading = threading.Lock()  # whose turn it is; taken before `_sending`
+        self._reads = 0  # the thread in request() that has the turn
+        self._watch: Watch | None = None  # without one, only the reader thread reads
         self._ending = threading.Lock()
         self._ended = False
         self._thread: threading.Thread | None = None
@@ -143,6 +159,9 @@ class Link:
     def start(self) -> None:
         """Start the reader thread; what arrived before and was no reply is handed on first."""
         with self._ending:  # close() on another thread joins it only once it runs
+            if not self._ended:
+                with contextlib.suppress(OSError):
+                    self._watch = Watch(self._sock)
             self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
             self._thread.start()
 
@@ -161,7 +180,7 @@ class Link:
             data = self._wire.encode(message)
             if answered:
                 self._in_order.append(queue.SimpleQueue())
-            broken = self._write(data)
+            broken = self._write(data + self._wire.owed() if self._owes else data)
         if broken is not None:
             raise self._broken(broken)
         if self._prepare is not None:
@@ -190,21 +209,21 @@ class Link:
             else:
                 self._keyed[key] = reply
             try:
-                data = b"".join(map(self._wire.encode, (*after, message)))
+                data = self._encode_all((*after, message)) if after else self._wire.encode(message)
             except BaseException:
                 self._keyed.pop(key, None)
                 if reply in self._in_order:
                     self._in_order.remove(reply)
                 raise
-            broken = self._write(data)
+            broken = self._write(data + self._wire.owed() if self._owes else data)
         if broken is not None:
             raise self._broken(broken)
-        if self._prepare is not None:  # while the peer is busy with it
-            self._prepare()
         deadline = Deadline(self._timeout if timeout is None else timeout)
         try:
             if self._thread is None:
                 self._read_until(reply, deadline)
+            elif reply.empty() and self._watch is not None:
+                self._take_turn(reply, deadline)
             answer = reply.get(timeout=deadline.wait())
         except queue.Empty:
             raise CommandTimeout(
@@ -226,8 +245,12 @@ class Link:
         self._end(None)
         with self._ending:
             thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        # A thread that reads cannot wait for the reader thread, which waits for its turn.
+        if thread is not None and threading.get_ident() not in (thread.ident, self._reads):
             thread.join(5)
+
+    def _encode_each(self, messages: tuple[Any, ...]) -> bytes:
+        return b"".join(map(self._wire.encode, messages))
 
     def _write(self, data: bytes) -> AppleTVError | None:
         """Send all bytes, or return why not; the caller holds the lock, so nobody is told here."""
@@ -238,7 +261,7 @@ class Link:
             try:
                 view = view[self._sock.send(view) :]
             except BlockingIOError:
-                if not _ready(self._sock, True, self._timeout):
+                if not ready(self._sock, True, self._timeout):
                     return ConnectionLost(f"{self.name}: peer does not read any more")
             except OSError as exc:
                 error = ConnectionLost(f"{self.name}: {reason(exc)}")
@@ -251,78 +274,134 @@ class Link:
         return self._ended_error()
 
     def _run(self) -> None:
+        """What the reader thread does: read when it is its turn, and notice when it is quiet."""
         try:
-            while self._early and not self._ended:
-                self._received(self._early.pop(0))
-            self._deliver()
+            with self._reading:
+                self._deliver()
             while not self._ended:
-                self._read(self._timeout if self._idled else self._idle_after)
-        except Exception as exc:  # a bug of ours must not leave a link that looks alive
-            log.exception("%s: failed", self.name)
-            self._end(ProtocolError(f"{self.name}: {exc}"), exc)
+                left = self._left()
+                if self._wait(left) and self._reading.acquire(timeout=-1 if left is None else left):
+                    try:
+                        self._read()
+                    finally:
+                        self._reading.release()
+                elif self._left() == 0:  # else a caller has read meanwhile, or reads now
+                    self._be_idle()
+        except Exception as exc:
+            self._failed(exc)
         finally:
             self._end(None)
-            self._sock.close()
+            with self._reading, self._sending:  # nobody may be using it
+                self._sock.close()
+                if self._watch is not None:
+                    self._watch.close()
 
-    def _read_until(self, reply: queue.SimpleQueue[Any], deadline: Deadline) -> None:
-        """Read on the caller's thread until the reply is there, and no message further.
+    def _left(self) -> float | None:
+        """Seconds until it has been quiet for too long; None for ever."""
+        timeout = self._timeout if self._idled else self._idle_after
+        if timeout is None:
+            return None
+        return max(0.0, self._quiet_since + timeout - time.monotonic())
 
-        What comes behind it may be sealed with keys that only the reply brings.
-        """
-        self._deliver(reply)
-        while reply.empty() and not deadline.over and not self._ended:
-            self._read(deadline.left(), reply)
+    def _wait(self, timeout: float | None) -> bool:
+        """Wait for bytes, and use a quiet moment; False if the time ran out."""
+        if self._prepare is not None:
+            while not self._arrived(QUIET):
+                if not self._prepare():
+                    break
+            else:
+                return True
+        return self._arrived(timeout)
 
-    def _read(self, timeout: float | None, reply: queue.SimpleQueue[Any] | None = None) -> None:
-        """Wait for bytes and handle the messages in them, up to `reply` if there is one."""
+    def _arrived(self, timeout: float | None) -> bool:
+        if self._watch is None:
+            return ready(self._sock, False, timeout)
+        return self._watch.wait(timeout)
+
+    def _be_idle(self) -> None:
+        self._quiet_since = time.monotonic()
+        if self._idle is None:
+            return
+        self._idled += 1
         try:
-            if not self._wait(timeout):
-                if self._thread is not None and self._idle is not None:
-                    self._idled += 1
-                    if self._idle(self._idled) is False:
-                        self._idled = 0
-                return
-            self._idled = 0
-            data = self._sock.recv(CHUNK)
+            if self._idle(self._idled) is False:
+                self._idled = 0
         except AppleTVError as exc:
             self._end(exc)
+
+    def _take_turn(self, reply: queue.SimpleQueue[Any], deadline: Deadline) -> None:
+        """Read in place of the reader thread until the reply is there, if nobody else reads."""
+        if self._watch is None or not self._reading.acquire(blocking=False):
             return
+        try:
+            self._reads = threading.get_ident()
+            if not self._ended:  # then the watch may be closed
+                self._watch.look_away()
+                try:
+                    self._read_until(reply, deadline)
+                finally:
+                    self._watch.look_back()  # for those who still wait, and for what comes next
+        finally:
+            self._reads = 0
+            self._reading.release()
+
+    def _read_until(self, reply: queue.SimpleQueue[Any], deadline: Deadline) -> None:
+        """Read on the caller's thread until the reply is there.
+
+        During the handshake, and no message further: what comes behind it may be sealed with keys
+        that only the reply brings.
+        """
+        last = reply if self._thread is None else None
+        waiting, prepare = False, self._prepare
+        try:
+            self._deliver(last)
+            while reply.empty() and not self._ended and not deadline.over:
+                waiting = True
+                if prepare is not None and not prepare():  # the peer is busy with the request
+                    prepare = None
+                try:
+                    arrived = ready(self._sock, False, deadline.left() if prepare is None else 0)
+                except ValueError:
+                    return  # closed, during the handshake: later, that takes a turn
+                waiting = False
+                if arrived:
+                    self._read(last)
+        except Exception as exc:
+            self._failed(exc)
+        except BaseException:
+            if not waiting:  # Ctrl-C in the middle of a message, which is lost
+                self._end(ConnectionLost(f"{self.name}: interrupted"))
+            raise
+
+    def _read(self, last: queue.SimpleQueue[Any] | None = None) -> None:
+        """Take what has arrived, and handle the messages in it."""
+        try:
+            data = self._sock.recv(CHUNK)
         except BlockingIOError:
-            return
-        except (OSError, ValueError) as exc:
+            return  # somebody else was faster
+        except OSError as exc:
             self._end(ConnectionLost(f"{self.name}: {reason(exc)}"), exc)
             return
         if not data:
             self._end(ConnectionLost(f"{self.name}: closed by the peer"))
             return
+        self._idled = 0
+        self._quiet_since = time.monotonic()
         self._wire.feed(data)
-        self._deliver(reply)
+        self._deliver(last)
 
-    def _wait(self, timeout: float | None) -> bool:
-        """Wait for bytes, and use a quiet moment; False if the time ran out."""
-        if self._thread is not None and self._prepare is not None:
-            while not _ready(self._sock, False, QUIET):
-                if not self._prepare():
-                    break
-            else:
-                return True
-        return _ready(self._sock, False, timeout)
-
-    def _deliver(self, reply: queue.SimpleQueue[Any] | None = None) -> None:
-        while not self._ended and (reply is None or reply.empty()):
+    def _deliver(self, last: queue.SimpleQueue[Any] | None = None) -> None:
+        """Handle the messages that are there, up to the reply that goes into `last`."""
+        while self._early and self._thread is not None and not self._ended:
+            self._received(self._early.pop(0))
+        while not self._ended and (last is None or last.empty()):
             try:
                 message = self._wire.next_message()
             except ValueError as exc:
                 self._end(ProtocolError(f"{self.name}: {exc}"), exc)
                 return
-            if self._owes:
-                with self._sending:  # sealed in the order in which it leaves, like all else
-                    broken = self._write(self._wire.owed())
-                if broken is not None:
-                    self._end(broken)
-                    return
             if message is None:
-                return
+                break
             log.debug("%s < %r", self.name, message)
             waiter = self._waiter(message)
             if waiter is not None:
@@ -331,6 +410,11 @@ class Link:
                 self._early.append(message)
             else:
                 self._received(message)
+        if self._owes and not self._ended:
+            with self._sending:  # sealed in the order in which it leaves, like all else
+                broken = self._write(self._wire.owed())
+            if broken is not None:
+                self._end(broken)
 
     def _waiter(self, message: Any) -> queue.SimpleQueue[Any] | None:
         key = self._wire.key(message)
@@ -358,6 +442,11 @@ class Link:
             self._sock.close()
         if self._lost is not None:
             self._lost(error)
+
+    def _failed(self, exc: Exception) -> None:
+        """A bug of ours must not leave a link that looks alive."""
+        log.exception("%s: failed", self.name)
+        self._end(ProtocolError(f"{self.name}: {exc}"), exc)
 
     def _ended_error(self) -> AppleTVError:
         error: AppleTVError
@@ -437,13 +526,3 @@ class Listener:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._accepted(sock, address)
-
-
-def _ready(sock: socket.socket, write: bool, timeout: float | None) -> bool:
-    """Wait until the socket can be read (or written); False if the time ran out."""
-    if not hasattr(select, "poll"):  # Windows
-        reads, writes = ([], [sock]) if write else ([sock], [])
-        return any(select.select(reads, writes, [], timeout))
-    poll = select.poll()
-    poll.register(sock, select.POLLOUT if write else select.POLLIN)
-    return bool(poll.poll(None if timeout is None else timeout * 1000))

@@ -424,14 +424,14 @@ class Search:
     def _send(self, questions: Sequence[_Question]) -> None:
         for zc, bit in self._senders:
             try:
-                packet = _ready(_packet(questions, bit))
+                packet = _ready(packet_of(questions, bit))
             except ValueError as exc:  # a name that nobody can have
                 log.debug("cannot ask: %s", exc)
                 return
             zc.send(packet, self._address, self._port or PORT)
 
 
-def _packet(questions: Sequence[_Question], bit: int) -> bytes:
+def packet_of(questions: Sequence[_Question], bit: int) -> bytes:
     """Encode questions (RFC 1035, 4.1).
 
     zeroconf would do it, but cuts names at every dot, and nobody answers for ``Dr`` . ``Who``.

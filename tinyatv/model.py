@@ -116,7 +116,12 @@ class _Data:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return list(self.fields()) == list(other.fields())
+        for name in self.__slots__:
+            if name[0] != "_":
+                mine, theirs = getattr(self, name), getattr(other, name)
+                if mine is not theirs and mine != theirs:
+                    return False
+        return True
 
     __hash__ = None  # type: ignore[assignment]
 

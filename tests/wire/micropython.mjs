@@ -238,6 +238,8 @@ class Shape:
 class Pieces:
     """An inner wire whose messages are the pieces it is fed."""
 
+    owes = False
+
     def __init__(self):
         self.pieces = []
         self.feed = self.pieces.append

@@ -297,7 +297,7 @@ class MrpBackend:
         if times > BEATS:
             raise ConnectionLost(f"{self._where} does not answer any more")
         assert self._link is not None, "there is a link, for it calls us"
-        self._link.send(proto.build(proto.GENERIC, proto.new_id()))
+        self._link.send(proto.build(proto.GENERIC, True))
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -317,10 +317,9 @@ class MrpBackend:
             after: Messages that leave before it; nobody answers them.
             **fields: Of the request.
         """
+        link = self._link or self._open()
         try:
-            answer: proto.Message = self._open().request(
-                proto.build(kind, proto.new_id(), **fields), after=after
-            )
+            answer: proto.Message = link.request(proto.build(kind, True, **fields), after=after)
         except CommandTimeout as exc:
             raise CommandTimeout(f"no reply to {command} within {self._timeout:g} s (mrp)") from exc
         if answer.envelope.errorCode:
@@ -479,8 +478,7 @@ class MrpBackend:
 
     def _press(self, button: str, hold: float = 0.0, presses: int = 1) -> None:
         """Press a button; two threads must not mix theirs."""
-        deadline = Deadline(self._timeout)
-        if not self._pressing.acquire(timeout=deadline.left() or 0):
+        if not self._pressing.acquire(timeout=self._timeout):
             raise CommandTimeout(f"{button}: another button is still down (mrp)")
         try:
             for _ in range(presses):
@@ -785,7 +783,7 @@ class MrpBackend:
         from . import mrp_artwork
 
         request = proto.build(
-            proto.PLAYBACK_QUEUE_REQUEST, proto.new_id(), location=location, length=1,
+            proto.PLAYBACK_QUEUE_REQUEST, True, location=location, length=1,
             artworkWidth=float(width or 0), artworkHeight=float(height or -1),
             returnContentItemAssetsInUserCompletion=True,
         )  # fmt: skip

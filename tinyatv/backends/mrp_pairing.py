@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Callable
 
 from .. import proto
+from ..crypto import srp
 from ..errors import CommandTimeout, ConnectionFailed, ConnectionLost
 from ..link import Link, open_socket
 from ..pairing.hap import Identity, drive
@@ -43,11 +44,23 @@ def pair(
     sock = open_socket(host, port, timeout, "mrp")
     keep_alive(sock)
     wire = MrpWire(proto.dumps, proto.parse, proto.key)
-    link = Link(sock, wire, lambda message: None, timeout=timeout, name=f"tinyatv-mrp-{host}")
     identity = Identity(client_id.encode())
+    ahead: list[Callable[[], object]] = []
+
+    def prepare() -> bool:
+        if ahead:
+            ahead.pop(0)()
+        return bool(ahead)
+
+    link = Link(
+        sock, wire, lambda message: None, timeout=timeout, name=f"tinyatv-mrp-{host}",
+        prepare=prepare,
+    )  # fmt: skip
     try:
         info = {**DEVICE_INFO, "name": name, "uniqueIdentifier": client_id}
-        link.request(proto.build(proto.DEVICE_INFO, proto.new_id(), **info))
+        link.request(proto.build(proto.DEVICE_INFO, True, **info))
+        # From here on the device computes for its answers, and so do we meanwhile.
+        ahead += [srp.prepare, lambda: identity.public]
         credentials = drive(
             hap_setup(identity, pin), lambda data: exchange(link, data, verifying=False)
         )

@@ -68,7 +68,7 @@ class Player:
     Attributes:
         identifier: Its key.
         state: The last playbackState, or None.
-        commands: What it offers: CommandInfo messages.
+        commands: What it offers: CommandInfo messages by number.
         items: Its queue: ContentItem messages.
         location: Index of the current item.
     """
@@ -78,7 +78,7 @@ class Player:
     def __init__(self, identifier: str) -> None:
         self.identifier = identifier
         self.state: int | None = None
-        self.commands: list[Any] = []
+        self.commands: dict[int, Any] = {}
         self.items: list[Any] = []
         self.location = 0
 
@@ -106,7 +106,7 @@ class Client:
         self.name: str | None = None
         self.players: dict[str, Player] = {}
         self.active: Player | None = None
-        self.commands: list[Any] = []
+        self.commands: dict[int, Any] = {}
 
 
 class Players:
@@ -159,7 +159,7 @@ class Players:
         if body.HasField("playbackState"):
             player.state = body.playbackState
         if body.HasField("supportedCommands"):
-            player.commands = list(body.supportedCommands.supportedCommands)
+            player.commands = _by_number(body.supportedCommands)
         if body.HasField("playbackQueue"):
             player.items = list(body.playbackQueue.contentItems)
             player.location = body.playbackQueue.location
@@ -201,7 +201,7 @@ class Players:
 
     def _set_default_commands(self, body: Any) -> None:
         client = self._client(body.playerPath.client)
-        client.commands = list(body.supportedCommands.supportedCommands)
+        client.commands = _by_number(body.supportedCommands)
 
     # -- what is playing -------------------------------------------------------------------------
 
@@ -220,20 +220,15 @@ class Players:
     @property
     def metadata(self) -> Any:
         """Metadata of the current item, or None."""
-        item = self.player.item if self.player is not None else None
+        player = self.player
+        item = player.item if player is not None else None
         return item.metadata if item is not None and item.HasField("metadata") else None
 
     def command(self, number: int) -> Any:
         """What is said about a command: of the player, or else of its app; None if nothing."""
-        player = self.player
-        for commands in (
-            player.commands if player is not None else (),
-            self._active.commands if self._active is not None else (),
-        ):
-            for info in commands:
-                if info.command == number:
-                    return info
-        return None
+        player, client = self.player, self._active
+        info = player.commands.get(number) if player is not None else None
+        return client.commands.get(number) if info is None and client is not None else info
 
     def enabled(self, number: int) -> bool:
         """True if a command can be used now."""
@@ -247,12 +242,13 @@ class Players:
 
     def state(self) -> DeviceState:
         """What the player does."""
-        player = self.player
+        return self._doing(self.player, self.metadata)
+
+    def _doing(self, player: Player | None, metadata: Any) -> DeviceState:
         if player is None or player.state is None:
             return DeviceState.Idle
         if player.state == 2 and player.item is None:
             return DeviceState.Idle
-        metadata = self.metadata
         if player.state == 1 and metadata is not None and metadata.HasField("playbackRate"):
             # 0 while playing is what some apps say; their picture moves all the same.
             rate = metadata.playbackRate
@@ -281,14 +277,14 @@ class Players:
             artwork: Gets the image, for notebooks.
             now: Seconds since 2001; None asks the clock.
         """
-        state, metadata, player = self.state(), self.metadata, self.player
+        player, metadata = self.player, self.metadata
+        state = self._doing(player, metadata)
         fields: dict[str, Any] = {}
         if metadata is not None:
-            fields.update((name, proto.text(metadata, field)) for name, field in TEXTS.items())
-            fields.update(
-                (name, getattr(metadata, field) if metadata.HasField(field) else None)
-                for name, field in NUMBERS.items()
-            )
+            for name, field in TEXTS.items():
+                fields[name] = proto.text(metadata, field)
+            for name, field in NUMBERS.items():
+                fields[name] = getattr(metadata, field) if metadata.HasField(field) else None
             fields["total_time"] = _whole(metadata.duration)
             fields["media_type"] = MEDIA_TYPES.get(metadata.mediaType, MediaType.Unknown)
             moving = state is DeviceState.Playing and metadata.playbackRate != 0
@@ -311,6 +307,11 @@ class Players:
             artwork=artwork,
             **fields,
         )
+
+
+def _by_number(told: Any) -> dict[int, Any]:
+    """CommandInfo messages by number; of several, the first counts."""
+    return {info.command: info for info in reversed(told.supportedCommands)}
 
 
 def _whole(seconds: float) -> int:

@@ -8,14 +8,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from .output import Output
-from .words import ACTIONS, ELSEWHERE, HELP, SUBCOMMANDS, parse
+from .output import Output, exits_text
+from .words import SUBCOMMANDS, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
 EXAMPLES = """\
-examples:
   tinyatv scan                                   what is on the network
   tinyatv wizard                                 find, pair and try a device
   tinyatv                                        a remote that fills the terminal
@@ -26,15 +26,19 @@ examples:
   tinyatv watch --json                           changes, one JSON object a line
   tinyatv devices alias Den tv                   a short name
   tinyatv serve                                  makes every press take milliseconds
+  tinyatv doctor                                 what is wrong, and what helps
   tinyatv virtual                                an Apple TV to try it with
   tinyatv demo                                   everything, on this machine alone
-
+"""
+EPILOG = f"""\
+examples:
+{EXAMPLES}
 `tinyatv commands` lists all words, `tinyatv help WORD` explains one.
 
-exit codes: 0 done, 1 the device refused or the command failed, 2 wrong usage, 3 device not found,
-  4 connection failed or lost, 5 not supported, 6 pairing or credentials, 7 time-out,
-  130 interrupted
+exit codes:
+{exits_text()}
 """
+NAMES = "complete-names"  # what completion calls; a person has no use for it
 PROTOCOLS = ("dmap", "mrp", "airplay", "companion", "raop")
 
 
@@ -160,24 +164,17 @@ def console() -> None:
 
 
 def _run(args: list[str], out: Output) -> int:
+    if args[:1] == [NAMES]:  # before anything that takes time: somebody has pressed TAB
+        from .completion import print_names
+
+        print_names(*args[1:2])
+        return 0
     common = common_flags()
     at = _first_word(args, common)
     word = args[at] if at is not None else None
     if word in SUBCOMMANDS and at is not None:
         return _subcommand(word, args[:at] + args[at + 1 :], common, out)
-    parser = Parser(
-        prog="tinyatv",
-        parents=[common],
-        usage="tinyatv [flags] WORD[=ARGUMENTS] [WORD ...]",
-        description="Controls Apple TVs of every generation.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"tinyatv {__version__}")
-    parser.add_argument(
-        "words", nargs="*", metavar="WORD", help=f"{', '.join(SUBCOMMANDS)}, or keys"
-    )
+    parser = program_parser(common)
     flags = parser.parse_intermixed_args(args, namespace=Arguments())
     if not flags.words:
         if terminal() and not out.json:
@@ -194,26 +191,51 @@ def _run(args: list[str], out: Output) -> int:
     return 0
 
 
-def _subcommand(word: str, args: list[str], common: Parser, out: Output) -> int:
-    if word in ("help", "commands"):
-        words = [arg for arg in args if not arg.startswith("-")]
-        return _help(words[0] if word == "help" and words else None, out)
+def program_parser(common: Parser) -> Parser:
+    """The parser of a command line that consists of words."""
+    parser = Parser(
+        prog="tinyatv",
+        parents=[common],
+        usage="tinyatv [flags] WORD[=ARGUMENTS] [WORD ...]",
+        description="Controls Apple TVs of every generation.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"tinyatv {__version__}")
+    parser.add_argument(
+        "words", nargs="*", metavar="WORD", help=f"{', '.join(SUBCOMMANDS)}, or keys"
+    )
+    return parser
+
+
+def subcommand_module(word: str) -> ModuleType:
+    """The module that is the program of a subcommand."""
     from importlib import import_module
 
-    homes = {"wizard": "pair", "push_updates": "watch", "cli": "prompt"}
-    home = homes.get(word, word)
-    module = import_module(f".{home}", __name__)
+    home = {"wizard": "pair", "push_updates": "watch", "commands": "help", "cli": "prompt"}
+    return import_module(f".{home.get(word, word)}", __name__)
+
+
+def subcommand_parser(word: str, *parents: Parser) -> Parser:
+    """The parser of a subcommand; without `parents`, of its own flags alone."""
+    module = subcommand_module(word)
     parser = Parser(
         prog=f"tinyatv {word}",
-        parents=[common],
+        parents=parents,
+        add_help=bool(parents),
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     module.add_flags(parser, word)
-    flags = parser.parse_args(args, namespace=Arguments())
+    return parser
+
+
+def _subcommand(word: str, args: list[str], common: Parser, out: Output) -> int:
+    flags = subcommand_parser(word, common).parse_args(args, namespace=Arguments())
     logs(flags)
-    code: int = module.run(flags, out, word)
+    code: int = subcommand_module(word).run(flags, out, word)
     return code
 
 
@@ -238,24 +260,6 @@ def _first_word(args: list[str], parser: Parser) -> int | None:
         else:
             skip = takes_value.get(arg, False)
     return None
-
-
-def _help(word: str | None, out: Output) -> int:
-    everything = {**SUBCOMMANDS, **HELP, **{w: f"needs {p}" for w, p in ELSEWHERE.items()}}
-    if word is None:
-        width = max(map(len, everything))
-        lines = [f"{name:<{width}}  {text}" for name, text in everything.items()]
-        out.result("\n".join([*lines, "", ACTIONS]), commands=everything)
-        return 0
-    if word not in everything:
-        parse(word)  # says what is wrong with it
-    text = f"{word}: {everything[word]}"
-    if "=ACTION" in text:
-        text += f"\n{ACTIONS}"
-    if word in SUBCOMMANDS:
-        text += f"\n`tinyatv {word} --help` shows its flags"
-    out.result(text, command=word, help=everything[word])
-    return 0
 
 
 def logs(flags: Arguments) -> None:

@@ -11,6 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..model import Device, OutputDevice, Playing
 
+EXITS = {  # exit code: what it means
+    0: "done",
+    1: "the device refused, or the command failed",
+    2: "wrong usage",
+    3: "device not found",
+    4: "connection failed or lost",
+    5: "not supported",
+    6: "pairing or credentials",
+    7: "time-out",
+    130: "interrupted",
+}
 EXIT_CODES = (
     # error, exit code, word in JSON
     ("DeviceNotFound", 3, "device_not_found"),
@@ -33,6 +44,11 @@ def exit_code(error: BaseException) -> tuple[int, str]:
         if name in names:
             return code, word
     return 1, "unexpected"
+
+
+def exits_text() -> str:
+    """All exit codes, one a line."""
+    return "\n".join(f"  {code:<5}{text}" for code, text in EXITS.items())
 
 
 class Output:

@@ -98,6 +98,8 @@ the terminal, and Ctrl-C."""
 
 ACTIONS = "ACTION is hold, hold:SECONDS, double, or a number of presses (3, or x2)"
 HELP = {
+    # what stands behind "=": in small letters as it is typed (completion offers it), in capitals
+    # what it stands for (FILE: a file)
     **{w: f"{t}; =ACTION" for w, t in PRESSES.items()},
     **PLAIN,
     "skip_forward": "jump ahead; =SECONDS",
@@ -234,8 +236,10 @@ SUBCOMMANDS = {  # word that is a program of its own: what it does
     "serve": "keep connections open, so that a press takes milliseconds",
     "virtual": "run a virtual Apple TV",
     "demo": "try everything against a virtual Apple TV",
+    "doctor": "find out what is wrong, and what to do about it",
+    "completion": "print what makes a shell complete words: bash, zsh or fish",
     "commands": "list all commands",
-    "help": "explain a command",
+    "help": "explain a command or a topic; --man prints a manual page",
 }
 
 

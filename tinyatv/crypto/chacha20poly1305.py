@@ -30,12 +30,15 @@ if TYPE_CHECKING:
 TAG = 16
 
 PASS = 256  # blocks computed at once; beyond it the integers outgrow the processor's cache
-AHEAD = 16  # messages prepared at once,
-AHEAD_BLOCKS = 5  # the Poly1305 key and 256 bytes each
+AHEAD = 8  # messages prepared at once at most,
+PIECE = 16  # and about so many blocks: done while a device thinks about its answer
+FIRST, LARGEST = 5, 17  # blocks prepared for each message: the Poly1305 key, and 256 to 1024 bytes
+SPAN = 32  # messages of which the longest counts
 LOW = 8  # prepared messages left at which more are made: a burst of so many is always covered
 
 P = (1 << 130) - 5
 CLAMP = 0x0FFFFFFC0FFFFFFC0FFFFFFC0FFFFFFF
+ONE = 1 << 128
 STRIDE = 16  # Poly1305 blocks for one reduction
 
 
@@ -74,7 +77,8 @@ def open(key: bytes, nonce: bytes, data: bytes, aad: bytes = b"") -> bytes:
 class Session:
     """The ciphers of a connection; each direction counts its messages.
 
-    One thread may seal while another opens and a third prepares.
+    ``seal(data, aad=b"")`` encrypts the next message, ``open(data, aad=b"")`` decrypts it. One
+    thread may seal while another opens and a third prepares.
 
     Args:
         out_key: For what we send, 32 bytes.
@@ -86,31 +90,11 @@ class Session:
         aead = native(_native)
         self._out = _Direction(out_key, wide, aead)
         self._in = _Direction(in_key, wide, aead)
+        self.seal = self._out.seal
+        self.open = self._in.open
 
     def __repr__(self) -> str:  # never the keys
         return f"Session(sealed={self._out.counter}, opened={self._in.counter})"
-
-    def seal(self, data: bytes, aad: bytes = b"") -> bytes:
-        """Encrypt the next message.
-
-        Raises:
-            ValueError: The session is closed.
-        """
-        key, nonce, ready = self._out.take()
-        if ready is None:
-            return bytes(key.encrypt(nonce, data, aad))
-        return _seal(key, nonce, data, aad, ready)
-
-    def open(self, data: bytes, aad: bytes = b"") -> bytes:
-        """Decrypt the next message; it counts as received even if it is refused.
-
-        Raises:
-            ValueError: Not what the peer sealed next, or the session is closed.
-        """
-        key, nonce, ready = self._in.take()
-        if ready is None:
-            return _native_open(key, nonce, data, aad)
-        return _open(key, nonce, data, aad, ready)
 
     def prepare(self) -> bool:
         """Do a piece of the work for the next messages, while nobody waits.
@@ -133,32 +117,66 @@ class _Direction:
         if len(key) != 32:
             raise ValueError(f"a key has 32 bytes, not {len(key)}")
         self.counter = 0
-        self._wide = wide
+        self._nonce = struct.Struct("<Q4x" if wide else "<4xQ").pack
         self._native = aead is not None
         self._key: Any = aead(key) if self._native else bytes(key)  # None once closed
         self._ready: dict[int, bytes] = {}  # by counter, from the next one on without a gap
+        self._blocks = self._most = FIRST  # as many as the longest of the last messages took
         # Held to count, and not to compute: nobody waits for the other threads' work.
         self._lock = Lock()
 
-    def take(self) -> tuple[Any, bytes, bytes | None]:
-        """Key, nonce and prepared key stream of the next message; None with ``cryptography``."""
+    def seal(self, data: bytes, aad: bytes = b"") -> bytes:
+        """Encrypt the next message.
+
+        Raises:
+            ValueError: The session is closed.
+        """
         with self._lock:
-            if self._key is None:
+            key, number = self._key, self.counter
+            if key is None:
                 raise ValueError("the session is closed")
-            number = self.counter
             self.counter += 1
-            ready = None if self._native else self._ready.pop(number, b"")
-            return self._key, self._nonce(number), ready
+            ready = b"" if self._native else self._take(number, len(data))
+        nonce = self._nonce(number)
+        if self._native:
+            return bytes(key.encrypt(nonce, data, aad))
+        return _seal(key, nonce, data, aad, ready)
+
+    def open(self, data: bytes, aad: bytes = b"") -> bytes:
+        """Decrypt the next message; it counts as received even if it is refused.
+
+        Raises:
+            ValueError: Not what the peer sealed next, or the session is closed.
+        """
+        with self._lock:
+            key, number = self._key, self.counter
+            if key is None:
+                raise ValueError("the session is closed")
+            self.counter += 1
+            ready = b"" if self._native else self._take(number, len(data) - TAG)
+        nonce = self._nonce(number)
+        if self._native:
+            return _native_open(key, nonce, data, aad)
+        return _open(key, nonce, data, aad, ready)
+
+    def _take(self, number: int, size: int) -> bytes:
+        """Key stream that is prepared for a message; remembers how much would have been useful."""
+        blocks = min(1 + (size + 63) // 64, LARGEST)
+        if number % SPAN == 0:
+            self._blocks, self._most = self._most, blocks
+        self._most = max(self._most, blocks)
+        self._blocks = max(self._blocks, blocks)
+        return self._ready.pop(number, b"")
 
     def prepare(self) -> bool:
         with self._lock:
             if self._native or self._key is None or len(self._ready) > LOW:
                 return False
-            key = self._key
+            key, blocks = self._key, self._blocks
             first = self.counter + len(self._ready)
-        numbers = range(first, first + AHEAD)
-        stream = _blocks(key, [self._nonce(number) for number in numbers], AHEAD_BLOCKS)
-        size = AHEAD_BLOCKS * 64
+        numbers = range(first, first + max(1, min(AHEAD, PIECE // blocks)))
+        stream = _blocks(key, [self._nonce(number) for number in numbers], blocks)
+        size = blocks * 64
         with self._lock:
             for number in numbers:
                 if self._key is not None and number >= self.counter:
@@ -170,11 +188,6 @@ class _Direction:
         with self._lock:
             self._key = None
             self._ready.clear()
-
-    def _nonce(self, number: int) -> bytes:
-        if self._wide:
-            return number.to_bytes(12, "little")
-        return bytes(4) + number.to_bytes(8, "little")
 
 
 def _checked(key: bytes, nonce: bytes) -> bytes:
@@ -198,15 +211,16 @@ def _native() -> Any:
 
 
 def _native_open(aead: Any, nonce: bytes, data: bytes, aad: bytes) -> bytes:
-    from cryptography.exceptions import (  # type: ignore[import-not-found,unused-ignore]
-        InvalidTag,
-    )
-
     if len(data) >= TAG:
         try:
             return bytes(aead.decrypt(nonce, data, aad))
-        except InvalidTag:
-            pass
+        except Exception as exc:
+            from cryptography.exceptions import (  # type: ignore[import-not-found,unused-ignore]
+                InvalidTag,
+            )
+
+            if not isinstance(exc, InvalidTag):
+                raise
     raise _refused(data)
 
 
@@ -353,6 +367,12 @@ def _poly1305(key: bytes, data: bytes) -> bytes:
     if len(data) >= 64 * 16:
         done = len(data) // (16 * STRIDE) * (16 * STRIDE)
         total = _poly1305_strides(r, data, done)
+    pairs = (len(data) - done) // 32
+    words = iter(struct.unpack_from(f"<{4 * pairs}Q", data, done))
+    square = r * r % P
+    for a, b, c, d in zip(words, words, words, words):  # two blocks for one reduction
+        total = ((total + (b << 64 | a | ONE)) * square + (d << 64 | c | ONE) * r) % P
+    done += 32 * pairs
     for at in range(done, len(data), 16):
         total = (total + int.from_bytes(data[at : at + 16] + b"\1", "little")) * r % P
     return ((total + int.from_bytes(key[16:32], "little")) % (1 << 128)).to_bytes(16, "little")

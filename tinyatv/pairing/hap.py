@@ -62,15 +62,21 @@ class Identity:
     Attributes:
         identifier: Its bytes, as they are signed and stored; by custom the text of a UUID.
         seed: The private key, 32 bytes.
-        public: The public key, 32 bytes.
     """
 
-    __slots__ = ("identifier", "public", "seed")
+    __slots__ = ("_public", "identifier", "seed")
 
     def __init__(self, identifier: bytes, seed: bytes | None = None) -> None:
         self.identifier = identifier
         self.seed = secrets.token_bytes(32) if seed is None else seed
-        self.public = ed25519.public(self.seed)
+        self._public: bytes | None = None
+
+    @property
+    def public(self) -> bytes:
+        """The public key, 32 bytes; computed when it is asked for."""
+        if self._public is None:
+            self._public = ed25519.public(self.seed)
+        return self._public
 
     def __repr__(self) -> str:
         return f"Identity({self.identifier!r})"

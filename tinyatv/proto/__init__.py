@@ -7,9 +7,10 @@ pool at first use. There is no generated code, which would run on one version of
 from __future__ import annotations
 
 import itertools
+import operator
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Callable
 
 from ..wire import varint
 
@@ -81,9 +82,9 @@ DEPTH = 16  # of messages in messages, where a damaged one is mended
 SHOWN = 200  # characters of a message in a log
 SECRET = (CRYPTO_PAIRING, TEXT_INPUT, REMOTE_TEXT_INPUT)  # not shown in logs: keys and passwords
 
-_ids = itertools.count()
-_FIRST = int.from_bytes(os.urandom(16), "big")
-_STEP = 0x9E3779B97F4A7C15F39CC0605CEDC835  # odd, so that it takes 2**128 steps to come back
+_SEED = os.urandom(16).hex().upper()
+_ID = f"{_SEED[:8]}-{_SEED[8:12]}-4{_SEED[13:16]}-8{_SEED[17:20]}-%012X"
+_ids = itertools.count(int(_SEED[20:], 16) >> 1)  # so that it cannot take more than twelve digits
 
 _envelope: Any = None
 _classes: list[Any] = []
@@ -95,20 +96,27 @@ class Message:
     Attributes:
         kind: Number of its type, such as ``SET_STATE``; may be one that is not known here.
         identifier: Pairs a request with its answer; ``""`` if there is none.
+        key: What an answer has in common with its request; None of a message that is neither. The
+            messages of a pairing have no identifier: only one is ever under way.
         body: Its fields as a protobuf message; None if the kind is not known or has none.
         envelope: All of it.
     """
 
-    __slots__ = ("body", "envelope", "identifier", "kind")
+    __slots__ = ("body", "envelope", "identifier", "key", "kind")
 
     def __init__(self, envelope: Any) -> None:
         self.envelope = envelope
-        self.identifier = text(envelope, "identifier") or ""
-        self.kind: int = envelope.type
-        if not self.kind:  # some devices leave it out: the body tells
+        identifier: str | bytes = envelope.identifier
+        if not isinstance(identifier, str):
+            identifier = text(envelope, "identifier") or ""
+        kind: int = envelope.type
+        if not kind:  # some devices leave it out: the body tells
             bodies = (field.name for field, _ in envelope.ListFields() if field.name in KINDS)
-            self.kind = KINDS.get(next(bodies, ""), UNKNOWN)
-        field = BODIES.get(self.kind)
+            kind = KINDS.get(next(bodies, ""), UNKNOWN)
+        field = BODIES.get(kind)
+        self.kind = kind
+        self.identifier = identifier
+        self.key: str | int | None = identifier or (kind if kind == CRYPTO_PAIRING else None)
         self.body: Any = getattr(envelope, field) if field else None
 
     def __repr__(self) -> str:
@@ -123,26 +131,26 @@ class Message:
         return f"{name}({shown})"
 
 
-def build(kind: int, identifier: str = "", **fields: Any) -> Message:
+def build(kind: int, identifier: str | bool = "", **fields: Any) -> Message:
     """Make a message.
 
     Args:
         kind: Number of its type.
-        identifier: To ask for an answer, or to give one; see :func:`new_id`.
+        identifier: To give an answer, or to ask for one: True makes a new one.
         **fields: Of the body; a dict is a message in it, a list something repeated.
 
     Raises:
         ValueError: No such field, or a value of the wrong kind.
     """
-    envelope = {"type": kind, "errorCode": 0, "uniqueIdentifier": new_id()}
+    envelope: dict[str, Any] = {"type": kind, "errorCode": 0, "uniqueIdentifier": _ID % next(_ids)}
     if identifier:
-        envelope["identifier"] = identifier
+        envelope["identifier"] = _ID % next(_ids) if identifier is True else identifier
     if fields:
         if kind not in BODIES:
             raise ValueError(f"message {kind} has no fields that are known")
         envelope[BODIES[kind]] = fields
     try:
-        return Message(_load()(**envelope))
+        return Message((_envelope or _load())(**envelope))
     except TypeError as exc:
         raise ValueError(f"{NAMES.get(kind, kind)}: {exc}") from exc
 
@@ -156,7 +164,7 @@ def parse(data: bytes) -> Message:
     Raises:
         ValueError: Not a message at all.
     """
-    envelope = _load()
+    envelope = _envelope or _load()
     try:
         return Message(envelope.FromString(data))
     except Exception:  # which one differs between the runtimes and their versions
@@ -173,14 +181,7 @@ def dumps(message: Message) -> bytes:
     return data
 
 
-def key(message: Message) -> str | int | None:
-    """What an answer has in common with its request.
-
-    The messages of a pairing have no identifier; only one is ever under way.
-    """
-    if message.identifier:
-        return message.identifier
-    return CRYPTO_PAIRING if message.kind == CRYPTO_PAIRING else None
+key: Callable[[Message], str | int | None] = operator.attrgetter("key")
 
 
 def new_id() -> str:
@@ -189,9 +190,7 @@ def new_id() -> str:
     Random once in a process, then counted: it has to be unique, not secret, and asking the system
     for random bytes several times for each press would be noticed.
     """
-    digits = f"{(_FIRST + next(_ids) * _STEP) % (1 << 128):032X}"
-    last = f"{'89AB'[int(digits[16], 16) & 3]}{digits[17:20]}-{digits[20:]}"
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{last}"
+    return _ID % next(_ids)
 
 
 def text(message: Any, field: str) -> str | None:

@@ -17,7 +17,7 @@ from ..errors import AppleTVError, CommandTimeout
 from ..link import Link, Listener
 from ..pairing.hap import channel_keys
 from ..wire import plist, varint
-from ..wire.datastream import HEADER, SIZE, DataStreamWire
+from ..wire.datastream import HEADER, SIZE, DataStreamWire, property_list
 from ..wire.hap import HapWire
 from ..wire.http import HttpWire, Request, Response
 from .mrp import MrpPeer, VirtualMrp
@@ -344,7 +344,7 @@ class _Stream(DataStreamWire):
             elif one is not None:
                 body = self._dumps(one)
                 data += varint.encode(len(body)) + body
-        payload = plist.dumps({"params": {"data": data}}) if data else b""
+        payload = property_list(data) if data else b""
         sequence = secrets.randbits(64)
         self.sent.add(sequence)
         return struct.pack(HEADER, SIZE + len(payload), b"sync", b"cmnd", sequence) + payload
@@ -370,9 +370,9 @@ class _Sealed(HapWire):
         self._odd = odd
 
     def encode(self, message: Any) -> bytes:
-        data = self._inner.encode(message)
         if not self._odd.split:
-            return self._seal(data)
+            return super().encode(message)
+        data = self._inner.encode(message)
         return self._seal(data[:SIZE]) + self._seal(data[SIZE:])
 
 

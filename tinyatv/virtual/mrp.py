@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import socket
 import threading
-from collections.abc import Iterator
 from typing import Any, Callable
 
 from .. import proto
@@ -199,12 +197,15 @@ class VirtualMrp:
         """A message arrived."""
         name = proto.NAMES.get(message.kind, str(message.kind))
         self.requests.append(name)
-        self._state.notify()
         if peer.info is None and message.kind != proto.DEVICE_INFO:
+            self._state.notify()
             return  # who does not introduce himself is not answered
-        fault = self._faults.take(*self._words(peer, message), name)
+        fault = None
+        if self._faults or message.kind == proto.CRYPTO_PAIRING:  # its words count anyway
+            fault = self._faults.take(*self._words(peer, message), name)
         try:
             if fault is not None:
+                self._state.notify()
                 self._stopping.wait(fault.delay)
                 if self._misbehave(peer, message, fault):
                     return
@@ -217,8 +218,11 @@ class VirtualMrp:
             if message.kind == proto.CRYPTO_PAIRING:
                 handler(peer, message)  # which says itself what leaves before the keys are there
             else:
-                with peer.at_once():
+                peer.hold()
+                try:
                     handler(peer, message)
+                finally:
+                    peer.let_go()
         except AppleTVError as exc:
             log.debug("%s: %s", self.name, exc)  # the peer went away in the middle
         self._state.notify()
@@ -614,18 +618,21 @@ class MrpPeer:
                 for message in messages:
                     self.link.send(message)
 
-    @contextlib.contextmanager
-    def at_once(self) -> Iterator[None]:
-        """What goes out meanwhile, whoever sends it, leaves at the end and in one piece."""
+    def hold(self) -> None:
+        """Keep what goes out from here on, whoever sends it."""
         with self.lock:
             self._held = []
-        try:
-            yield
-        finally:
-            with self.lock:
-                held, self._held = self._held, None
-                if held:
-                    self.link.send(tuple(held))
+
+    def let_go(self) -> None:
+        """Send what was kept, in one piece.
+
+        Raises:
+            ConnectionLost: It is gone.
+        """
+        with self.lock:
+            held, self._held = self._held, None
+            if held:
+                self.link.send(tuple(held))
 
 
 class _DeviceWire(MrpWire):

@@ -6,6 +6,7 @@ for what is different now, so that it misses nothing and hears nothing twice.
 
 from __future__ import annotations
 
+import functools
 import time
 import zlib
 from typing import Any, Callable
@@ -502,20 +503,27 @@ class View:
 
 def list_commands(player: Player) -> list[dict[str, Any]]:
     """The commands that an app knows, whether it takes them now, and what they need."""
-    absent = set(player.missing)
+    absent = frozenset(player.missing)
     if player.one_sided:
         playing = player.device_state is DeviceState.Playing
         absent |= {"play_pause", "play" if playing else "pause"}
+    return _list_commands(absent, frozenset(player.disabled), player.repeat, player.shuffle)
+
+
+@functools.lru_cache(maxsize=64)  # a view of every player is taken after each change
+def _list_commands(
+    absent: frozenset[str], disabled: frozenset[str], repeat: RepeatState, shuffle: ShuffleState
+) -> list[dict[str, Any]]:
     details: dict[int, dict[str, Any]] = {
         18: {"preferredIntervals": [SKIP]},
         19: {"preferredIntervals": [SKIP]},
         20: {"supportedRates": [0.5, 1.0, 1.5, FAST]},
         45: {"canScrub": 1},
-        46: {"repeatMode": REPEATS[player.repeat]},
-        47: {"shuffleMode": SHUFFLES[player.shuffle]},
+        46: {"repeatMode": REPEATS[repeat]},
+        47: {"shuffleMode": SHUFFLES[shuffle]},
     }
     return [
-        {"command": number, "enabled": word not in player.disabled, **details.get(number, {})}
+        {"command": number, "enabled": word not in disabled, **details.get(number, {})}
         for number, word in COMMANDS.items()
         if word not in absent
     ]

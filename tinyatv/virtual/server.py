@@ -80,6 +80,10 @@ class Faults:
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
 
+    def __bool__(self) -> bool:
+        """True if there are any."""
+        return bool(self._faults)
+
     def add(self, fault: Fault) -> None:
         """Make the device misbehave."""
         with self._lock:

@@ -20,6 +20,8 @@ DOUBLE = 0.5
 """Seconds within which a second tap makes a double one."""
 SKIP = 10.0
 """Seconds of a skip when the remote does not say how far."""
+CLOCK = 0.001
+"""Seconds by which the end of an item may be noticed too late."""
 FAST = 2.0
 """How many times faster than normal fast forward is."""
 
@@ -337,6 +339,8 @@ class State:
         self._muted = 0.0  # how loud it was before
         self._changing = 0
         self._changed = threading.Condition(self.lock)
+        self._due: float | None = None  # when the clock will look again (monotonic)
+        self._sooner = threading.Condition(self.lock)  # it has to look before that
         self._watchers: list[Callable[[], object]] = []
         self._clock: threading.Thread | None = None
         self._stopped = False
@@ -350,9 +354,9 @@ class State:
 
     def stop(self) -> None:
         """Stop the clock and join it."""
-        with self._changed:
+        with self._sooner:
             self._stopped = True
-            self._changed.notify_all()
+            self._sooner.notify_all()
         if self._clock is not None:
             self._clock.join(5)
 
@@ -385,6 +389,9 @@ class State:
             if self._changing:
                 return
             self.revision += 1
+            end = self._end()
+            if end is not None and (self._due is None or end < self._due - CLOCK):
+                self._sooner.notify_all()  # else it need not hear of every change
         for watcher in self._watchers.copy():
             watcher()
         self.notify()
@@ -496,18 +503,23 @@ class State:
         with self.change():
             vars(item).update(fields)
 
+    def _end(self) -> float | None:
+        """When the item will be over (monotonic clock); None if it does not play towards that."""
+        player, item = self.player, self.item
+        if item is None or not item.duration or self.device_state is not DeviceState.Playing:
+            return None
+        left = item.duration - player.position
+        return time.monotonic() + (left / player.rate if player.rate > 0 else left)
+
     def _run(self) -> None:
         while True:
-            with self._changed:
-                item, wait = self.item, None
-                if item is not None and item.duration and self.device_state is DeviceState.Playing:
-                    wait = item.duration - self.player.position
-                    if self.player.rate > 0:
-                        wait /= self.player.rate
-                if wait is None or wait > 0:
-                    self._changed.wait(wait)
-                    if self._stopped:
-                        return
+            with self._sooner:
+                if self._stopped:
+                    return
+                self._due = self._end()
+                left = None if self._due is None else self._due - time.monotonic()
+                if left is None or left > 0:
+                    self._sooner.wait(left)
                     continue
             self._finished()
 

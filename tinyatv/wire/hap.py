@@ -54,8 +54,14 @@ class HapWire:
         self._start = 0
 
     def encode(self, message: "Any") -> bytes:
-        """Turn a message into bytes, sealed once there is a cipher."""
-        return self._seal(self._inner.encode(message))
+        """Turn a message, and what is owed, into bytes, sealed once there is a cipher."""
+        data = self._inner.encode(message)
+        return self._seal(data + self._inner.owed() if self.owes else data)
+
+    def encode_all(self, messages: "Any") -> bytes:
+        """The same for several at once: they take fewer blocks than one after the other."""
+        data = b"".join([self._inner.encode(message) for message in messages])
+        return self._seal(data + self._inner.owed() if self.owes else data)
 
     def feed(self, data: bytes) -> None:
         """Store received bytes."""
@@ -84,13 +90,13 @@ class HapWire:
             message = self._inner.next_message()
         return message
 
-    def owed(self) -> bytes:
-        """What the inner wire owes, sealed: it has to be sent before anything is encoded."""
-        return self._seal(self._inner.owed())
-
     def key(self, message: "Any") -> "Any":
         """What pairs a message's reply with it, or None."""
         return self._inner.key(message)
+
+    def owed(self) -> bytes:
+        """What the inner wire owes, sealed: it has to leave before what is sealed after it."""
+        return self._seal(self._inner.owed())
 
     def secure(self, cipher: "Cipher") -> None:
         """From here on, seal and open with `cipher`, which counts both directions itself.
@@ -106,8 +112,11 @@ class HapWire:
         return self._cipher is not None and self._cipher.prepare()
 
     def _seal(self, data: bytes) -> bytes:
-        if self._cipher is None:
+        if self._cipher is None or not data:
             return data
+        if len(data) <= BLOCK:
+            length = len(data).to_bytes(LENGTH, "little")
+            return length + self._cipher.seal(data, length)
         blocks = []
         for at in range(0, len(data), BLOCK):
             piece = data[at : at + BLOCK]

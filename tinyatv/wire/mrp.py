@@ -60,7 +60,8 @@ class MrpWire:
         body = self._dumps(message)
         if self._cipher is not None:
             body = self._cipher.seal(body)
-        return varint.encode(len(body)) + body
+        length = len(body)
+        return (bytes((length,)) if length < 128 else varint.encode(length)) + body
 
     def feed(self, data: bytes) -> None:
         """Store received bytes."""
@@ -75,7 +76,7 @@ class MrpWire:
         Raises:
             ValueError: Too large, not sealed with our keys and in order, or no message at all.
         """
-        prefix = varint.decode(self._buffer, self._start, 10)
+        prefix = varint.decode(self._buffer, self._start)
         if prefix is None:
             return None
         length, start = prefix

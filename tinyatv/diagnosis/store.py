@@ -1,0 +1,131 @@
+"""The store: whether it can be read and written, and by whom."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from shlex import quote
+from typing import Any
+
+from ..credentials import FOREIGN, Store
+from ..deadline import Deadline
+from ..errors import AppleTVError
+from ..model import Device
+from . import NOTE, OK, PROBLEM, WARNING, Finding
+
+PATIENCE = 1.0  # s; writing takes milliseconds, so who holds the lock longer does not work
+
+
+def findings(store: Store) -> tuple[list[Finding], Store]:
+    """All checks of the store; and a store that can be read, if need be an empty one."""
+    path = store.path
+    if path is None:
+        return [Finding("store.file", NOTE, "no store: nothing is remembered")], store
+    content, readable = _content(store, path)
+    found = [content, *_foreign(path)]
+    if os.path.exists(path):
+        found.append(_mode(path))
+    found += _writing(path)
+    if any(one.status == PROBLEM for one in found if one.check == "store.foreign"):
+        readable = Store(path, foreign=None) if readable is store else readable
+    return found, readable
+
+
+def _content(store: Store, path: str) -> tuple[Finding, Store]:
+    check = "store.file"
+    facts: dict[str, Any] = {"path": path, "devices": 0, "default": None}
+    empty = Store(memory=True)
+    try:
+        kind = os.stat(path).st_mode
+    except FileNotFoundError:
+        text = f"{path} does not exist: nothing has been paired yet"
+        return Finding(check, NOTE, text, "tinyatv wizard", facts=facts), store
+    except OSError as exc:
+        text = f"{path}: {exc.strerror}"
+        return Finding(check, PROBLEM, text, "name another one: TINYATV_STORE", facts=facts), empty
+    if not stat.S_ISREG(kind):
+        text = f"{path} is no file"
+        return Finding(check, PROBLEM, text, "name another one: TINYATV_STORE", facts=facts), empty
+    try:
+        known = store.devices()
+    except OSError as exc:
+        advice = f"give it to yourself: sudo chown $USER {quote(path)}"
+        return Finding(check, PROBLEM, f"{path}: {exc.strerror}", advice, facts=facts), empty
+    except (AppleTVError, ValueError) as exc:
+        text = " ".join(str(exc).split())
+        advice = f"mend it, or: mv {quote(path)} {quote(path)}.damaged, and pair again"
+        return Finding(check, PROBLEM, text, advice, facts=facts), empty
+    default = next((one.device.name for one in known if one.default), None)
+    names = ", ".join(one.device.name for one in known) or "no device"
+    text = f"{path}: {names}"
+    facts.update(devices=len(known), default=default)
+    return Finding(check, OK, text, facts=facts), store
+
+
+def _foreign(path: str) -> list[Finding]:
+    """The other library's store, which is read as well."""
+    foreign = os.path.expanduser(FOREIGN)
+    if not os.path.exists(foreign):
+        return []
+    check = "store.foreign"
+    alone = Store(path + ".none", foreign=FOREIGN)  # without ours, which may be damaged itself
+    try:
+        alone.fill(Device("", ""))
+    except (AppleTVError, OSError, ValueError) as exc:
+        text = f"{foreign} is read, too, and cannot be: {' '.join(str(exc).split())}"
+        return [Finding(check, PROBLEM, text, "mend it, or move it away", facts={"path": foreign})]
+    return [Finding(check, OK, f"{foreign} is read, too", facts={"path": foreign})]
+
+
+def _mode(path: str) -> Finding:
+    about = os.stat(path)
+    mode = stat.S_IMODE(about.st_mode)
+    facts = {"path": path, "mode": f"{mode:04o}"}
+    if hasattr(os, "getuid") and mode & 0o077:
+        text = f"{path} has mode {mode:04o}: others on this machine can read what pairing gave"
+        return Finding("store.mode", WARNING, text, f"chmod 600 {quote(path)}", facts=facts)
+    return Finding("store.mode", OK, f"only its owner can read it (mode {mode:04o})", facts=facts)
+
+
+def _writing(path: str) -> list[Finding]:
+    """Whether it could be replaced: its folder can be written to, and nobody holds the lock."""
+    folder = os.path.dirname(os.path.realpath(path))
+    while not os.path.exists(folder) and folder != os.path.dirname(folder):
+        folder = os.path.dirname(folder)  # it will be made
+    found = []
+    if not os.access(folder, os.W_OK | os.X_OK):
+        text = f"{folder} cannot be written to: pairing would not be stored"
+        advice = "mend its permissions, or name another store: TINYATV_STORE"
+        found.append(Finding("store.folder", WARNING, text, advice, facts={"path": folder}))
+    lock = path + ".lock"
+    if _is_locked(lock):
+        text = f"{lock} has been held for {PATIENCE:g} s: whoever writes will wait for ever"
+        advice = f"end the process that holds it: fuser {quote(lock)}"
+        found.append(Finding("store.lock", PROBLEM, text, advice, facts={"path": lock}))
+    elif not found:
+        found.append(Finding("store.lock", OK, "it can be written, nobody has locked it"))
+    return found
+
+
+def _is_locked(path: str) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        return False  # Windows goes without
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False  # it has never been written, or is somebody else's
+    try:
+        deadline = Deadline(PATIENCE)
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return False
+            except OSError:
+                if deadline.over:
+                    return True
+            time.sleep(0.05)  # the kernel tells nobody when a lock is free, except by waiting
+    finally:
+        os.close(handle)
