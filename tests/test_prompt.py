@@ -92,29 +92,23 @@ def test_which_device(tv):
 @pytest.mark.parametrize("profile", ["atv3", "tvos14", "tvos18"])
 def test_lost_connection(tv, profile):
     """It says so, and connects anew for the next line, though the port has changed."""
-    with Program("prompt") as process:
+    with Program("prompt", "--json") as process:
 
-        def title(tries: int) -> None:
-            for _ in range(tries):
-                process.stdin.write("title\ncommands\n")
-                process.stdin.flush()
-                first = process.stdout.readline()
-                line = first
-                while line.strip() and not line.startswith("ACTION"):
-                    line = process.stdout.readline()
-                while not line.startswith("ACTION"):
-                    line = process.stdout.readline()
-                if first == "Harbour Lights\n":
-                    return
-            raise AssertionError("it did not come back")
+        def pause() -> dict:
+            process.stdin.write("pause\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
 
-        title(1)
+        assert pause()["result"] == "success"
         tv.move()
-        title(3)  # what is under way while it breaks may fail
+        told = [pause()]
+        while told[-1]["result"] == "failure" and len(told) < 3:  # what is under way as it breaks
+            told.append(pause())
         _, err = process.communicate("up\n", timeout=60)
-    assert "lost" in err
-    assert "Traceback" not in err
-    assert tv.log == ["up"]
+    assert told[-1]["result"] == "success", told
+    assert all(line["error"] == "connection_lost" for line in told[:-1])
+    assert err == "tinyatv: the connection to Living Room was lost; connecting anew\n"
+    assert tv.log == ["pause", "pause", "up"]
 
 
 def test_device_that_is_off(tv):
