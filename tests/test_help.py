@@ -208,7 +208,7 @@ def test_module_is_the_program(tmp_path, args):
     """``python -m tinyatv`` and the installed program: the same output, errors and exit code."""
     program = tmp_path / "tinyatv"  # as pip writes it
     program.write_text(
-        f"#!{sys.executable}\nimport re\nimport sys\nfrom tinyatv.cli import console\n"
+        f"#!{sys.executable}\nimport re\nimport sys\nfrom tinyatv.__main__ import console\n"
         "if __name__ == '__main__':\n"
         "    sys.argv[0] = re.sub(r'(-script\\.pyw|\\.exe)?$', '', sys.argv[0])\n"
         "    sys.exit(console())\n"

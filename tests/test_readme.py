@@ -27,7 +27,7 @@ COMMANDS = [
     for line in text.splitlines()
     if line.startswith("tinyatv ")
 ]
-ENDLESS = ("wizard", "pair", "watch", "virtual")
+ENDLESS = ("wizard", "pair", "watch", "virtual", "serve")
 
 
 @pytest.fixture(params=["atv3", "tvos14", "tvos18"])

@@ -27,19 +27,11 @@ from .model import (
     PairingRequirement,
     Service,
 )
+from .places import store_path as default_path
 
 VERSION = 1
 FOREIGN = "~/.pyatv.conf"
 SECRETS = ("credentials", "password")  # fields of a service that nobody else may see
-
-
-def default_path() -> str:
-    """Where the store is unless somebody says otherwise."""
-    given = os.environ.get("TINYATV_STORE")
-    if given:
-        return os.path.expanduser(given)
-    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return os.path.join(os.path.expanduser(base), "tinyatv", "devices.json")
 
 
 class Known:
@@ -65,7 +57,7 @@ class Store:
     Reading never fails because a file is missing; a damaged one is reported and left alone.
 
     Args:
-        path: File; None takes :func:`default_path`.
+        path: File; None takes :func:`tinyatv.places.store_path`.
         memory: Keep everything in memory and touch no file.
         foreign: Another library's store to read credentials from; None reads none.
     """

@@ -625,7 +625,7 @@ class Playing(_Data):
                 f'<div style="background:#36c;height:4px;border-radius:2px;width:{done}%"></div>'
                 "</div>"
             )
-            state += f" {_clock(self.position)} / {_clock(self.total_time)}"
+            state += f" {clock(self.position)} / {clock(self.total_time)}"
         lines.append(f"<small>{escape(state)}</small>")
         return (
             '<div style="display:flex;gap:12px;align-items:center">'
@@ -638,7 +638,8 @@ _JUMP = 0.9
 a remote can ask for (1 s), more than a slow network adds."""
 
 
-def _clock(seconds: int) -> str:
+def clock(seconds: int) -> str:
+    """``3:07``, or ``1:02:03`` from an hour on."""
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

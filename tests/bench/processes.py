@@ -1,5 +1,6 @@
 """Child processes: ones that answer lines of JSON, ones that are timed, and what they use."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -86,6 +87,26 @@ def timed(command, home, text="", **extra):
     if done.returncode and not done.stdout.startswith("usage:"):
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
     return taken, done.stdout
+
+
+@contextlib.contextmanager
+def running(command, home, **extra):
+    """A program that prints a line once it is ready, and that ends with the block.
+
+    Args:
+        command: Command line.
+        home: An empty folder.
+        **extra: Environment variables.
+    """
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=home, env=surroundings(home, **extra)
+    ) as process:
+        try:
+            if not process.stdout.readline():
+                raise RuntimeError(f"{' '.join(command)} ended")
+            yield
+        finally:
+            process.terminate()
 
 
 def memory(pid):

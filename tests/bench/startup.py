@@ -2,7 +2,7 @@
 
 import json
 
-from .processes import CHILDREN, timed
+from .processes import CHILDREN, running, timed
 from .report import compare, heads
 
 # Not ru_maxrss: on Linux a new process inherits that of the one that started it.
@@ -78,11 +78,12 @@ def connects(protocol, ours, peer, rounds, home, device):
 
 
 def one_press(protocol, ours, peer, rounds, home, device):
-    """One press as a whole process, the device known before."""
+    """One press as a whole process, the device known before; then the same by ``serve``."""
     (where,) = device.ask(do="where")
     (head,) = heads(protocol, [ours])
     ident, credentials = where["identifier"], (f"--{protocol}-credentials", where["credentials"])
     store = {"TINYATV_STORE": str(home / f"{protocol}.json"), **ours.variables}
+    store["XDG_RUNTIME_DIR"] = str(home)
     by_hand = [
         "-m", "-i", ident, "--address", "127.0.0.1", "--port", str(where["port"]),
         "--protocol", protocol, *credentials,
@@ -96,6 +97,15 @@ def one_press(protocol, ours, peer, rounds, home, device):
     (known, manual), _ = interleaved(commands, rounds, home)
     _check(device, before + 2 * (rounds + 1))
     yield compare(f"{head}one press, whole process", "ms", known, manual, 0.25, 1000)
+    bare = [ours.python, "-c", "pass"]
+    with running([ours.program, "serve"], home, **store):
+        before = device.ask(do="presses")
+        (served, nothing, manual), _ = interleaved(
+            [commands[0], (bare, {}), commands[1]], rounds, home
+        )
+        _check(device, before + 2 * (rounds + 1))
+    yield compare(f"{head}one press by serve, whole process", "ms", served, manual, 1 / 20, 1000)
+    yield compare(f"{head}  of that, Python doing nothing", "ms", nothing, manual, None, 1000)
     scanning = [peer.program, "-s", "127.0.0.1", "-i", ident, *credentials, "play_pause"]
     commands = [(mine, store), (scanning, {"PYATV_UDNS_PORT": str(where["mdns"])})]
     rounds = min(rounds, 5)

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from .output import Output, exit_code, exits_text
+from .output import Output, exits_text
 from .words import SETTINGS, SUBCOMMANDS, parse_all
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   tinyatv scan                                   what is on the network
   tinyatv wizard                                 find, pair and try a device
+  tinyatv                                        a remote that fills the terminal
   tinyatv -n Den play_pause                      press a key
   tinyatv menu down=3 select=hold play           several keys over one connection
   tinyatv set_position=90 playing                jump, then show what plays
@@ -28,6 +29,7 @@ EXAMPLES = """\
   tinyatv watch --json                           changes, one JSON object a line
   tinyatv watch --all --reconnect                of all stored devices
   tinyatv devices alias Den tv                   a short name
+  tinyatv serve                                  makes every press take milliseconds
   tinyatv doctor                                 what is wrong, and what helps
   tinyatv virtual                                an Apple TV to try it with
   tinyatv demo                                   everything, on this machine alone
@@ -165,11 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as exc:
         if debug and not out.json:
             raise
-        code, word = exit_code(exc)
-        out.failure(exc)
-        if word == "unexpected" and not out.json:
-            print("tinyatv: this is a bug; --debug shows where", file=sys.stderr)
-        return code
+        return out.failure(exc)
 
 
 def _follows(value: str, flag: str, args: list[str]) -> bool:
@@ -205,6 +203,8 @@ def _run(args: list[str], out: Output) -> int:
     parser = program_parser(common)
     flags = parser.parse_intermixed_args(args, namespace=Arguments())
     if not flags.words:
+        if terminal() and not out.json:
+            return _subcommand("remote", args, common, out)
         parser.print_help()
         return 2
     steps = parse_all(flags.words)  # before any network use
@@ -246,7 +246,7 @@ def subcommand_module(word: str) -> ModuleType:
     """The module that is the program of a subcommand."""
     from importlib import import_module
 
-    home = {"pair": "pair", "wizard": "pair", "push_updates": "watch", "commands": "help"}
+    home = {"wizard": "pair", "push_updates": "watch", "commands": "help", "cli": "prompt"}
     return import_module(f".{home.get(word, word)}", __name__)
 
 
@@ -270,6 +270,11 @@ def _subcommand(word: str, args: list[str], common: Parser, out: Output) -> int:
     logs(flags)
     code: int = subcommand_module(word).run(flags, out, word)
     return code
+
+
+def terminal() -> bool:
+    """True if somebody types and sees what comes of it."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def _first_word(args: list[str], parser: Parser) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,7 @@ class Output:
         if self.json:
             self._line({"result": "success", "datetime": _now(), **keys})
         elif text is not None:
-            print("\n".join(map(self._marked, text.splitlines() or [""])), flush=True)
+            self.write("\n".join(map(self._marked, text.splitlines() or [""])))
 
     def failure(self, error: BaseException, **keys: Any) -> int:
         """Print an error, and return the exit code for it."""
@@ -83,8 +84,22 @@ class Output:
             envelope = {"result": "failure", "datetime": _now(), "error": word}
             self._line({**envelope, "exception": message, "stacktrace": trace, **keys})
         else:
-            print(f"tinyatv: {self._marked(message)}", file=sys.stderr, flush=True)
+            self.warn(f"tinyatv: {self._marked(message)}")
+            if word == "unexpected":
+                self.warn("tinyatv: this is a bug; --debug shows where")
         return code
+
+    def write(self, line: str) -> None:
+        """Print a line on standard output."""
+        print(line, flush=True)
+
+    def warn(self, line: str) -> None:
+        """Print a line on standard error."""
+        print(line, file=sys.stderr, flush=True)
+
+    def wait(self, seconds: float) -> None:
+        """Wait, for as long as somebody wants the output."""
+        time.sleep(seconds)
 
     def _marked(self, line: str) -> str:
         return line if self.about is None else f"{self.about.name}: {line}"
@@ -92,7 +107,7 @@ class Output:
     def _line(self, keys: dict[str, Any]) -> None:
         if self.about is not None:
             keys = {**keys, "device": self.about.identifier, "name": self.about.name}
-        print(json.dumps(keys), flush=True)
+        self.write(json.dumps(keys))
 
 
 def one_line(error: BaseException) -> str:

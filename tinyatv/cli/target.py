@@ -68,14 +68,10 @@ def choose(flags: Arguments, store: Store, out: Output) -> tuple[Device, bool]:
         found = scan(flags, out, wanted)
         fitting = [one for one in found if not wanted or any(map(one.is_called, wanted))]
         return store.fill(_only(fitting, found, wanted)), False
-    for text in wanted:
-        device = store.find(text)
-        if device is not None and device.address:
-            return device, True
+    known = stored(flags, store)
+    if known is not None:
+        return known, True
     if not wanted:
-        device = store.default()
-        if device is not None and device.address:
-            return device, True
         return store.fill(_only(found := scan(flags, out, []), found, [])), False
     if len(wanted) == 1:
         with Progress(out):
@@ -136,6 +132,20 @@ def _known(device: Device, remembered: bool) -> Callable[[], tuple[Device, bool]
 
 def _unknown(text: str, found: list[Device]) -> Callable[[], tuple[Device, bool]]:
     return lambda: (_only([], found, [text]), False)
+
+
+def stored(flags: Arguments, store: Store) -> Device | None:
+    """The device that the flags name, or else the default, if the store knows where it is.
+
+    Raises:
+        DeviceNotFound: Several have that name.
+        CredentialsError: The store is damaged.
+    """
+    wanted = called(flags)
+    for device in map(store.find, wanted) if wanted else [store.default()]:
+        if device is not None and device.address:
+            return device
+    return None
 
 
 def _only(fitting: list[Device], found: list[Device], wanted: list[str]) -> Device:

@@ -14,7 +14,10 @@ ENVIRONMENT = {
     "TINYATV_STORE": "file with stored devices (~/.config/tinyatv/devices.json)",
     "TINYATV_SCAN_HOSTS": "hosts that a scan asks where there is no multicast, with commas between",
     "TINYATV_CRYPTO": "what encrypts: python or cryptography, which is the default if it is there",
+    "TINYATV_SERVE": "off does without `tinyatv serve` though it is running",
     "XDG_CONFIG_HOME": "folder of tinyatv/devices.json (~/.config)",
+    "XDG_RUNTIME_DIR": "folder of the socket of `tinyatv serve`; without one, beside the store",
+    "TERM": "kind of the terminal that the remote fills",
     "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python goes without the C part of protobuf",
 }
 

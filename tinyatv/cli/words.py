@@ -6,7 +6,6 @@ Each word is checked, arguments included, before anything touches the network.
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING, Any, Callable
 
 from .output import named_keys, playing_keys
@@ -120,6 +119,9 @@ SETTINGS = {  # word about the store, which needs no connection: what it does
     "remove_settings": "forget the device, as devices forget does",
 }
 WATCHES = ("watch", "push_updates")  # a subcommand, or the last word of a chain
+HERE = ("artwork", "play_url", "stream_file", *SETTINGS, *WATCHES)
+"""Words that `tinyatv serve` leaves to the program itself, whose are the folder that a file is in,
+the terminal, and Ctrl-C."""
 ACTIONS = "ACTION is hold, hold:SECONDS, double, or a number of presses (3, or x2)"
 HELP = {
     # what stands behind "=": in small letters as it is typed (completion offers it), in capitals
@@ -328,6 +330,10 @@ SUBCOMMANDS = {  # word that is a program of its own: what it does
     "watch": "show changes until Ctrl-C",
     "push_updates": "the same as watch",
     "migrating": "what the words and flags of other tools are called here",
+    "remote": "a remote that fills the terminal; the same as no word at all",
+    "prompt": "type words line by line, over one connection",
+    "cli": "the same as prompt",
+    "serve": "keep connections open, so that a press takes milliseconds",
     "virtual": "run a virtual Apple TV",
     "demo": "try everything against a virtual Apple TV",
     "doctor": "find out what is wrong, and what to do about it",
@@ -412,7 +418,7 @@ def _typing(name: str, text: str) -> Run:
 
 
 def _delay(seconds: float, out: Output) -> None:
-    time.sleep(seconds)
+    out.wait(seconds)
     out.result(command="delay")
 
 

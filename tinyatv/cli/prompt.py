@@ -1,0 +1,217 @@
+"""Type words line by line, over one connection that stays open.
+
+Lines are what would follow `tinyatv`, quotes included: menu down=3 "text_set=two words". One that
+begins with # is skipped. help, commands, devices and scan work, too; exit, quit or the end of input
+leaves. From a pipe, the exit code is that of the last line that failed.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CommandTimeout, ConnectionFailed
+from .target import open_target, the_store
+from .words import ELSEWHERE, HELP, SETTINGS, SUBCOMMANDS, parse_all
+
+if TYPE_CHECKING:
+    from ..device import AppleTV
+    from . import Arguments, Parser
+    from .output import Output
+
+PROMPT = "tinyatv> "
+PROGRAMS = ("help", "commands", "devices", "scan")  # subcommands that work here
+SECRET = ("text_", "type", "credentials", "password")
+"""What lines that are not remembered have in them: people type passwords."""
+KEPT = 500  # lines of history
+
+
+def add_flags(parser: Parser, word: str) -> None:
+    """Nothing beside the common ones."""
+
+
+def run(flags: Arguments, out: Output, word: str) -> int:
+    """Read lines until there are no more."""
+    from . import terminal
+
+    interactive = terminal() and not out.json
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # a wrong byte costs one line, not all of them
+    prompt = Prompt(flags, out)
+    history = History(_history_path(flags)) if interactive else None
+    try:
+        prompt.open()
+        if interactive:
+            print(f"Connected to {prompt.name}. `help` lists all words, `exit` leaves.")
+        while True:
+            try:
+                line = _read(interactive)
+                if line is None or line.strip() in ("exit", "quit"):
+                    break
+                prompt.do(line)
+                if history is not None:
+                    history.add(line)
+            except KeyboardInterrupt:
+                if not interactive:
+                    raise
+                print()  # only the line
+    finally:
+        prompt.close()
+        if history is not None:
+            history.save()
+    return 0 if interactive else prompt.code
+
+
+class Prompt:
+    """One connection, and what is typed to it.
+
+    Attributes:
+        code: Exit code of the last line that failed, or 0.
+    """
+
+    def __init__(self, flags: Arguments, out: Output) -> None:
+        self.code = 0
+        self._flags = flags
+        self._out = out
+        self._atv: AppleTV | None = None
+
+    @property
+    def name(self) -> str:
+        """The device, or a word for none."""
+        return self._atv.name if self._atv is not None else "nothing yet"
+
+    def open(self) -> None:
+        """Connect; a device that does not answer now may do so later."""
+        try:
+            self._atv = open_target(self._flags, self._out)
+        except (ConnectionFailed, CommandTimeout) as exc:
+            self.code = self._out.failure(exc)
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._atv is not None:
+            self._atv.close()
+
+    def do(self, line: str) -> None:
+        """Carry out one line. Its errors are printed."""
+        try:
+            words = [] if line.lstrip().startswith("#") else shlex.split(line)
+            if not words:
+                return
+            if words[0] in SUBCOMMANDS:
+                self._program(words)
+                return
+            steps = parse_all(words)
+            target = self._settings() if words[0].partition("=")[0] in SETTINGS else None
+            target = target or self._connected()
+            for step in steps:
+                step(target, self._out)
+        except BrokenPipeError:
+            raise  # nobody reads any more
+        except Exception as exc:  # even a bug costs one line, not the prompt
+            self.code = self._out.failure(exc)
+
+    def _program(self, words: list[str]) -> None:
+        from . import main
+
+        if words[0] not in PROGRAMS:
+            raise ValueError(f"{words[0]} is a program of its own: `exit` first")
+        flags = ["--json"] if self._out.json else []
+        if self._flags.storage_filename:
+            flags += ["--storage-filename", self._flags.storage_filename]
+        self.code = main([*words, *flags]) or self.code
+
+    def _settings(self) -> Any:
+        from .settings import open_settings
+
+        return open_settings(self._flags, self._out)
+
+    def _connected(self) -> AppleTV:
+        """The connection; a new one if it was lost.
+
+        Raises:
+            AppleTVError: As for :func:`tinyatv.connect`.
+        """
+        if self._atv is not None and not self._atv.protocols:
+            self._out.warn(f"tinyatv: the connection to {self._atv.name} was lost; connecting anew")
+            self._atv.close()
+            self._atv = None
+        if self._atv is None:
+            self._atv = open_target(self._flags, self._out)
+        return self._atv
+
+
+def _read(interactive: bool) -> str | None:
+    """The next line, or None at the end of input."""
+    if not interactive:
+        return (sys.stdin.readline() if sys.stdin is not None else "") or None
+    try:
+        return input(PROMPT)
+    except EOFError:
+        print()
+        return None
+
+
+def _history_path(flags: Arguments) -> str | None:
+    store = the_store(flags).path
+    return None if store is None else os.path.join(os.path.dirname(store), "history")
+
+
+class History:
+    """What was typed before, where Python has readline.
+
+    Args:
+        path: File, for its owner alone; None remembers nothing.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._lines: list[str] = []
+        try:
+            import readline
+        except ImportError:
+            self._path = None
+            return
+        readline.set_auto_history(False)
+        readline.set_completer_delims(" ")
+        readline.set_completer(self._complete)
+        readline.parse_and_bind("tab: complete")
+        try:
+            with open(path or os.devnull, encoding="utf-8", errors="replace") as file:
+                self._lines = file.read().splitlines()[-KEPT:]
+        except OSError:
+            pass  # the first time
+        for line in self._lines:
+            readline.add_history(line)
+
+    def add(self, line: str) -> None:
+        """Remember a line, unless it may hold a secret."""
+        line = line.strip()
+        if not line or line in self._lines[-1:] or any(secret in line for secret in SECRET):
+            return
+        self._lines.append(line)
+        if self._path is not None:
+            import readline
+
+            readline.add_history(line)
+
+    def save(self) -> None:
+        """Write the file. Not worth failing for."""
+        from .._files import replace_file
+
+        if self._path is None or not self._lines:
+            return
+        try:
+            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+            text = "\n".join([*self._lines[-KEPT:], ""])
+            replace_file(self._path, text.encode("utf-8", "replace"), 0o600)
+        except OSError as exc:
+            print(f"tinyatv: cannot write {self._path}: {exc.strerror}", file=sys.stderr)
+
+    @staticmethod
+    def _complete(text: str, state: int) -> str | None:
+        words = [*HELP, *ELSEWHERE, *PROGRAMS, "exit", "quit"]
+        return [*(word for word in words if word.startswith(text)), None][state]
