@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Protocol
 
+    class Observer(Protocol):
+        """Who hears of everything that links do; see ``trace.py``. It must not raise."""
+
+        def sent(self, link: Link, message: Any) -> None: ...
+        def received(self, link: Link, message: Any) -> None: ...
+        def ended(self, link: Link, error: AppleTVError | None) -> None: ...
+
     class Wire(Protocol):
         """What a link needs of a wire object; see ``wire/``."""
 
@@ -34,6 +41,8 @@ log = logging.getLogger(__name__)
 
 CHUNK = 65536
 QUIET = 0.002  # s; after that nobody seems to wait
+
+observer: Observer | None = None  # one for all links, while a trace is written
 
 
 def open_socket(host: str, port: int, timeout: float, protocol: str) -> socket.socket:
@@ -172,6 +181,8 @@ class Link:
             data = self._wire.encode(message)
             if answered:
                 self._in_order.append(queue.SimpleQueue())
+            if (watching := observer) is not None:
+                watching.sent(self, message)
             broken = self._write(data)
         if broken is not None:
             raise self._broken(broken)
@@ -201,12 +212,16 @@ class Link:
             else:
                 self._keyed[key] = reply
             try:
-                data = b"".join(map(self._wire.encode, (*after, message)))
+                messages = (*after, message)
+                data = b"".join(map(self._wire.encode, messages))
             except BaseException:
                 self._keyed.pop(key, None)
                 if reply in self._in_order:
                     self._in_order.remove(reply)
                 raise
+            if (watching := observer) is not None:
+                for one in messages:
+                    watching.sent(self, one)
             broken = self._write(data)
         if broken is not None:
             raise self._broken(broken)
@@ -336,6 +351,8 @@ class Link:
                 return
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("%s < %s", self.name, self._shown(message))
+            if (watching := observer) is not None:
+                watching.received(self, message)
             waiter = self._waiter(message)
             if waiter is not None:
                 waiter.put(message)
@@ -359,6 +376,8 @@ class Link:
             self.error = error
         if error is not None and cause is not None:
             error.__cause__ = cause
+        if (watching := observer) is not None:
+            watching.ended(self, error)
         try:
             # close() alone would not wake a thread that is blocked on the socket.
             self._sock.shutdown(socket.SHUT_RDWR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from .words import ACTIONS, ELSEWHERE, HELP, SUBCOMMANDS, parse, parse_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
 EXAMPLES = """\
 examples:
@@ -58,6 +60,8 @@ class Arguments(argparse.Namespace):
     json: bool
     verbose: bool
     debug: bool
+    trace: str | None
+    trace_secrets: bool
     words: list[str]
 
 
@@ -97,6 +101,8 @@ def common_flags(**kwargs: object) -> Parser:
     add("--json", action="store_true", help="one JSON object a line")
     add("-v", "--verbose", action="store_true", help="log to standard error")
     add("--debug", action="store_true", help="log more, and show tracebacks")
+    add("--trace", metavar="FILE", help="write all messages to FILE; see `tinyatv decode`")
+    add("--trace-secrets", action="store_true", help="with keys, passwords and typed text")
     return parser
 
 
@@ -190,7 +196,7 @@ def _run(args: list[str], out: Output) -> int:
     logs(flags)
     from .target import open_target
 
-    with open_target(flags, out) as atv:
+    with traced(flags), open_target(flags, out) as atv:
         for step in steps:
             step(atv, out)
     return 0
@@ -214,7 +220,8 @@ def _subcommand(word: str, args: list[str], common: Parser, out: Output) -> int:
     module.add_flags(parser, word)
     flags = parser.parse_args(args, namespace=Arguments())
     logs(flags)
-    code: int = module.run(flags, out, word)
+    with contextlib.nullcontext() if word == "proxy" else traced(flags):
+        code: int = module.run(flags, out, word)
     return code
 
 
@@ -252,6 +259,15 @@ def _help(word: str | None, out: Output) -> int:
         text += f"\n`tinyatv {word} --help` shows its flags"
     out.result(text, command=word, help=everything[word])
     return 0
+
+
+def traced(flags: Arguments) -> AbstractContextManager[object]:
+    """What writes the trace that the flags ask for, while the command runs."""
+    if flags.trace is None:
+        return contextlib.nullcontext()
+    from ..trace import Trace
+
+    return Trace(flags.trace, secrets=flags.trace_secrets)
 
 
 def logs(flags: Arguments) -> None:

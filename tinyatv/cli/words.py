@@ -290,6 +290,8 @@ SUBCOMMANDS = {  # word that is a program of its own: what it does
     "push_updates": "the same as watch",
     "virtual": "run a virtual Apple TV",
     "demo": "try everything against a virtual Apple TV",
+    "proxy": "sit between a controller and a device, and show what passes",
+    "decode": "show what is in a trace, or in bytes",
     "commands": "list all commands",
     "help": "explain a command",
 }
