@@ -27,7 +27,7 @@ def open_target(flags: Arguments, out: Output) -> AppleTV:
     """Connect to the device that the flags name, and remember where it is."""
     store = the_store(flags)
     device, remembered = choose(flags, store, out)
-    given = _given_credentials(flags, device)
+    given = given_credentials(flags, device)
     protocols = None if flags.protocol is None else [flags.protocol]
     atv = connect_to(
         device, store, remembered=remembered, protocols=protocols, timeout=flags.timeout,
@@ -139,7 +139,7 @@ def _by_hand(flags: Arguments) -> Device:
     return Device(flags.name or flags.address, flags.address, [service])
 
 
-def _given_credentials(flags: Arguments, device: Device) -> bool:
+def given_credentials(flags: Arguments, device: Device) -> bool:
     """Put credentials from the flags into the device; an empty text takes them away.
 
     ``@FILE`` reads them from a file: flags can be seen by everybody in the list of processes.

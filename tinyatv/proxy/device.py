@@ -1,0 +1,120 @@
+"""The device that controllers see."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable
+
+from ..backends.airplay import is_legacy, tunnel_credentials
+from ..errors import CredentialsError, NotSupported
+from ..pairing.credentials import parse
+from ..virtual.appletv import VirtualAppleTV
+from .bridge import Tap, Target
+
+if TYPE_CHECKING:
+    from ..model import Device
+
+PROTOCOLS = ("mrp", "companion", "airplay")
+GENERATIONS = (27, 26, 18, 15)  # systems that differ from the one before
+IDENTITY = {  # protocol: properties, in lower case, that two devices must not have in common
+    "airplay": ("deviceid", "pi", "psi", "pk", "gid", "acl", "hgid", "hmid"),
+    "companion": ("rpmrtid", "rpba", "rphn", "rpha", "rpad", "rphi"),
+}
+
+
+class ProxyAppleTV(VirtualAppleTV):
+    """Announces itself like a device, and passes everything on to a real one.
+
+    Args:
+        device: The real one; with the credentials of a pairing.
+        protocol: Which of ``PROTOCOLS``.
+        tap: Who looks on.
+        name: What it is called; None is that of the device, with " Proxy" behind it.
+        port: TCP port; 0 picks a free one.
+        options: ``host``, ``announce``, ``mdns_port``, ``identifier``, ``pin`` and
+            ``credentials``, which controllers are accepted without pairing, as for
+            :class:`tinyatv.VirtualAppleTV`.
+
+    Raises:
+        NotSupported: The device does not speak that.
+        CredentialsError: It is not paired.
+        OSError: The port is taken.
+    """
+
+    _kind = "tinyatv-proxy"
+
+    def __init__(
+        self,
+        device: Device,
+        protocol: str,
+        tap: Tap,
+        *,
+        name: str | None = None,
+        port: int = 0,
+        credentials: tuple[str, ...] = (),
+        **options: Any,
+    ) -> None:
+        self._target = _target(device, protocol)
+        self._tap = tap
+        super().__init__(
+            name or f"{device.name} Proxy", profile=_profile(self._target, protocol),
+            protocols=[protocol], ports={protocol: port}, credentials=credentials, **options,
+        )  # fmt: skip
+        properties = self._target.service.properties
+        about: Any = None
+        if protocol == "airplay":
+            about = self.airplay.about
+        elif protocol == "companion":
+            about = self.companion.about
+        if about is not None:
+            case = {key.lower(): key for key in about.txt()}
+            about.extra = {
+                case.get(key, key): value
+                for key, value in properties.items()
+                if key not in IDENTITY[protocol]
+            }
+
+    def _side(self, protocol: str, usual: Callable[..., Any]) -> Callable[..., Any]:
+        """What serves a protocol: what passes it on."""
+        info = self._target.device.info
+        self.model = info.raw_model or self.model
+        self.version, self.build = info.version or self.version, info.build or self.build
+        if protocol not in self.protocols:
+            return usual
+        from importlib import import_module
+
+        names = {"mrp": "ProxyMrp", "companion": "ProxyCompanion", "airplay": "ProxyAirPlay"}
+        side = getattr(import_module(f".{protocol}", __package__), names[protocol])
+        return partial(side, self._target, self._tap)
+
+
+def _target(device: Device, protocol: str) -> Target:
+    """How to reach the device."""
+    service = next((one for one in device.services if one.protocol == protocol), None)
+    if service is None or not service.port:
+        offered = ", ".join(one.protocol for one in device.services) or "nothing"
+        hint = ""
+        if protocol == "mrp" and "airplay" in offered:
+            hint = "; from tvOS 15 on, MRP goes through AirPlay: use airplay"
+        raise NotSupported(f"{device.name} does not speak {protocol}, but {offered}{hint}")
+    credentials = parse(service.credentials or None).checked()
+    if protocol == "airplay" and not is_legacy(service):
+        credentials = tunnel_credentials(service, device.info) or credentials
+    needed = protocol == "companion" or (protocol == "airplay" and not is_legacy(service))
+    if credentials.kind == "null" and needed:
+        raise CredentialsError(f"{device.name} is not paired ({protocol}): pair first")
+    return Target(device, service, credentials)
+
+
+def _profile(target: Target, protocol: str) -> str:
+    """The profile of a device that is like the real one."""
+    if protocol == "mrp":
+        return "tvos14"
+    model = target.service.properties.get("model") or target.device.info.raw_model or ""
+    if protocol == "airplay" and is_legacy(target.service):
+        return "airplay1"
+    if protocol == "airplay" and model.startswith("AudioAccessory"):
+        return "homepod"
+    version = (target.device.info.version or "").partition(".")[0]
+    major = int(version) if version.isdecimal() else GENERATIONS[-2]
+    return next((f"tvos{one}" for one in GENERATIONS if major >= one), "tvos14")
