@@ -413,6 +413,66 @@ def test_program(program, tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_program_remembers(program, own_store, tmp_path):
+    """A controller pairs once, whatever becomes of the proxy."""
+    store = tinyatv.Store(memory=True)
+    with VirtualAppleTV("Den", profile="tvos18", protocols=["companion"]) as tv:
+        tinyatv.Store().save(tv.device)
+        command = ["-n", "Den", "proxy", "companion", "--no-announce", "--json", "--mdns-port", "0"]
+        process, line = program(*command)
+        first = json.loads(line)
+        device = found(first)
+
+        def pin():
+            while "pin" not in (line := json.loads(process.stdout.readline())):
+                pass
+            return line["pin"]
+
+        paired = tinyatv.pair(device, pin=pin, store=store)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+        _, line = program(*command)
+        again = json.loads(line)
+        assert again["identifier"] == first["identifier"]
+        device = found(again)
+        device.services[0].credentials = paired.services[0].credentials
+        with tinyatv.connect(device, store=store) as atv:
+            atv.up()
+        assert tv.log == ["up"]
+    (kept,) = own_store.parent.glob("proxy-companion-*.json")
+    assert kept.stat().st_mode & 0o777 == 0o600
+    kept.write_text('{"identifier": 1}')
+    with pytest.raises(tinyatv.errors.CredentialsError, match="is damaged"):
+        ProxyAppleTV(tv.device, "companion", Tap(print), memory=kept)
+
+
+def found(about) -> Device:
+    """The proxy, as a scan finds it."""
+    (device,) = tinyatv.scan(5, hosts=[f"127.0.0.1:{about['ports']['mdns']}"])
+    assert device.name == "Den Proxy"
+    return device
+
+
+def test_what_cannot_be_remembered(watcher, tmp_path, caplog):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    memory = blocked / "proxy.json"
+    with VirtualAppleTV("Den", profile="tvos18", protocols=["companion"]) as tv:
+        with pytest.raises(OSError, match="Not a directory"):
+            ProxyAppleTV(tv.device, "companion", watcher.tap, memory=memory)
+        memory = tmp_path / "new" / "proxy.json"
+        proxy = ProxyAppleTV(tv.device, "companion", watcher.tap, memory=memory)
+        (tmp_path / "new").write_text("")  # in the way of the folder
+        store = tinyatv.Store(memory=True)
+        with proxy:
+            paired = tinyatv.pair(proxy.device, pin=lambda: proxy.pin, store=store)
+            with tinyatv.connect(paired, store=store) as atv:
+                atv.up()
+        assert tv.log == ["up"]
+    assert "who has paired is forgotten when this ends" in caplog.text
+
+
 def test_program_relays(program):
     with VirtualAppleTV("Den") as tv:
         _, line = program("proxy", "relay", f"127.0.0.1:{tv.ports['dmap']}", "--json")

@@ -138,7 +138,8 @@ class Trace:
 
     def _observe(self, link: Link, message: Any, ours: bool) -> None:
         connection = self._connection(link)
-        if isinstance(message, list):  # several at once
+        frame = isinstance(message, tuple) and message and isinstance(message[0], int)
+        if isinstance(message, (list, tuple)) and not frame:  # several at once
             for one in message:
                 self._observe(link, one, ours)
         elif message is not None and self._file is not None:  # None: an empty frame

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,9 +13,11 @@ import sys
 import pytest
 
 import tinyatv
+from tests.mutations import mutate
 from tests.virtual.test_program import ROOT
 from tinyatv import KeyboardFocus, PowerState
 from tinyatv.virtual import Item, VirtualAppleTV
+from tinyatv.virtual.replay import Recording
 
 
 def media(atv):
@@ -243,6 +246,34 @@ def test_nothing_to_replay(tmp_path, text, words):
         VirtualAppleTV(replay=path)
     with pytest.raises(FileNotFoundError):
         VirtualAppleTV(replay=tmp_path / "missing")
+
+
+@pytest.mark.parametrize("name", ["dmap", "mrp", "companion"])
+def test_damaged_trace(tmp_path, share, name):
+    """However a trace is damaged, it is replayed, or there is one error."""
+    profile, protocols, _ = DEVICES[name]
+    path = tmp_path / "session.jsonl"
+    with taped(path, profile=profile, protocols=protocols) as atv:
+        atv.pause()
+    head, *lines = path.read_bytes().splitlines(keepends=True)
+    rng = random.Random(f"replay {name}")
+    good = 0
+    for _ in range(share(2000)):
+        at = rng.randrange(len(lines))
+        if rng.random() < 0.5:
+            line = mutate(rng, lines[at], rng.choice(lines))
+        else:  # sound JSON about unsound bytes
+            keys = json.loads(lines[at])
+            raw = bytes.fromhex(keys.get("raw", ""))
+            keys["raw"] = mutate(rng, raw or b"x", raw or b"x").hex()
+            line = json.dumps(keys).encode() + b"\n"
+        path.write_bytes(b"".join([head, *lines[:at], line, *lines[at + 1 :]]))
+        try:
+            Recording(path)
+            good += 1
+        except ValueError as exc:
+            assert str(exc)
+    assert good
 
 
 def test_program(own_store, tmp_path):

@@ -5,13 +5,14 @@
   tinyatv -n Den proxy airplay      with MRP in its tunnel, from tvOS 15 on
   tinyatv proxy relay HOST:PORT     raw TCP; nothing is decrypted
 
-The proxy is announced as a device of its own: pair the controller with that one. The PIN is printed
-here. The device is the one that -n, -i and so on name; it has to be paired. --trace FILE saves what
-passes.
+The proxy is announced as a device of its own: pair the controller with that one, once. The PIN is
+printed here. The device is the one that -n, -i and so on name; it has to be paired with tinyatv.
+--trace FILE saves what passes.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,8 @@ def _device(
 
     if flags.target is not None:
         raise ValueError(f"{flags.what} takes no address: name the device with -n, -i or -s")
-    device, _ = choose(flags, the_store(flags), out)
+    store = the_store(flags)
+    device, _ = choose(flags, store, out)
     given_credentials(flags, device)
     proxy = ProxyAppleTV(
         device, flags.what, tap,
@@ -97,6 +99,7 @@ def _device(
         identifier=flags.identifier,
         credentials=tuple(flags.accept or ()),
         pin=flags.pin,
+        memory=_memory(store.path, device.identifiers, flags.what),
     )  # fmt: skip
     with proxy:
         port = proxy.ports[flags.what]
@@ -112,6 +115,14 @@ def _device(
                 with lines:
                     out.result(f"PIN {pin}", pin=pin)
     return 0
+
+
+def _memory(store: str | None, identifiers: list[str], protocol: str) -> str | None:
+    """The file of a proxy, beside the store; None if nothing is stored."""
+    if store is None or not identifiers:
+        return None
+    name = "".join(char for char in identifiers[0] if char.isalnum())
+    return os.path.join(os.path.dirname(store), f"proxy-{protocol}-{name}.json")
 
 
 def _relay(flags: Arguments, out: Output, tap: Tap, stop: threading.Event) -> int:

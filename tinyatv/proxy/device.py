@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..backends.airplay import is_legacy, tunnel_credentials
 from ..errors import CredentialsError, NotSupported
+from ..link import reason
 from ..pairing.credentials import parse
 from ..virtual.appletv import VirtualAppleTV
 from .bridge import Tap, Target
+from .memory import KEY, Memory
 
 if TYPE_CHECKING:
     from ..model import Device
+
+log = logging.getLogger(__name__)
 
 PROTOCOLS = ("mrp", "companion", "airplay")
 GENERATIONS = (27, 26, 18, 15)  # systems that differ from the one before
@@ -31,14 +38,16 @@ class ProxyAppleTV(VirtualAppleTV):
         tap: Who looks on.
         name: What it is called; None is that of the device, with " Proxy" behind it.
         port: TCP port; 0 picks a free one.
-        options: ``host``, ``announce``, ``mdns_port``, ``identifier``, ``pin`` and
-            ``credentials``, which controllers are accepted without pairing, as for
+        memory: File that keeps who it is and who has paired with it; None forgets both.
+        credentials: Those of controllers that are accepted without pairing; see
             :class:`tinyatv.VirtualAppleTV`.
+        identifier: What stays the same over restarts: a UUID; None takes that of `memory`.
+        options: ``host``, ``announce``, ``mdns_port`` and ``pin``, likewise.
 
     Raises:
         NotSupported: The device does not speak that.
-        CredentialsError: It is not paired.
-        OSError: The port is taken.
+        CredentialsError: It is not paired, or `memory` is damaged.
+        OSError: The port is taken, or `memory` cannot be read.
     """
 
     _kind = "tinyatv-proxy"
@@ -51,15 +60,27 @@ class ProxyAppleTV(VirtualAppleTV):
         *,
         name: str | None = None,
         port: int = 0,
-        credentials: tuple[str, ...] = (),
+        memory: str | os.PathLike[str] | None = None,
+        credentials: tuple[str, ...] | None = (),
+        identifier: str | None = None,
         **options: Any,
     ) -> None:
         self._target = _target(device, protocol)
         self._tap = tap
+        self._memory = known = None if memory is None else Memory(memory)
+        seed = secrets.token_bytes(KEY)  # and not one that the identifier gives away
+        if known is not None and known.seed is not None and identifier in (None, known.identifier):
+            identifier, seed = known.identifier, known.seed
         super().__init__(
             name or f"{device.name} Proxy", profile=_profile(self._target, protocol),
-            protocols=[protocol], ports={protocol: port}, credentials=credentials, **options,
+            protocols=[protocol], ports={protocol: port}, credentials=credentials,
+            identifier=identifier, seed=seed, **options,
         )  # fmt: skip
+        if known is not None:
+            if known.seed == seed:
+                self.accessory.clients.update(known.clients)
+            known.identifier, known.seed = self.identifier, seed
+            known.clients = self.accessory.clients.copy()
         properties = self._target.service.properties
         about: Any = None
         if protocol == "airplay":
@@ -73,6 +94,17 @@ class ProxyAppleTV(VirtualAppleTV):
                 for key, value in properties.items()
                 if key not in IDENTITY[protocol]
             }
+
+    def _pin_shown(self, pin: str | None) -> None:
+        super()._pin_shown(pin)
+        known = self._memory
+        if pin is not None or known is None or known.clients == self.accessory.clients:
+            return
+        known.clients = self.accessory.clients.copy()
+        try:
+            known.save()
+        except OSError as exc:
+            log.warning("who has paired is forgotten when this ends: %s", reason(exc))
 
     def _side(self, protocol: str, usual: Callable[..., Any]) -> Callable[..., Any]:
         """What serves a protocol: what passes it on."""
