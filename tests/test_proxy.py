@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import tinyatv
 from tests.virtual.remote import Remote
 from tinyatv import Device, Service
 from tinyatv.cli import main
+from tinyatv.discovery import browse
 from tinyatv.proxy import ProxyAppleTV, Relay, Tap
 from tinyatv.trace import Record, is_trace, read
 from tinyatv.virtual import VirtualAppleTV
@@ -116,6 +118,24 @@ def test_everything_passes(pair, watcher):
         "airplay": ["SETUP", "RECORD", "SEND_HID_EVENT", "SEND_COMMAND_RESULT", "/command"],
     }[proxy.protocols[0]]:
         assert word in names
+
+
+@pytest.mark.parametrize(
+    "pair", [("airplay", name) for name in ("airplay1", "tvos15", "tvos18", "tvos26")],
+    indirect=True,
+)  # fmt: skip
+def test_a_film_is_played(pair, watcher, tmp_path):
+    """AirPlay is more than the tunnel: all of its ways to play pass as well."""
+    tv, proxy = pair
+    tv.airplay.player.duration = 0.5
+    film = tmp_path / "film.mp4"
+    film.write_bytes(os.urandom(5000))
+    with tinyatv.connect(proxy.device) as atv:
+        atv.play_url(str(film)).wait(20)
+    assert tv.airplay.player.body == film.read_bytes()
+    assert tv.airplay.complaints == []
+    names = " ".join(watcher.names())
+    assert "> POST /play" in names or "> POST /command" in names
 
 
 @pytest.mark.parametrize("pair", BOTH[:-1], indirect=True)
@@ -355,6 +375,16 @@ def test_relay_of_much(watcher):
             assert got == data
         thread.join(WAIT)
     assert sum(len(record.raw) for record in watcher.seen if record.raw) == 2 * size
+
+
+def test_relay_is_announced(watcher):
+    name = secrets.token_hex(4)
+    kind = f"_t{name}._tcp.local."
+    with Relay("127.0.0.1", 9, watcher.tap) as relay:
+        relay.announce(kind, f"Relay {name}", {"model": "AppleTV6,2"})
+        (record,) = browse(kind, WAIT, interfaces=["127.0.0.1"], found=lambda record: True)
+        assert (record.instance, record.port) == (f"Relay {name}", relay.port)
+        assert record.txt == {"model": "AppleTV6,2"}
 
 
 # -- the program -----------------------------------------------------------------------------------

@@ -241,6 +241,12 @@ def test_cannot_be_written(tv, tmp_path, capsys, where):
     assert link.observer is None
 
 
+def test_secrets_of_nothing(tv, capsys):
+    assert main(["--trace-secrets", "-n", "Living Room", "play"]) == 2
+    assert capsys.readouterr().err == "tinyatv: --trace-secrets needs --trace FILE\n"
+    assert tv.log == []
+
+
 def test_disk_gets_full(tv, tmp_path):
     """The command is done, the file ends with a whole line, and somebody is told, once."""
     path = tmp_path / "session.jsonl"

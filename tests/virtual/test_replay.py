@@ -271,8 +271,8 @@ def test_damaged_trace(tmp_path, share, name):
         try:
             Recording(path)
             good += 1
-        except ValueError as exc:
-            assert str(exc)
+        except ValueError:
+            pass
     assert good
 
 

@@ -264,6 +264,8 @@ def _help(word: str | None, out: Output) -> int:
 def traced(flags: Arguments) -> AbstractContextManager[object]:
     """What writes the trace that the flags ask for, while the command runs."""
     if flags.trace is None:
+        if flags.trace_secrets:
+            raise ValueError("--trace-secrets needs --trace FILE")
         return contextlib.nullcontext()
     from ..trace import Trace
 
