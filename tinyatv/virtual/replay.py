@@ -28,6 +28,7 @@ from .mrp import MrpPeer, VirtualMrp
 if TYPE_CHECKING:
     import os
 
+    from .peer import StreamPeer
     from .server import Peer, Query
 
 log = logging.getLogger(__name__)
@@ -146,6 +147,29 @@ class Tape:
                 owner, request = step.request.live
                 due.append((owner, self._answer(step.message, request)))
         return due
+
+
+class Tapes:
+    """The tape of each connection.
+
+    Args:
+        new: Called with how many there were before; returns one.
+    """
+
+    def __init__(self, new: Callable[[int], Tape]) -> None:
+        self._new = new
+        self._tapes: weakref.WeakKeyDictionary[StreamPeer, Tape] = weakref.WeakKeyDictionary()
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def of(self, peer: StreamPeer) -> Tape:
+        """The one of a connection, which is a new one if it has not had any."""
+        with self._lock:
+            tape = self._tapes.get(peer)
+            if tape is None:
+                tape = self._tapes[peer] = self._new(self._count)
+                self._count += 1
+            return tape
 
 
 class Recording:
@@ -292,15 +316,7 @@ class ReplayMrp(VirtualMrp):
     def __init__(self, recording: Recording, *args: Any) -> None:
         super().__init__(*args)
         self._recording = recording
-        self._tapes: weakref.WeakKeyDictionary[MrpPeer, Tape] = weakref.WeakKeyDictionary()
-        self._taken = 0
-
-    def adopt(self, peer: MrpPeer) -> None:
-        """Serve somebody who came here, or through a tunnel."""
-        with self._lock:
-            self._tapes[peer] = self._recording.mrp(self._taken)
-            self._taken += 1
-        super().adopt(peer)
+        self._tapes = Tapes(recording.mrp)
 
     def received(self, peer: MrpPeer, message: proto.Message) -> None:
         """A message arrived."""
@@ -314,8 +330,7 @@ class ReplayMrp(VirtualMrp):
         name = proto.NAMES.get(message.kind, str(message.kind))
         self.requests.append(name)
         self._state.note(name)
-        tape = self._tapes[peer]
-        answers = tape.play(peer, mrp_mark(message), message)
+        answers = self._tapes.of(peer).play(peer, mrp_mark(message), message)
         try:
             if answers is None:
                 self._recording.miss(repr(message))
@@ -374,8 +389,7 @@ class ReplayCompanion(VirtualCompanion):
     def __init__(self, recording: Recording, *args: Any) -> None:
         super().__init__(*args)
         self._recording = recording
-        self._tapes: weakref.WeakKeyDictionary[CompanionPeer, Tape] = weakref.WeakKeyDictionary()
-        self._taken = 0
+        self._tapes = Tapes(recording.companion)
 
     def received(self, peer: CompanionPeer, frame: tuple[int, dict[Any, Any]]) -> None:
         """A message arrived."""
@@ -383,14 +397,10 @@ class ReplayCompanion(VirtualCompanion):
         if kind in AUTH:
             super().received(peer, frame)
             return
-        tape = self._tapes.get(peer)
-        if tape is None:
-            tape = self._tapes[peer] = self._recording.companion(self._taken)
-            self._taken += 1
         name = str(message.get("_i"))
         self.requests.append(name)
         self._state.note(name)
-        answers = tape.play(peer, companion_mark(message), frame)
+        answers = self._tapes.of(peer).play(peer, companion_mark(message), frame)
         if answers is None:
             self._recording.miss(name)
             answers = []
