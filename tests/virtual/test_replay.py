@@ -304,6 +304,17 @@ def test_program(own_store, tmp_path):
             about["ports"]["mrp"], "--mrp-credentials", f"@{secret}", *words,
         )  # fmt: skip
         assert (after.returncode, after.stdout, after.stderr) == (0, before.stdout, "")
+        other = run(
+            "--manual", "--protocol", "mrp", "--address", "127.0.0.1", "--port",
+            about["ports"]["mrp"], "stop",
+        )  # fmt: skip
+        assert (other.returncode, other.stderr) == (
+            1,
+            "tinyatv: stop: refused with error 404 (mrp)\n",
+        )
+        while "missing" not in (line := json.loads(process.stdout.readline())):
+            pass
+        assert line["missing"].startswith("SEND_COMMAND(command: 4")
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
 

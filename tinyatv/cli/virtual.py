@@ -79,11 +79,14 @@ def run(flags: Arguments, out: Output, word: str) -> int:
                 target=_read_pins, args=(tv, out), name="tinyatv-stdin", daemon=True
             )
             typing.start()
-        logged = shown = 0
+        logged = shown = missed = 0
         while not stop.wait(0.1):
             for entry in tv.log[logged:]:
                 logged += 1
                 out.result(entry, command=entry)
+            for entry in tv.recording.missing[missed:] if tv.recording is not None else ():
+                missed += 1
+                out.result(f"not in the trace: {entry}", missing=entry)
             for pin in tv.pins[shown:]:
                 shown += 1
                 out.result(f"PIN {pin}", pin=pin)
