@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from .model import Service as Service
     from .model import ShuffleState as ShuffleState
     from .model import TouchAction as TouchAction
+    from .trace import Trace as Trace
     from .virtual import VirtualAppleTV as VirtualAppleTV
 
 __version__ = "0.1.0"
@@ -80,6 +81,7 @@ _HOME = {
     "OutputDevice": "model", "PairingRequirement": "model", "Playing": "model",
     "PowerState": "model", "RepeatState": "model", "Service": "model", "ShuffleState": "model",
     "TouchAction": "model",
+    "Trace": "trace",
     "VirtualAppleTV": "virtual",
 }  # fmt: skip
 

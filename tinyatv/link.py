@@ -26,8 +26,15 @@ from .errors import AppleTVError, CommandTimeout, ConnectionFailed, ConnectionLo
 from .readiness import Watch, ready
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from typing import Protocol
+
+    class Observer(Protocol):
+        """Who hears of everything that links do; see ``trace.py``. It must not raise."""
+
+        def sent(self, link: Link, message: Any) -> None: ...
+        def received(self, link: Link, message: Any) -> None: ...
+        def ended(self, link: Link, error: AppleTVError | None) -> None: ...
 
     class Wire(Protocol):
         """What a link needs of a wire object; see ``wire/``.
@@ -48,6 +55,8 @@ log = logging.getLogger(__name__)
 
 CHUNK = 65536
 QUIET = 0.002  # s; after that nobody seems to wait
+
+observer: Observer | None = None  # one for all links, while a trace is written
 
 
 def open_socket(host: str, port: int, timeout: float, protocol: str) -> socket.socket:
@@ -196,6 +205,8 @@ class Link:
             data = self._wire.encode(message)
             if answered:
                 self._in_order.append(queue.SimpleQueue())
+            if (watching := observer) is not None:
+                watching.sent(self, message)
             broken = self._write(data + self._wire.owed() if self._owes else data)
         if broken is not None:
             raise self._broken(broken)
@@ -203,7 +214,7 @@ class Link:
             self._prepare()
 
     def request(
-        self, message: Any, timeout: float | None = None, *, after: Iterable[Any] = ()
+        self, message: Any, timeout: float | None = None, *, after: Sequence[Any] = ()
     ) -> Any:
         """Send a message and wait for its reply.
 
@@ -231,6 +242,9 @@ class Link:
                 if reply in self._in_order:
                     self._in_order.remove(reply)
                 raise
+            if (watching := observer) is not None:
+                for one in (*after, message):
+                    watching.sent(self, one)
             broken = self._write(data + self._wire.owed() if self._owes else data)
         if broken is not None:
             raise self._broken(broken)
@@ -420,6 +434,8 @@ class Link:
                 break
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("%s < %s", self.name, self._shown(message))
+            if (watching := observer) is not None:
+                watching.received(self, message)
             waiter = self._waiter(message)
             if waiter is not None:
                 waiter.put(message)
@@ -448,6 +464,8 @@ class Link:
             self.error = error
         if error is not None and cause is not None:
             error.__cause__ = cause
+        if (watching := observer) is not None:
+            watching.ended(self, error)
         try:
             # close() alone would not wake a thread that is blocked on the socket.
             self._sock.shutdown(socket.SHUT_RDWR)

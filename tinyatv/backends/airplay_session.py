@@ -255,6 +255,16 @@ class ControlConnection:
         told = self.rtsp("GET", "/info", timeout=timeout)
         return told if isinstance(told, dict) else {}
 
+    def forward(self, request: Request, timeout: float | None = None) -> Response:
+        """Send a request as it is, and return the answer as it is, be it a refusal.
+
+        Raises:
+            CommandTimeout: No answer in time.
+            ConnectionLost: The connection is gone.
+            ProtocolError: The device answers with nonsense.
+        """
+        return self._exchange(request, request.path, timeout)
+
     def _rtsp_request(
         self, method: str, uri: str, body: bytes, content_type: str | None
     ) -> Request:
@@ -271,6 +281,9 @@ class ControlConnection:
         return Request(method, uri, headers, body, "RTSP/1.0")
 
     def _ask(self, request: Request, what: str, timeout: float | None) -> Response:
+        return self._checked(self._exchange(request, what, timeout), what)
+
+    def _exchange(self, request: Request, what: str, timeout: float | None) -> Response:
         """One at a time: devices answer in order, whatever CSeq says."""
         if self._link is None:
             raise ConnectionLost(f"{self._where}: not connected")
@@ -286,7 +299,7 @@ class ControlConnection:
                     ) from exc
                 if response.code != 401 or again or not self._challenged(response):
                     break
-        return self._checked(response, what)
+        return response
 
     def _authorize(self, request: Request) -> None:
         if self._challenge is None or self._password is None:

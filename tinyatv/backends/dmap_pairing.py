@@ -53,7 +53,7 @@ def pair(
     """
     pin = pairing.new_pin() if pin is None else pairing.check_pin(pin)
     guid = pairing.new_guid() if guid is None else pairing.check_guid(guid)
-    own = address or _own_address(device)
+    own = address or own_address(device)
     server = _Server(pairing.Remote(guid, pin, name))
     try:
         listener = Listener(server.accepted, own, port, "tinyatv-dmap-pairing")
@@ -94,7 +94,7 @@ def _print_pin(pin: str) -> None:
     print(f"On the TV, open Settings > General > Remotes, pick this remote and type {pin}")
 
 
-def _own_address(device: str) -> str:
+def own_address(device: str) -> str:
     """The address of the interface that reaches the device."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:

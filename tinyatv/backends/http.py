@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-import zlib
 from typing import TYPE_CHECKING, Any
 
 from requests import PreparedRequest, Response
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 5.0
-GZIP = 16 + zlib.MAX_WBITS
 
 
 class Transport(BaseAdapter):
@@ -149,17 +147,10 @@ class Transport(BaseAdapter):
 
     def _plain(self, answer: http.Response) -> bytes:
         """The body, decompressed: devices compress even 32 bytes."""
-        if answer.header("Content-Encoding") != "gzip" or not answer.body:
-            return answer.body
-        unpack = zlib.decompressobj(GZIP)
         try:
-            body = unpack.decompress(answer.body, http.BODY_LIMIT)
-        except zlib.error as exc:
-            raise ProtocolError(f"damaged compression: {exc} ({self._protocol})") from exc
-        if not unpack.eof:
-            problem = "too large" if unpack.unconsumed_tail else "cut short"
-            raise ProtocolError(f"compressed answer is {problem} ({self._protocol})")
-        return body
+            return answer.plain()
+        except ValueError as exc:
+            raise ProtocolError(f"{exc} ({self._protocol})") from exc
 
     def close(self) -> None:
         """Close all connections, and wake whoever waits. Safe to call twice and from any thread."""

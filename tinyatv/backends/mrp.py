@@ -10,7 +10,7 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 from .. import proto
@@ -308,7 +308,7 @@ class MrpBackend:
         return self._link
 
     def _ask(
-        self, command: str, kind: int, /, *, after: Iterable[proto.Message] = (), **fields: Any
+        self, command: str, kind: int, /, *, after: Sequence[proto.Message] = (), **fields: Any
     ) -> proto.Message:
         """Send a request and return the answer.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from .words import SETTINGS, SUBCOMMANDS, parse_all
 if TYPE_CHECKING:
     import logging
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from types import ModuleType
 
 EXAMPLES = """\
@@ -72,6 +74,8 @@ class Arguments(argparse.Namespace):
     pin: str | None
     remote_name: str
     pairing_guid: str | None
+    trace: str | None
+    trace_secrets: bool
     words: list[str]
 
 
@@ -119,6 +123,8 @@ def common_flags(**kwargs: object) -> Parser:
     add("-v", "--verbose", action="store_true", help="log to standard error")
     add("--debug", action="store_true", help="log more, and show tracebacks")
     add("--mdns-debug", action="store_true", help="log multicast DNS, too")
+    add("--trace", metavar="FILE", help="write all messages to FILE; see `tinyatv decode`")
+    add("--trace-secrets", action="store_true", help="with keys, passwords and typed text")
     add_to = parser.add_argument_group("pairing").add_argument
     add_to("-p", "--pin", help="PIN that the TV shows (asks), or to type on an old one (random)")
     add_to("--remote-name", default="tinyatv", metavar="NAME", help="name shown on the TV")
@@ -218,7 +224,7 @@ def _run(args: list[str], out: Output) -> int:
         return 0
     from .target import open_target
 
-    with open_target(flags, out) as atv:
+    with traced(flags), open_target(flags, out) as atv:
         for step in steps:
             step(atv, out)
     return 0
@@ -268,7 +274,8 @@ def subcommand_parser(word: str, *parents: Parser) -> Parser:
 def _subcommand(word: str, args: list[str], common: Parser, out: Output) -> int:
     flags = subcommand_parser(word, common).parse_args(args, namespace=Arguments())
     logs(flags)
-    code: int = subcommand_module(word).run(flags, out, word)
+    with contextlib.nullcontext() if word == "proxy" else traced(flags):
+        code: int = subcommand_module(word).run(flags, out, word)
     return code
 
 
@@ -293,6 +300,17 @@ def _first_word(args: list[str], parser: Parser) -> int | None:
         else:
             skip = takes_value.get(arg, False)
     return None
+
+
+def traced(flags: Arguments) -> AbstractContextManager[object]:
+    """What writes the trace that the flags ask for, while the command runs."""
+    if flags.trace is None:
+        if flags.trace_secrets:
+            raise ValueError("--trace-secrets needs --trace FILE")
+        return contextlib.nullcontext()
+    from ..trace import Trace
+
+    return Trace(flags.trace, secrets=flags.trace_secrets)
 
 
 def logs(flags: Arguments) -> None:

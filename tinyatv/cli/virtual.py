@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def add_flags(parser: Parser, word: str) -> None:
     """What it is and where it listens; -n and --port are the common ones."""
     add = parser.add_argument
-    add("--profile", choices=tuple(PROFILES), default="atv3", help="which generation (atv3)")
+    add("--profile", choices=tuple(PROFILES), help="which generation (atv3)")
     add("--protocols", metavar="LIST", help="what it speaks, with commas between: mrp,airplay")
     add("--host", default="127.0.0.1", help="own address to listen on (127.0.0.1: this machine)")
     add("--no-announce", action="store_true", help="do not announce it by multicast DNS")
@@ -32,17 +32,22 @@ def add_flags(parser: Parser, word: str) -> None:
     add("--identifier", metavar="HEX", help="fixed identifier: 16 hex digits, or a UUID")
     add("--home-sharing", nargs="?", const=True, metavar="ID", help="needs no pairing")
     add("--accept", action="append", metavar="CRED", help="credentials that are accepted")
+    add("--replay", metavar="FILE", help="answer what was answered in this trace")
     add("--pin", help="show this PIN, or (atv3) type it for every remote that wants to be paired")
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
     """Run it."""
     spoken = tuple(flags.protocols.split(",")) if flags.protocols else None
+    if flags.replay and flags.port and not flags.profile and not spoken:
+        raise ValueError("--replay with --port needs --profile")
+    profile = flags.profile or (None if flags.replay else "atv3")
+    first = (spoken or (PROFILES[profile][0] if profile else ()))[:1]
     tv = VirtualAppleTV(
         flags.name,
-        profile=flags.profile,
+        profile=profile,
         host=flags.host,
-        ports={(spoken or PROFILES[flags.profile][0])[0]: flags.port},
+        ports=dict.fromkeys(first, flags.port),
         announce=not flags.no_announce,
         mdns_port=flags.mdns_port,
         identifier=flags.identifier,
@@ -50,6 +55,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         credentials=tuple(flags.accept or ()) or (() if flags.pin else None),
         pin=flags.pin,
         protocols=spoken,
+        replay=flags.replay,
     )
     types_pin = "dmap" in tv.protocols  # who shows it: the device, or the remote
     stop = threading.Event()
@@ -61,6 +67,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         out.result(
             text, name=tv.name, profile=tv.profile, address=tv.host, ports=tv.ports,
             identifier=tv.identifier, credentials=tv.credentials,
+            **({"replay": flags.replay} if flags.replay else {}),
         )  # fmt: skip
         if flags.pin and types_pin:
             thread = threading.Thread(
@@ -72,11 +79,14 @@ def run(flags: Arguments, out: Output, word: str) -> int:
                 target=_read_pins, args=(tv, out), name="tinyatv-stdin", daemon=True
             )
             typing.start()
-        logged = shown = 0
+        logged = shown = missed = 0
         while not stop.wait(0.1):
             for entry in tv.log[logged:]:
                 logged += 1
                 out.result(entry, command=entry)
+            for entry in tv.recording.missing[missed:] if tv.recording is not None else ():
+                missed += 1
+                out.result(f"not in the trace: {entry}", missing=entry)
             for pin in tv.pins[shown:]:
                 shown += 1
                 out.result(f"PIN {pin}", pin=pin)

@@ -337,6 +337,8 @@ SUBCOMMANDS = {  # word that is a program of its own: what it does
     "virtual": "run a virtual Apple TV",
     "demo": "try everything against a virtual Apple TV",
     "doctor": "find out what is wrong, and what to do about it",
+    "proxy": "sit between a controller and a device, and show what passes",
+    "decode": "show what is in a trace, or in bytes",
     "completion": "print what makes a shell complete words: bash, zsh or fish",
     "commands": "list all commands",
     "help": "explain a command or a topic; --man prints a manual page",

@@ -125,7 +125,7 @@ class VirtualAirPlay:
             accessory.transient = True
         self.server = HttpServer(
             self._answer, self._words, faults, state.notify, host, port, name,
-            lambda sock, address, server: AirPlayPeer(sock, address, server, self),
+            self._new_peer,
         )  # fmt: skip
         self.port = self.server.port
         handlers = """
@@ -151,6 +151,11 @@ class VirtualAirPlay:
             "SET_PARAMETER": self._set_parameter,
             "GET_PARAMETER": self._get_parameter,
         }
+
+    def _new_peer(
+        self, sock: socket.socket, address: tuple[str, int], server: HttpServer
+    ) -> AirPlayPeer:
+        return AirPlayPeer(sock, address, server, self)
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -216,7 +221,7 @@ class VirtualAirPlay:
             self.names.append(client)
         if query.request.protocol.startswith("RTSP") and query.request.header("CSeq") is None:
             return Response(400)
-        if not _is_open(query.path) and query.method != "OPTIONS":
+        if not is_open(query.path) and query.method != "OPTIONS":
             if not self._may(peer):
                 return Response(AUTHORIZE if self.about.generation.airplay == 2 else 403)
             challenge = self._challenge(peer, query)
@@ -729,7 +734,7 @@ class AirPlayPeer(Peer):
         self.handshakes.close()
 
 
-def _is_open(path: str) -> bool:
+def is_open(path: str) -> bool:
     """Whether everybody may ask for it."""
     return path in ("/info", "/server-info", "/auth-setup") or path.startswith("/pair-")
 

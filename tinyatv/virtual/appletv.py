@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import secrets
 import threading
 from collections.abc import Iterable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from .airplay import VirtualAirPlay
     from .companion import VirtualCompanion
     from .mrp import VirtualMrp
+    from .replay import Recording
     from .responder import Responder
 
 PROFILES = {
@@ -57,7 +60,7 @@ class VirtualAppleTV:
 
     Args:
         name: What it is called; None makes one up.
-        profile: Which generation, see ``PROFILES``.
+        profile: Which generation, see ``PROFILES``; None is ``atv3``, or what fits `replay`.
         host: Own address to listen on; only this machine reaches the default.
         ports: TCP port per protocol; a missing one or 0 picks a free port.
         announce: Announce it by multicast DNS, so that scans find it.
@@ -72,6 +75,8 @@ class VirtualAppleTV:
         pin: The PIN that it shows, always; None makes up a new one each time.
         seed: Its private key, 32 bytes; None derives it from `identifier`, if that is given.
         protocols: What it speaks; None is what `PROFILES` says. `BESIDE` says what else it can.
+        replay: File with a trace, see :class:`tinyatv.Trace`: it answers DMAP, MRP and Companion
+            with what the device answered there, instead of doing anything itself.
 
     Attributes:
         state: What it is doing; see :class:`tinyatv.virtual.state.State`.
@@ -82,18 +87,21 @@ class VirtualAppleTV:
         mac: Its hardware address.
         version: Version of its system.
         build: Build of its system.
+        recording: The trace that it replays, or None.
 
     Raises:
-        ValueError: Unknown profile or malformed identifier.
+        ValueError: Unknown profile or malformed identifier; nothing in the trace to replay.
         CredentialsError: Malformed credentials, or those of another device.
         OSError: A port is taken.
     """
+
+    _kind = "virtual"  # what the names of its threads begin with
 
     def __init__(
         self,
         name: str | None = None,
         *,
-        profile: str = "atv3",
+        profile: str | None = None,
         host: str = "127.0.0.1",
         ports: dict[str, int] | None = None,
         announce: bool = False,
@@ -104,7 +112,16 @@ class VirtualAppleTV:
         pin: str | None = None,
         seed: bytes | None = None,
         protocols: Iterable[str] | None = None,
+        replay: str | os.PathLike[str] | None = None,
     ) -> None:
+        self.recording: Recording | None = None
+        if replay is not None:
+            from .replay import Recording
+
+            self.recording = Recording(replay)
+            protocols = protocols or self.recording.protocols
+        if profile is None:
+            profile = "atv3" if self.recording is None else self.recording.profile
         if profile not in PROFILES:
             raise ValueError(f"unknown profile {profile!r}; known: {', '.join(PROFILES)}")
         self.profile = profile
@@ -131,7 +148,7 @@ class VirtualAppleTV:
         self._mdns_port = mdns_port
         self._publication: Publication | None = None
         self._responder: Responder | None = None
-        self._prefix = f"virtual-{self.identifier[:4]}"
+        self._prefix = f"{self._kind}-{self.identifier[:4]}"
         self._dmap: VirtualDmap | None = None
         self._mrp: VirtualMrp | None = None
         self._airplay: VirtualAirPlay | None = None
@@ -206,8 +223,17 @@ class VirtualAppleTV:
             self.pins.append(pin)
         self.state.notify()
 
+    def _side(self, protocol: str, usual: Callable[..., Any]) -> Callable[..., Any]:
+        """What serves a protocol: as usual, or out of a trace."""
+        if self.recording is None:
+            return usual
+        from .replay import SIDES
+
+        side = SIDES.get(protocol)
+        return usual if side is None else partial(side, self.recording)
+
     def _new_dmap(self) -> VirtualDmap:
-        dmap = VirtualDmap(
+        dmap: VirtualDmap = self._side("dmap", VirtualDmap)(
             self.state, self.faults, self.host, self._wanted_ports.get("dmap", 0),
             f"{self._prefix}-dmap", self.identifier,
         )  # fmt: skip
@@ -221,9 +247,10 @@ class VirtualAppleTV:
 
         about = About(self.identifier, self.model, self.build, self.mac)
         port = self._wanted_ports.get("mrp", 0) if "mrp" in self.protocols else None
-        return VirtualMrp(
+        mrp: VirtualMrp = self._side("mrp", VirtualMrp)(
             self.state, self.faults, self.host, port, f"{self._prefix}-mrp", self.accessory, about
         )
+        return mrp
 
     def _new_airplay(self) -> VirtualAirPlay:
         from .airplay import VirtualAirPlay
@@ -233,20 +260,22 @@ class VirtualAppleTV:
             self.profile, self.identifier, self.mac, self.model, self.version,
             self.accessory.identity.public,
         )  # fmt: skip
-        return VirtualAirPlay(
+        airplay: VirtualAirPlay = self._side("airplay", VirtualAirPlay)(
             self.state, self.faults, self.host, self._wanted_ports.get("airplay", 0),
             f"{self._prefix}-airplay", self.accessory, about, self._mrp,
         )  # fmt: skip
+        return airplay
 
     def _new_companion(self) -> VirtualCompanion:
         from .companion import VirtualCompanion
         from .companion_about import CompanionAbout
 
         about = CompanionAbout(self.profile, self.identifier, self.mac, self.model)
-        return VirtualCompanion(
+        companion: VirtualCompanion = self._side("companion", VirtualCompanion)(
             self.state, self.faults, self.host, self._wanted_ports.get("companion", 0),
             f"{self._prefix}-companion", self.accessory, about,
         )  # fmt: skip
+        return companion
 
     # -- life ------------------------------------------------------------------------------------
 

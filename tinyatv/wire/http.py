@@ -14,10 +14,12 @@ A message without length or chunks has no body: everybody here keeps connections
 
 HEAD_LIMIT = 65536
 BODY_LIMIT = 16 * 1024 * 1024
+GZIP = 16 + 15  # what zlib calls it, with the largest window
 
 
 class _Message:
     headers = []  # type: list[tuple[str, str]]
+    body = b""
 
     def header(self, name: str) -> "str | None":
         """Return the first header of that name, whatever its case, or None."""
@@ -26,6 +28,26 @@ class _Message:
             if key.lower() == name:
                 return value
         return None
+
+    def plain(self) -> bytes:
+        """The body, decompressed; not on MicroPython.
+
+        Raises:
+            ValueError: Damaged, cut short, or larger than ``BODY_LIMIT``.
+        """
+        if self.header("Content-Encoding") != "gzip" or not self.body:
+            return self.body
+        import zlib
+
+        unpack = zlib.decompressobj(GZIP)
+        try:
+            body = unpack.decompress(self.body, BODY_LIMIT)
+        except zlib.error as exc:
+            raise ValueError(f"damaged compression: {exc}") from exc
+        if not unpack.eof:
+            problem = "too large" if unpack.unconsumed_tail else "cut short"
+            raise ValueError(f"compressed answer is {problem}")
+        return body
 
 
 class Request(_Message):

@@ -1,0 +1,149 @@
+"""Sit between a controller and a device, and show everything that passes, until Ctrl-C.
+
+  tinyatv -n Den proxy mrp          tvOS up to 14
+  tinyatv -n Den proxy companion    tvOS 13 and later
+  tinyatv -n Den proxy airplay      with MRP in its tunnel, from tvOS 15 on
+  tinyatv proxy relay HOST:PORT     raw TCP; nothing is decrypted
+
+The proxy is announced as a device of its own: pair the controller with that one, once. The PIN is
+printed here. The device is the one that -n, -i and so on name; it has to be paired with tinyatv.
+--trace FILE saves what passes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ..trace import Record, Trace
+from .target import choose, given_credentials, the_store
+
+if TYPE_CHECKING:
+    from ..proxy import Tap
+    from . import Arguments, Parser
+    from .output import Output
+
+
+def add_flags(parser: Parser, word: str) -> None:
+    """What to be, and where."""
+    add = parser.add_argument
+    add("what", choices=("mrp", "companion", "airplay", "relay"), help="what to pass on")
+    add("target", nargs="?", metavar="HOST:PORT", help="where to (relay)")
+    add(
+        "--proxy-name", metavar="NAME", help='what controllers see (the device\'s name and "Proxy")'
+    )
+    add("--proxy-port", type=int, default=0, metavar="N", help="TCP port to listen on (any)")
+    add("--host", metavar="IP", help="own address to listen on (the one that reaches the device)")
+    add("--no-announce", action="store_true", help="do not announce it by multicast DNS")
+    add("--mdns-port", type=int, metavar="N", help="UDP port for directed queries; 0 is any")
+    add("--identifier", metavar="UUID", help="fixed identifier")
+    add("--accept", action="append", metavar="CRED", help="credentials that are accepted")
+    add("--pin", help="show this PIN to controllers (a new one each time)")
+    add("--type", metavar="TYPE", help="announce this service type: _airplay._tcp (relay)")
+    add("--property", action="append", metavar="K=V", help="of the service record (relay)")
+
+
+def run(flags: Arguments, out: Output, word: str) -> int:
+    """Run it."""
+    from ..proxy import Tap
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    file = None if flags.trace is None else Trace(flags.trace, secrets=flags.trace_secrets).open()
+
+    lines = threading.Lock()  # so that a PIN is not printed inside a message
+
+    def watch(line: dict[str, Any]) -> None:
+        if file is not None:
+            file.write(line)
+        try:
+            with lines:
+                if out.json:
+                    out.result(**{key: value for key, value in line.items() if key != "raw"})
+                else:
+                    print("\n".join(Record(line).lines()), flush=True)
+        except OSError:
+            stop.set()  # nobody reads any more
+
+    tap = Tap(watch, secrets=flags.trace_secrets)
+    try:
+        if flags.what == "relay":
+            return _relay(flags, out, tap, stop)
+        return _device(flags, out, tap, stop, lines)
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _device(
+    flags: Arguments, out: Output, tap: Tap, stop: threading.Event, lines: threading.Lock
+) -> int:
+    from ..backends.dmap_pairing import own_address
+    from ..proxy import ProxyAppleTV
+
+    if flags.target is not None:
+        raise ValueError(f"{flags.what} takes no address: name the device with -n, -i or -s")
+    store = the_store(flags)
+    device, _ = choose(flags, store, out)
+    given_credentials(flags, device)
+    proxy = ProxyAppleTV(
+        device, flags.what, tap,
+        name=flags.proxy_name,
+        port=flags.proxy_port,
+        host=flags.host or own_address(device.address),
+        announce=not flags.no_announce,
+        mdns_port=flags.mdns_port,
+        identifier=flags.identifier,
+        credentials=tuple(flags.accept or ()),
+        pin=flags.pin,
+        memory=_memory(store.path, device.identifiers, flags.what),
+    )  # fmt: skip
+    with proxy:
+        port = proxy.ports[flags.what]
+        text = f"{proxy.name} ({flags.what}) at {proxy.host} port {port}. Ctrl-C ends it."
+        out.result(
+            text, name=proxy.name, protocol=flags.what, address=proxy.host, ports=proxy.ports,
+            identifier=proxy.identifier, device=device.name,
+        )  # fmt: skip
+        shown = 0
+        while not stop.wait(0.1):
+            for pin in proxy.pins[shown:]:
+                shown += 1
+                with lines:
+                    out.result(f"PIN {pin}", pin=pin)
+    return 0
+
+
+def _memory(store: str | None, identifiers: list[str], protocol: str) -> str | None:
+    """The file of a proxy, beside the store; None if nothing is stored."""
+    if store is None or not identifiers:
+        return None
+    name = "".join(char for char in identifiers[0] if char.isalnum())
+    return os.path.join(os.path.dirname(store), f"proxy-{protocol}-{name}.json")
+
+
+def _relay(flags: Arguments, out: Output, tap: Tap, stop: threading.Event) -> int:
+    from ..backends.dmap_pairing import own_address
+    from ..proxy import Relay
+
+    host, colon, port = (flags.target or "").rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError("relay wants to know where to: HOST:PORT")
+    properties: dict[str, str | None] = {}
+    for pair in flags.property or ():
+        key, _, value = pair.partition("=")
+        properties[key] = value
+    relay = Relay(
+        host, int(port), tap, host=flags.host or own_address(host), port=flags.proxy_port
+    )  # fmt: skip
+    with relay:
+        if flags.type and not flags.no_announce:
+            kind = flags.type.rstrip(".").removesuffix(".local")
+            relay.announce(f"{kind}.local.", flags.proxy_name or "Relay", properties)
+        text = f"Relay to {flags.target} at {relay.host} port {relay.port}. Ctrl-C ends it."
+        out.result(text, address=relay.host, ports={"relay": relay.port}, target=flags.target)
+        stop.wait()
+    return 0

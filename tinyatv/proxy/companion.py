@@ -1,0 +1,66 @@
+"""Companion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backends.companion_pairing import secure
+from ..errors import AppleTVError
+from ..link import Link, keep_alive, open_socket
+from ..virtual.companion import CompanionPeer, VirtualCompanion
+from ..wire.companion import AUTH, CompanionWire
+from .bridge import Bridge, Bridges, Tap, Target
+
+
+class ProxyCompanion(VirtualCompanion):
+    """Pairs with controllers itself, and passes on what they say once they are verified.
+
+    Args:
+        target: The real device.
+        tap: Who looks on.
+        args: As for :class:`VirtualCompanion`.
+    """
+
+    def __init__(self, target: Target, tap: Tap, *args: Any) -> None:
+        super().__init__(*args)
+        self._target = target
+        self._bridges = Bridges(tap, "companion")
+
+    def received(self, peer: CompanionPeer, frame: tuple[int, dict[Any, Any]]) -> None:
+        """A controller says something."""
+        if frame[0] in AUTH:
+            super().received(peer, frame)
+            return
+        # Nothing else comes in before there are keys: the wire refuses it.
+        bridge = self._bridges.get(peer)
+        try:
+            if bridge is None:
+                bridge = self._bridges.new(peer, peer.link)
+                self._connect(bridge).start()
+            bridge.to_device(frame)
+        except AppleTVError as exc:
+            if bridge is not None:
+                bridge.over(f"device: {exc}")
+
+    def _connect(self, bridge: Bridge) -> Link:
+        target = self._target
+        sock = open_socket(target.host, target.port, target.timeout, "companion")
+        keep_alive(sock)
+        wire = CompanionWire()
+        link = Link(
+            sock, wire, bridge.to_client, lost=bridge.far_lost, timeout=target.timeout,
+            name=f"{self.name}-device-{target.host}", prepare=wire.prepare,
+        )  # fmt: skip
+        self._bridges.connected(bridge, link)
+        secure(link, wire, target.credentials)
+        return link
+
+    def left(self, peer: CompanionPeer) -> None:
+        """A controller has left."""
+        super().left(peer)
+        self._bridges.left(peer, peer.link.error)
+
+    def stop(self) -> None:
+        """Stop to listen, drop everybody, join all threads."""
+        super().stop()
+        self._bridges.close()
