@@ -29,9 +29,9 @@ class Watch:
     def __init__(self, sock: socket.socket) -> None:
         if not hasattr(select, "epoll"):
             raise OSError("no epoll here")
-        self._sock = sock
+        self._sock = sock.fileno()
         self._epoll = select.epoll()
-        self._epoll.register(sock, select.EPOLLIN)
+        self._epoll.register(self._sock, select.EPOLLIN)
 
     def wait(self, timeout: float | None) -> bool:
         """Wait; False if the time ran out."""

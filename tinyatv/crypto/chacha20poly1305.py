@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 TAG = 16
 
 PASS = 256  # blocks computed at once; beyond it the integers outgrow the processor's cache
-AHEAD = 24  # messages prepared at once at most,
-PIECE = 80  # and about so many blocks: 7 us for a short message, alone it would take 22
+FEWEST, AHEAD = 16, 48  # messages prepared at once: as many as there were so far
+PIECE = 160  # blocks prepared at once at most: 7 us for a short message, alone it would take 22
 FIRST, LARGEST = 5, 17  # blocks prepared for each message: the Poly1305 key, and 256 to 1024 bytes
 SPAN = 32  # messages of which the longest counts
 LOW = 8  # prepared messages left at which more are made: a burst of so many is always covered
@@ -174,7 +174,8 @@ class _Direction:
                 return False
             key, blocks = self._key, self._blocks
             first = self.counter + len(self._ready)
-        numbers = range(first, first + max(1, min(AHEAD, PIECE // blocks)))
+            count = max(1, min(max(FEWEST, self.counter), AHEAD, PIECE // blocks))
+        numbers = range(first, first + count)
         stream = _blocks(key, [self._nonce(number) for number in numbers], blocks)
         size = blocks * 64
         with self._lock:

@@ -76,6 +76,8 @@ class MrpWire:
         Raises:
             ValueError: Too large, not sealed with our keys and in order, or no message at all.
         """
+        if self._start == len(self._buffer):
+            return None  # as after nearly every message
         prefix = varint.decode(self._buffer, self._start)
         if prefix is None:
             return None
