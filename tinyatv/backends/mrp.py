@@ -173,7 +173,8 @@ class MrpBackend:
         self._lost = lost
         self._link: Link | None = None
         self._closing = threading.Event()
-        self._pressing = threading.Lock()
+        self._pressing = threading.Lock()  # over the messages of a button, too
+        self._edges: dict[tuple[str, bool], proto.Message] = {}
         self._listening = False
         self._lock = threading.Lock()  # over everything below
         self._players = state.Players()
@@ -483,7 +484,7 @@ class MrpBackend:
             raise CommandTimeout(f"{button}: another button is still down (mrp)")
         try:
             for _ in range(presses):
-                edges = [_edge(button, True), _edge(button, False)]
+                edges = [self._edge(button, True), self._edge(button, False)]
                 if hold:
                     self._open().send(edges.pop(0))
                     if self._closing.wait(hold):
@@ -494,6 +495,17 @@ class MrpBackend:
                 self._ask(button, proto.GENERIC, after=edges)
         finally:
             self._pressing.release()
+
+    def _edge(self, button: str, down: bool) -> proto.Message:
+        """A button goes down, or up; made once."""
+        message = self._edges.get((button, down))
+        if message is None:
+            event = hid.event(*hid.USAGE[button], down)
+            message = proto.build(proto.SEND_HID_EVENT, hidEventData=event)
+            self._edges[button, down] = message
+        else:
+            message.renew()
+        return message
 
     # -- playback --------------------------------------------------------------------------------
 
@@ -583,8 +595,8 @@ class MrpBackend:
             return
         elif capabilities & RELATIVE:
             with self._expect(_level_of(uid, lambda now: now != level)) as wait, self._pressing:
-                self._open().send(_edge(word, True))
-                self._open().send(_edge(word, False))
+                self._open().send(self._edge(word, True))
+                self._open().send(self._edge(word, False))
                 wait(word)
         else:  # HomePods ignore the keys
             self._set_volume(word, max(0.0, min(100.0, level + by)), uid)
@@ -836,11 +848,6 @@ class MrpBackend:
             name: FeatureState.Available if can else FeatureState.Unavailable
             for name, can in there.items()
         }
-
-
-def _edge(button: str, down: bool) -> proto.Message:
-    """A button goes down, or up."""
-    return proto.build(proto.SEND_HID_EVENT, hidEventData=hid.event(*hid.USAGE[button], down))
 
 
 def _level_of(uid: str, wanted: Callable[[float], bool]) -> Callable[[proto.Message], bool]:

@@ -119,6 +119,10 @@ class Message:
         self.key: str | int | None = identifier or (kind if kind == CRYPTO_PAIRING else None)
         self.body: Any = getattr(envelope, field) if field else None
 
+    def renew(self) -> None:
+        """Make it another message, which says the same."""
+        self.envelope.uniqueIdentifier = _ID % next(_ids)
+
     def __repr__(self) -> str:
         name = NAMES.get(self.kind, str(self.kind)) if self.kind else "DONE"
         if self.kind in SECRET:
