@@ -116,9 +116,9 @@ class Link:
             then with 2, 3 ... every `timeout` seconds until something arrives; False counts anew.
             An error that it raises ends the link.
         idle_after: Seconds; None never calls `idle`.
-        prepare: Does a piece of work ahead; False if there is none to do. Called after a message
-            has gone out, while a reply is waited for, and on the reader thread when it has been
-            quiet for a moment.
+        prepare: Does a piece of work ahead; False if there is none to do, None if there never will
+            be. Called after a message has gone out, while a reply is waited for, and on the reader
+            thread when it has been quiet for a moment.
         shown: What the log shows of a message; it may hold what is nobody's business.
     """
 
@@ -133,7 +133,7 @@ class Link:
         timeout: float = 5.0,
         idle: Callable[[int], object] | None = None,
         idle_after: float | None = None,
-        prepare: Callable[[], bool] | None = None,
+        prepare: Callable[[], bool | None] | None = None,
         shown: Callable[[Any], str] = repr,
     ) -> None:
         sock.setblocking(False)  # settimeout() would also cut sendall() short and ruin the nonces
@@ -210,8 +210,7 @@ class Link:
             broken = self._write(data + self._wire.owed() if self._owes else data)
         if broken is not None:
             raise self._broken(broken)
-        if self._prepare is not None:
-            self._prepare()
+        self._work_ahead()
 
     def request(
         self, message: Any, timeout: float | None = None, *, after: Sequence[Any] = ()
@@ -335,13 +334,19 @@ class Link:
 
     def _wait(self, timeout: float | None) -> bool:
         """Wait for bytes, and use a quiet moment; False if the time ran out."""
-        if self._prepare is not None:
-            while not self._arrived(QUIET):
-                if not self._prepare():
-                    break
-            else:
+        while self._prepare is not None:
+            if self._arrived(QUIET):
                 return True
+            if not self._work_ahead():
+                break
         return self._arrived(timeout)
+
+    def _work_ahead(self) -> bool:
+        """Do a piece of work that will be needed; False if there is none."""
+        done = self._prepare() if self._prepare is not None else None
+        if done is None:
+            self._prepare = None
+        return bool(done)
 
     def _arrived(self, timeout: float | None) -> bool:
         if self._watch is None:
@@ -382,15 +387,14 @@ class Link:
         that only the reply brings.
         """
         last = reply if self._thread is None else None
-        waiting, prepare = False, self._prepare
+        waiting, work = False, self._prepare is not None
         try:
             self._deliver(last)
             while reply.empty() and not self._ended and not deadline.over:
                 waiting = True
-                if prepare is not None and not prepare():  # the peer is busy with the request
-                    prepare = None
+                work = work and self._work_ahead()  # the peer is busy with the request
                 try:
-                    arrived = ready(self._sock, False, deadline.left() if prepare is None else 0)
+                    arrived = ready(self._sock, False, 0 if work else deadline.left())
                 except ValueError:
                     return  # closed, during the handshake: later, that takes a turn
                 waiting = False

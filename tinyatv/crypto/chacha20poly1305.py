@@ -96,11 +96,11 @@ class Session:
     def __repr__(self) -> str:  # never the keys
         return f"Session(sealed={self._out.counter}, opened={self._in.counter})"
 
-    def prepare(self) -> bool:
+    def prepare(self) -> bool | None:
         """Do a piece of the work for the next messages, while nobody waits.
 
         Returns:
-            False if there was nothing to do.
+            False if there was nothing to do; None if there never is, with ``cryptography``.
         """
         return self._out.prepare() or self._in.prepare()
 
@@ -168,9 +168,11 @@ class _Direction:
         self._blocks = max(self._blocks, blocks)
         return self._ready.pop(number, b"")
 
-    def prepare(self) -> bool:
+    def prepare(self) -> bool | None:
+        if self._native:
+            return None
         with self._lock:
-            if self._native or self._key is None or len(self._ready) > LOW:
+            if self._key is None or len(self._ready) > LOW:
                 return False
             key, blocks = self._key, self._blocks
             first = self.counter + len(self._ready)

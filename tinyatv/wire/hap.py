@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
         def seal(self, data: bytes, aad: bytes) -> bytes: ...
         def open(self, data: bytes, aad: bytes) -> bytes: ...
-        def prepare(self) -> bool: ...
+        def prepare(self) -> "bool | None": ...
 
     class Inner(Protocol):
         """A wire that can give back what it has not used."""
@@ -107,8 +107,8 @@ class HapWire:
             self._buffer += self._inner.unused()
         self._cipher = cipher
 
-    def prepare(self) -> bool:
-        """Let the cipher do a piece of work ahead; False if there is nothing to do."""
+    def prepare(self) -> "bool | None":
+        """Let the cipher do a piece of work ahead; False if there is none, None if never."""
         return self._cipher is not None and self._cipher.prepare()
 
     def _seal(self, data: bytes) -> bytes:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
         def seal(self, data: bytes) -> bytes: ...
         def open(self, data: bytes) -> bytes: ...
-        def prepare(self) -> bool: ...
+        def prepare(self) -> "bool | None": ...
 
 
 FIRST_LIMIT = 64 * 1024  # bytes; largest frame of a peer that has not proved who it is
@@ -102,6 +102,6 @@ class MrpWire:
         self._cipher = cipher
         self.limit = LIMIT
 
-    def prepare(self) -> bool:
-        """Let the cipher do a piece of work ahead; False if there is nothing to do."""
+    def prepare(self) -> "bool | None":
+        """Let the cipher do a piece of work ahead; False if there is none, None if never."""
         return self._cipher is not None and self._cipher.prepare()
