@@ -1009,6 +1009,26 @@ def test_prepare_is_called_when_it_is_quiet_until_nothing_is_left(ends):
     assert prepared.empty()  # and not again until something comes
 
 
+@pytest.mark.parametrize("never", [False, None])
+def test_prepare_is_called_while_a_caller_waits(ends, never):
+    """As long as there is work and no reply; None says that there never will be any again."""
+    work, calls = [True, True], queue.SimpleQueue()
+
+    def prepare():
+        calls.put(threading.current_thread().name)
+        return work.pop() if work else never
+
+    e = ends(prepare=prepare)
+    reply = asking("asking", e.link.request, (1, b""), LONG)
+    assert [calls.get(timeout=WAIT) for _ in range(3)] == ["asking"] * 3
+    sent(e, 3)
+    e.peer.sendall(frame(1))
+    assert reply.result(WAIT) == (1, b"")
+    assert calls.empty()
+    e.link.send((2, b""))
+    assert calls.empty() is (never is None)
+
+
 def test_idle_is_not_called_during_the_handshake(ends):
     calls = []
     e = ends(idle=calls.append, idle_after=0.01)
