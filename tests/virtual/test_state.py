@@ -228,3 +228,39 @@ def test_what_a_player_takes(state):
     assert player.takes("play")
     state.activate(None)
     assert not state.player.takes("play")
+
+
+@pytest.mark.parametrize(
+    "sooner",
+    [
+        lambda state: state.set_position(99.9),
+        lambda state: state.update(duration=0.1),
+        lambda state: state.set_rate(2000.0),
+        lambda state: (state.pause(), state.set_position(99.9), state.play()),
+        lambda state: state.activate(
+            state.add_player(
+                Player([Item("Short", duration=0.1)], device_state=DeviceState.Playing)
+            )
+        ),
+    ],
+    ids=["jump", "shorter", "faster", "paused meanwhile", "another player"],
+)
+def test_the_clock_hears_of_an_end_that_comes_sooner(state, sooner):
+    """It sleeps until the end that it knows, whatever else happens."""
+    state.player.items[:] = [Item("Long", duration=100.0), Item("Next", duration=100.0)]
+    state.start("virtual-clock")
+    try:
+        with state.change():
+            state.player.position = 0.0
+        pace = threading.Event()
+        for _ in range(5000):
+            if state._due is not None:
+                break
+            pace.wait(0.001)  # until it sleeps
+        item = state.item
+        sooner(state)
+        over = (DeviceState.Stopped,)  # a player with one item stops at its end
+        assert state.wait_for(lambda s: s.item.title == "Next" or s.device_state in over, 10)
+        assert item.title == "Long"
+    finally:
+        state.stop()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
         def seal(self, data: bytes, aad: bytes) -> bytes: ...
         def open(self, data: bytes, aad: bytes) -> bytes: ...
-        def prepare(self) -> bool: ...
+        def prepare(self) -> "bool | None": ...
 
     Frame = tuple[int, "dict[Any, Any] | None"]
 
@@ -136,6 +136,6 @@ class CompanionWire:
         self._cipher = cipher
         self.limit = LIMIT
 
-    def prepare(self) -> bool:
-        """Let the cipher do a piece of work ahead; False if there is nothing to do."""
+    def prepare(self) -> "bool | None":
+        """Let the cipher do a piece of work ahead; False if there is none, None if never."""
         return self._cipher is not None and self._cipher.prepare()
