@@ -15,11 +15,11 @@ TYPE_CHECKING = False  # checkers take it for typing's, whose import takes longe
 if TYPE_CHECKING:
     from . import errors as errors
     from . import events as events
+    from .connecting import connect as connect
+    from .connecting import pair as pair
     from .credentials import Store as Store
     from .device import ROUTES as ROUTES
     from .device import AppleTV as AppleTV
-    from .device import connect as connect
-    from .device import pair as pair
     from .discovery import scan as scan
     from .errors import AppleTVError as AppleTVError
     from .errors import CommandFailed as CommandFailed
@@ -65,8 +65,9 @@ __version__ = "0.1.0"
 
 _HOME = {
     "errors": "", "events": "",
+    "connect": "connecting", "pair": "connecting",
     "Store": "credentials",
-    "ROUTES": "device", "AppleTV": "device", "connect": "device", "pair": "device",
+    "ROUTES": "device", "AppleTV": "device",
     "scan": "discovery",
     "AppleTVError": "errors", "CommandFailed": "errors", "CommandTimeout": "errors",
     "ConnectionFailed": "errors", "ConnectionLost": "errors", "CredentialsError": "errors",

@@ -15,8 +15,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from .. import __version__
+from ..connecting import connect_to, pair
 from ..credentials import Store
-from ..device import AppleTV, connect_to, pair
+from ..device import AppleTV
 from ..discovery import scan
 from ..errors import AppleTVError
 from ..events import KeyboardChanged, PlayingChanged

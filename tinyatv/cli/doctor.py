@@ -152,7 +152,7 @@ class Patients:
             if aliased is not None and not _is_among(aliased, fitting):
                 fitting += [one for one in everybody if _is_among(one, [aliased])]
         if wanted and not fitting:
-            from ..device import find
+            from ..connecting import find
 
             fitting = [find(wanted[-1], store, flags.scan_timeout)[0]]  # an address, or nobody
             self._found += fitting

@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from ..device import BACKENDS, ROUTES, needs_pairing, pair
+from ..connecting import pair
+from ..device import BACKENDS, ROUTES, needs_pairing
 from ..errors import PairingError
 from ..model import PROTOCOLS, Device, Service
 from .output import one_line

@@ -20,9 +20,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__, resident
+from ..connecting import connect_to
 from ..credentials import Store
 from ..deadline import Deadline
-from ..device import AppleTV, connect_to
+from ..device import AppleTV
 from ..errors import AppleTVError, CommandFailed, ConnectionFailed, ConnectionLost, ProtocolError
 from ..link import reason
 from ..places import socket_path, store_path

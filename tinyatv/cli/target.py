@@ -6,8 +6,8 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Callable
 
+from ..connecting import connect_to, find
 from ..credentials import SECRETS, Store
-from ..device import connect_to, find
 from ..errors import DeviceNotFound
 from ..model import PROTOCOLS, Device, Service
 

@@ -1,0 +1,333 @@
+"""How one comes by an :class:`~tinyatv.device.AppleTV`: finding, connecting, pairing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Callable
+
+from .device import BACKENDS, AppleTV, may_open, needs_pairing
+from .errors import (
+    AppleTVError,
+    ConnectionFailed,
+    DeviceNotFound,
+    NotSupported,
+    PairingError,
+)
+from .model import PROTOCOLS, Device, Service
+
+if TYPE_CHECKING:
+    from .credentials import Store
+
+log = logging.getLogger(__name__)
+
+
+def connect(
+    target: str | Device | None = None,
+    *,
+    protocols: Iterable[str] | None = None,
+    timeout: float = 5.0,
+    scan_timeout: float = 3.0,
+    reconnect: bool = False,
+    store: Store | None = None,
+) -> AppleTV:
+    """Connect to an Apple TV.
+
+    A device in the store is connected to without a scan. If it is not where it was, a scan follows.
+    One that does not answer at all is sent a magic packet (Wake-on-LAN), if its hardware address is
+    known, and given 15 s.
+
+    Args:
+        target: Name, alias, identifier, address, host name, ``host:port`` for a directed query, or
+            a :class:`~tinyatv.model.Device`. None takes the default device of the store, or the
+            only device that a scan finds.
+        protocols: Names of the protocols to use; None uses all that are paired.
+        timeout: Seconds that a command may take. Waking a sleeping device up while connecting may
+            take 25 s.
+        scan_timeout: Seconds that a scan may take.
+        reconnect: After a loss, try again after 1, 2, 4 ... 60 s, for ever. Until then commands
+            raise ``ConnectionLost``. The object and its listeners stay valid.
+        store: Where credentials are; None takes the user's.
+
+    Raises:
+        DeviceNotFound: No such device; says what was found.
+        ConnectionFailed: It cannot be reached.
+        CommandTimeout: It takes the connection and does not answer.
+        ProtocolError: It answers with nonsense.
+        CredentialsError: It is not paired, or does not accept the credentials any more.
+        NotSupported: It offers no protocol that can be connected to.
+    """
+    store = _store(store)
+    device, remembered = find(target, store, scan_timeout)
+    return connect_to(
+        device, store, remembered=remembered, protocols=protocols, timeout=timeout,
+        scan_timeout=scan_timeout, reconnect=reconnect,
+    )  # fmt: skip
+
+
+def connect_to(
+    device: Device,
+    store: Store,
+    *,
+    remembered: bool,
+    protocols: Iterable[str] | None = None,
+    timeout: float = 5.0,
+    scan_timeout: float = 3.0,
+    reconnect: bool = False,
+) -> AppleTV:
+    """Connect to a device that is found already; see :func:`connect`.
+
+    Args:
+        remembered: True if its address is an old one: if nobody answers there, scan.
+    """
+    wanted = None if protocols is None else tuple(protocols)
+    for protocol in wanted or ():
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+
+    def rediscover(device: Device) -> Device:
+        return _rediscover(device, scan_timeout, store)
+
+    atv = AppleTV(
+        device, protocols=wanted, timeout=timeout, reconnect=reconnect, rediscover=rediscover
+    )
+    from .wake import Waking
+
+    with Waking(device) as waking:
+        try:
+            return atv.open()
+        except ConnectionFailed as exc:
+            error = exc
+        if remembered:
+            log.info("%s is not at %s any more, scanning", device.name, device.address)
+            try:
+                atv.device = rediscover(device)
+            except DeviceNotFound:
+                pass  # the first error says more
+            else:
+                return atv.open()
+        while waking.is_worth_it(error):
+            try:
+                return atv.open()
+            except ConnectionFailed as exc:
+                log.debug("it does not wake up yet: %s", exc)
+        raise error
+
+
+def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Device, bool]:
+    """Find a device in the store, or else on the network.
+
+    Returns:
+        The device with its credentials, and whether it came out of the store.
+
+    Raises:
+        DeviceNotFound: No such device, or several.
+    """
+    if target is not None and not isinstance(target, str):
+        return store.fill(target), False
+    device = store.default() if target is None else store.find(target)
+    if device is not None and device.address and any(s.port for s in device.services):
+        return device, True
+    from .discovery import scan
+
+    if device is not None:  # imported: credentials, but no address
+        target = device.identifier
+    if target is None:
+        found = scan(timeout)
+        if len(found) == 1:
+            return store.fill(found[0]), False
+        raise DeviceNotFound(f"name a device; found: {_names(found)}")
+    found = scan(timeout, hosts=[target]) if _is_host(target) else scan(timeout, wanted=target)
+    matching = [one for one in found if _is_host(target) or one.is_called(target)]
+    if len(matching) > 1:
+        several = ", ".join(f"{one.identifier} at {one.address}" for one in matching)
+        raise DeviceNotFound(f"{target!r} is the name of several devices: {several}")
+    if not matching:
+        raise DeviceNotFound(f"no device called {target!r}; found: {_names(found)}")
+    return store.fill(matching[0]), False
+
+
+def _rediscover(device: Device, timeout: float, store: Store) -> Device:
+    """Find a device again that is not where it was, and remember where it is now.
+
+    Raises:
+        DeviceNotFound: It does not answer.
+    """
+    from .discovery import scan
+
+    if not device.identifiers:
+        raise DeviceNotFound(f"{device.name} was described by hand and has no identifier")
+    hosts = [device.query] if device.query else None
+    for found in scan(timeout, hosts=hosts, wanted=device.identifiers):
+        if set(found.identifiers) & set(device.identifiers):
+            for service in found.services:
+                old = device.service(service.protocol)
+                if old is not None:
+                    service.credentials = old.credentials or service.credentials
+                    service.password = old.password or service.password
+            remember(found, store)
+            return found
+    raise DeviceNotFound(f"{device.name} does not answer")
+
+
+def remember(device: Device, store: Store) -> None:
+    """Update address and ports of a device that is stored already."""
+    try:
+        if any(store.find(identifier) for identifier in device.identifiers):
+            store.save(device)
+    except (AppleTVError, OSError) as exc:
+        log.warning("cannot update the store: %s", exc)
+
+
+def pair(
+    target: str | Device | None = None,
+    *,
+    protocols: Iterable[str] | None = None,
+    pin: str | int | Callable[[], str] | None = None,
+    show_pin: Callable[[str], object] | None = None,
+    name: str = "tinyatv",
+    timeout: float = 60.0,
+    scan_timeout: float = 3.0,
+    store: Store | None = None,
+    **options: Any,
+) -> Device:
+    """Pair with a device and store the result.
+
+    Most devices show a PIN, and this end has to know it. What one protocol has accepted is tried on
+    the others first, so that one PIN is enough where the device allows it; what it stored before an
+    error stays. Over DMAP (Apple TV 1-3, tvOS up to 12)
+    it is the other way round: this end chooses the PIN, and the user picks the remote on the TV, in
+    *Settings > General > Remotes*, and types the PIN there.
+
+    Args:
+        target: As for :func:`connect`.
+        protocols: Names of the protocols to pair; None pairs all that can be.
+        pin: The PIN that the TV shows, or a function that asks for it, called once the TV shows
+            it; None asks on the terminal. Over DMAP: the PIN to type on the TV, up to four digits;
+            None makes one up.
+        show_pin: Over DMAP: called with the PIN when the TV is ready for it; None prints it.
+        name: Shown on the TV.
+        timeout: Seconds to wait for the user over DMAP.
+        scan_timeout: Seconds that a scan may take.
+        store: Where the result goes; None takes the user's.
+        **options: For odd networks; see :func:`tinyatv.backends.dmap_pairing.pair`.
+
+    Returns:
+        The device, with its credentials.
+
+    Raises:
+        DeviceNotFound: No such device.
+        PairingError: Wrong PIN, nobody typed it in time, or the device refuses.
+        PairingBackOff: The device wants a pause after wrong PINs.
+        ConnectionFailed: The device cannot be reached.
+        NotSupported: The device offers nothing that can be paired.
+        OSError: The store cannot be written. The credentials are in the error's ``device``.
+    """
+    store = _store(store)
+    device, _ = find(target, store, scan_timeout)
+    services = [s for s in device.services if s.protocol in BACKENDS and s.enabled]
+    if protocols is not None:
+        wanted = tuple(protocols)
+        services = [s for s in services if s.protocol in wanted]
+    if not services:
+        offered = ", ".join(s.protocol for s in device.services) or "nothing"
+        raise NotSupported(f"{device.name} offers nothing that can be paired: {offered}")
+
+    def pair_one(service: Service) -> str:
+        if service.protocol == "dmap":
+            from .backends import dmap_pairing
+
+            return dmap_pairing.pair(
+                device.address, pin=None if callable(pin) else pin, show_pin=show_pin, name=name,
+                timeout=timeout, **options,
+            )  # fmt: skip
+        for other in device.services:  # try what is known before asking for a PIN
+            candidate = other in fresh or not service.credentials
+            if candidate and may_open(other, service) and _opens(device, service, other):
+                assert other.credentials, "they are what opened it"
+                return other.credentials
+        known: dict[str, Any] = {"client_id": store.client_uuid(), "name": name}
+        known["pin"] = _ask_pin if pin is None else pin if callable(pin) else str(pin)
+        if service.protocol == "airplay":
+            from .backends import airplay
+
+            known["legacy"] = airplay.is_legacy(service)
+            known["key"] = airplay.device_key(service.properties)
+            return airplay.pair(device.address, service.port, **known)
+        if service.protocol == "companion":
+            from .backends import companion_pairing
+
+            return companion_pairing.pair(device.address, service.port, **known)
+        from .backends import mrp_pairing
+
+        return mrp_pairing.pair(device.address, service.port, **known)
+
+    fresh: list[Service] = []
+    needed = services if protocols is not None else [s for s in services if needs_pairing(s)]
+    # Companion last: it does not always show its PIN, and often needs none after the others.
+    for service in sorted(needed, key=lambda s: s.protocol == "companion"):
+        service.credentials = pair_one(service)
+        fresh.append(service)
+        _save(device, store)
+    if not needed:
+        _save(device, store)  # it can be used as it is
+    return device
+
+
+def _save(device: Device, store: Store) -> None:
+    try:
+        store.save(device)
+    except OSError as exc:
+        exc.device = device  # type: ignore[attr-defined]
+        raise
+
+
+def _opens(device: Device, service: Service, other: Service) -> bool:
+    """True if the credentials of another service are accepted here."""
+    from .pairing.credentials import parse
+
+    credentials = parse(other.credentials)
+    try:
+        if service.protocol == "airplay":
+            from .backends import airplay
+
+            airplay.check(device.address, service.port, credentials)
+        elif service.protocol == "companion":
+            from .backends import companion_pairing
+
+            companion_pairing.check(device.address, service.port, credentials)
+        else:
+            known = Service("mrp", service.port, credentials=other.credentials)
+            AppleTV(Device(device.name, device.address, [known])).open().close()
+    except AppleTVError as exc:
+        log.info("%s: %s", service.protocol, exc)
+        return False
+    return True
+
+
+def _ask_pin() -> str:
+    try:
+        return input("PIN on the TV: ")
+    except EOFError:
+        raise PairingError("no PIN was given") from None
+
+
+def _store(store: Store | None) -> Store:
+    if store is not None:
+        return store
+    from .credentials import Store
+
+    return Store()
+
+
+def _is_host(text: str) -> bool:
+    """True for ``192.0.2.10``, ``appletv.local``, ``localhost`` and ``host:port``."""
+    host, _, port = text.partition(":")
+    if port and not port.isdecimal():
+        return False
+    dotted = "." in host and all(c.isalnum() or c in "-._" for c in host)
+    return dotted or (bool(port) and host != "") or host == "localhost"
+
+
+def _names(devices: list[Device]) -> str:
+    return ", ".join(f"{one.name} ({one.address})" for one in devices) or "nothing"
