@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 TAG = 16
 
 PASS = 256  # blocks computed at once; beyond it the integers outgrow the processor's cache
-FEWEST, AHEAD = 16, 48  # messages prepared at once: as many as there were so far
-PIECE = 160  # blocks prepared at once at most: 7 us for a short message, alone it would take 22
+AHEAD = 80  # messages prepared at once at most, and at first no more than are needed
 FIRST, LARGEST = 5, 17  # blocks prepared for each message: the Poly1305 key, and 256 to 1024 bytes
 SPAN = 32  # messages of which the longest counts
 LOW = 8  # prepared messages left at which more are made: a burst of so many is always covered
@@ -176,7 +175,7 @@ class _Direction:
                 return False
             key, blocks = self._key, self._blocks
             first = self.counter + len(self._ready)
-            count = max(1, min(max(FEWEST, self.counter), AHEAD, PIECE // blocks))
+            count = max(1, min(max(LOW + 1, self.counter), AHEAD, PASS // blocks))
         numbers = range(first, first + count)
         stream = _blocks(key, [self._nonce(number) for number in numbers], blocks)
         size = blocks * 64
