@@ -199,7 +199,7 @@ def test_watch(tv):
         tv.stop()
         assert process.wait(timeout=30) == 4
         reading.join(30)
-    assert next_line(lines, 1)["connection"] == "lost"
+    assert next_line(lines, 1)["connection"] == "closed"  # it took its leave
 
 
 def next_line(lines, timeout):
