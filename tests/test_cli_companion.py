@@ -218,6 +218,8 @@ def test_one_pin_sets_up_everything(unpaired, capsys):
         out, err = process.communicate(f"{unpaired.pin}\n", timeout=30)
     assert (process.returncode, err) == (0, "")
     assert json.loads(out)["paired"] == list(unpaired.protocols)
+    assert json.loads(out)["connected"] == list(unpaired.protocols)
+    assert "_sessionStart" in unpaired.companion.requests  # that is how it knows
     assert len(unpaired.pins) == 1
     _, (line,) = run_json(capsys, "info")
     assert {*line["connected"]} == {"mrp", *unpaired.protocols}
@@ -267,6 +269,44 @@ def test_wizard_sets_up_what_it_can(unpaired, capsys):
         process.communicate(f"{side.accessory.pin_shown}\n", timeout=30)
     assert process.returncode == 0
     assert run(capsys, f"launch={NETFLIX}", "title")[0] == 0
+
+
+def test_paired_and_no_connection(unpaired, capsys):
+    """The PIN was right, and yet Companion does not work: that is said, and the rest does."""
+    unpaired.fail("_sessionStart", status=5)
+    with Program("pair", "--json") as process:
+        process.stdout.readline()
+        out, err = process.communicate(f"{unpaired.pin}\n", timeout=30)
+    assert (process.returncode, err) == (1, "")
+    paired, refused = map(json.loads, out.splitlines())
+    assert paired["paired"] == list(unpaired.protocols)
+    assert paired["connected"] == ["airplay"]
+    assert (refused["result"], refused["protocol"]) == ("failure", "companion")
+    unpaired.fail("_sessionStart", status=5)
+    with Terminal("wizard", code=1) as person:
+        person.reads("q to leave)? ")
+        person.types("1")
+        person.reads("(companion) is paired already")
+        person.reads("companion is paired, but it does not connect:")
+        assert "All set" not in person.reads("Connected to Bedroom by")
+    assert len(unpaired.pins) == 1
+
+
+def test_wizard_pairs_again_what_was_forgotten(unpaired, capsys):
+    """Somebody has removed this remote in the settings of the TV."""
+    for forgotten in (False, True):
+        with Terminal("wizard") as person:
+            person.reads("q to leave)? ")
+            person.types("1")
+            if forgotten:
+                assert "already" not in person.reads("does not accept our pairing any more")
+            person.reads("there is none): ")
+            person.types(unpaired.pin)
+            person.reads("and connected by each")
+            person.reads("Connected to Bedroom by mrp, airplay, companion.")
+            person.reads("All set")
+        unpaired.forget_clients()
+    assert len(unpaired.pins) == 2
 
 
 class Terminal:

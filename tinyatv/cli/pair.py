@@ -2,16 +2,20 @@
 
 Most devices show a PIN: type it here. An Apple TV up to the third generation lists this program in
 Settings > General > Remotes instead; choose it there and type the PIN that is shown here.
+
+Each protocol that is paired is then tried by connecting. The wizard pairs again what the device
+does not accept any more.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..connecting import pair
 from ..device import BACKENDS, ROUTES, needs_pairing
-from ..errors import PairingError
+from ..errors import AppleTVError, CredentialsError, PairingError
 from ..model import PROTOCOLS, Device, Service
 from .output import one_line
 from .target import choose, open_target, scan, the_store
@@ -76,9 +80,37 @@ def _pair(flags: Arguments, out: Output, device: Device, protocols: list[str] | 
         return out.failure(exc, credentials=kept)
     there = {s.protocol for s in paired.services if s.credentials}
     done = [protocol for protocol in PROTOCOLS if protocol in there]
+    errors = _trials(paired, flags.timeout)
+    up = [protocol for protocol in done if errors.get(protocol, "not ours") is None]
     text = f"Paired with {paired.name} ({', '.join(done)})"
-    out.result(text, paired=done, device=paired.identifier, name=paired.name)
-    return 0
+    if errors and not any(errors.values()):
+        text += ", and connected by each"
+    out.result(text, paired=done, device=paired.identifier, name=paired.name, connected=up)
+    codes = [_not_connected(out, protocol, error) for protocol, error in errors.items() if error]
+    return codes[0] if codes else 0
+
+
+def _trials(device: Device, timeout: float) -> dict[str, AppleTVError | None]:
+    """Connect by each protocol that is paired; why that fails, or None."""
+    from ..diagnosis import at_once
+    from ..diagnosis.device import verify
+
+    def trial(service: Service) -> AppleTVError | None:
+        try:
+            verify(device, service, timeout)
+        except AppleTVError as exc:
+            return exc
+        return None
+
+    paired = [s for s in device.services if s.credentials and s.enabled and s.protocol in BACKENDS]
+    results = at_once("trial", [partial(trial, service) for service in paired])
+    return dict(zip([service.protocol for service in paired], results))
+
+
+def _not_connected(out: Output, protocol: str, error: AppleTVError) -> int:
+    if not out.json:
+        print(f"{protocol} is paired, but it does not connect:", file=sys.stderr)
+    return out.failure(error, protocol=protocol)
 
 
 def _ask_pin(device: Device, out: Output) -> str:
@@ -129,18 +161,24 @@ def _wizard(flags: Arguments, out: Output) -> int:
         offered = ", ".join(s.protocol for s in device.services)
         print(f"{device.name} offers {offered}; this version pairs {', '.join(BACKENDS)} only")
         return 5
-    unpaired = []
+    unpaired, code = [], 0
+    errors = _trials(device, flags.timeout)
     for service in services:
+        error = errors.get(service.protocol)
+        if isinstance(error, CredentialsError):
+            print(f"{device.name} ({service.protocol}) does not accept our pairing any more")
+            service.credentials = None
         state = _state(service)
         if state is None:
             unpaired.append(service)
             continue
         print(f"{device.name} ({service.protocol}) {state}")
+        if error is not None:
+            code = _not_connected(out, service.protocol, error)
         store.save(device)
-    code = 0
     if unpaired:
         try:
-            code = _pair(flags, out, device, [service.protocol for service in unpaired])
+            code = _pair(flags, out, device, [service.protocol for service in unpaired]) or code
         except PairingError as exc:
             missing = [service.protocol for service in unpaired if not service.credentials]
             if len(missing) == len(unpaired):

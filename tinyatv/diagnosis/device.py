@@ -177,7 +177,7 @@ class Checkup:
         if not service.credentials:
             return self._unpaired(service)
         try:
-            self._verify(service)
+            verify(self._device, service, self._timeout)
         except (AppleTVError, ImportError) as exc:
             return self._refused(service, exc)
         text = f"{protocol}: the stored credentials are accepted"
@@ -199,24 +199,6 @@ class Checkup:
             return None  # whether it works without shows when connecting
         text = f"{protocol}: not paired"
         return self._finding("credentials", NOTE, text, self._pair(protocol), protocol=protocol)
-
-    def _verify(self, service: Service) -> None:
-        if service.protocol != "airplay":
-            alone = Device(self._device.name, self._device.address, [service])
-            AppleTV(alone, timeout=self._timeout).open().close()
-            return
-        # The backend uses its credentials only to play something.
-        from ..backends.airplay import device_key
-        from ..backends.airplay_session import ControlConnection
-        from ..pairing.credentials import parse
-
-        control = ControlConnection(
-            self._device.address, service.port, parse(service.credentials).checked(),
-            timeout=self._timeout, password=service.password,
-            device_key=device_key(service.properties),
-        )  # fmt: skip
-        control.open()
-        control.close()
 
     def _refused(self, service: Service, exc: AppleTVError | ImportError) -> Finding:
         protocol = service.protocol
@@ -284,6 +266,34 @@ class Checkup:
                 f"{protocol}, for {_named(them)}" for protocol, them in more.items()
             )
         return self._finding("commands", OK, text, facts=facts)
+
+
+def verify(device: Device, service: Service, timeout: float) -> None:
+    """Connect to a service, and no other, with its credentials.
+
+    Args:
+        device: Where it is.
+        service: With credentials.
+        timeout: Seconds that the connection, and each answer, may take.
+
+    Raises:
+        AppleTVError: That does not work.
+    """
+    if service.protocol != "airplay":
+        alone = Device(device.name, device.address, [service])
+        AppleTV(alone, timeout=timeout).open().close()
+        return
+    # The backend uses its credentials only to play something.
+    from ..backends.airplay import device_key
+    from ..backends.airplay_session import ControlConnection
+    from ..pairing.credentials import parse
+
+    control = ControlConnection(
+        device.address, service.port, parse(service.credentials).checked(), timeout=timeout,
+        password=service.password, device_key=device_key(service.properties),
+    )  # fmt: skip
+    control.open()
+    control.close()
 
 
 def _named(commands: list[str]) -> str:
