@@ -47,7 +47,7 @@ NAMES = {
         text_focus_state text_get text_clear text_append text_set swipe action click
         device_info operating_system version build_number model model_str raw_model mac
         output_device_id features features_all print_settings change_setting unset_setting
-        remove_settings delay cli
+        remove_settings delay cli exit
         """,  # 2.1, 2.3
     "atvscript": """
         -h --help -i --id --protocol -s --scan-hosts --output --debug --storage --storage-filename
@@ -55,10 +55,13 @@ NAMES = {
         --raop-credentials scan playing push_updates
         """,  # 4.1, 4.2; its other words are those of atvremote
     "atvproxy": """
-        mrp companion airplay relay --name --local-ip --local_ip --remote_port --credentials
-        -p --properties
-        """,  # 5
-    "atvlog": "FILE - -o -f -e -w -p",  # 6
+        -h --help mrp companion airplay relay --name --local-ip --local_ip --remote_port
+        --credentials -p --properties
+        credentials remote_ip local_ip remote_port name service_type
+        """,  # 5; what follows the flags has its names from `atvproxy relay --help`
+    "atvlog": """
+        -h --help FILE - -o --output -f --format -e --env -w --web-server -p --port
+        """,  # 6, `atvlog --help`
     "its settings": """
         info.name info.mac info.model info.device_id info.rp_id info.os_name info.os_build
         info.os_version protocols.airplay.identifier protocols.airplay.credentials
@@ -80,7 +83,7 @@ NAMES = {
     "atv (Node)": "scan pair command_NAME remote",
     "appletv (Node)": "pair command state queue artwork messages",
     "atvremote (Rust)": "--json",
-    "a JSON-first tool": "doctor",
+    "a JSON-first tool": "doctor confirmed_sent_unknown",
 }
 
 # Origin: the same sheet; what it marks as odd, by section. The numbers are lines of SURPRISES.

@@ -269,6 +269,8 @@ def test_push_updates(both):
         (lambda: tv.state.update(title="Ünï"), ("title", "Ünï")),
         (lambda: tv.state.add_outputs(kitchen), ("output_device_id", kitchen)),
         (lambda: tv.state.set_volume(10, kitchen), ("new_level", 10.0)),
+        (lambda: tv.state.open_field(), ("focus_state", "focused")),
+        (lambda: tv.state.close_field(), ("focus_state", "unfocused")),
         (lambda: power(PowerState.Off), ("power_state", "off")),
         (lambda: power(PowerState.On), ("power_state", "on")),
         (lambda: tv.state.set_position(60), ("position", 60)),

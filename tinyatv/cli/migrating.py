@@ -52,6 +52,8 @@ SAME = {  # tool: words and flags that are the same here
 
         scan playing push_updates
         """,
+    "atvproxy": "-h --help",
+    "atvlog": "-h --help",
     "its settings": """
         protocols.airplay.credentials protocols.airplay.password protocols.companion.credentials
         protocols.dmap.credentials protocols.mrp.credentials protocols.raop.credentials
@@ -87,6 +89,7 @@ _PAGE = "no pages: --debug goes to standard error"
 OTHERWISE = (
     Row("atvremote", "artwork", "artwork_save", "artwork saves it, too, and prints no bytes"),
     Row("atvremote", "features all", "features=all", "the two words work as well"),
+    Row("atvremote", "exit", "prompt", "exit ends it, as there"),
     Row("its settings", "info.name", "pair --remote-name NAME"),
     Row("its settings", "info.mac", "", _IDENTITY),
     Row("its settings", "info.model", "", _IDENTITY),
@@ -113,6 +116,14 @@ OTHERWISE = (
     Row("atvproxy", "companion", "proxy companion", "-n and so on say which device"),
     Row("atvproxy", "airplay", "proxy airplay", "-n and so on say which device"),
     Row("atvproxy", "relay", "proxy relay HOST:PORT"),
+    Row(
+        "atvproxy", "credentials", "", "they come from the store, or as --mrp-credentials and so on"
+    ),
+    Row("atvproxy", "remote_ip", "", "-n, -i or -s say which device; for relay it is HOST:PORT"),
+    Row("atvproxy", "local_ip", "proxy relay HOST:PORT --host IP"),
+    Row("atvproxy", "remote_port", "proxy relay HOST:PORT"),
+    Row("atvproxy", "name", "proxy relay HOST:PORT --proxy-name NAME"),
+    Row("atvproxy", "service_type", "proxy relay HOST:PORT --type TYPE"),
     Row("atvproxy", "--name", "proxy mrp --proxy-name NAME"),
     Row("atvproxy", "--local-ip", "proxy mrp --host IP"),
     Row("atvproxy", "--local_ip", "proxy airplay --host IP"),
@@ -122,11 +133,10 @@ OTHERWISE = (
     Row("atvproxy", "--properties", "proxy relay HOST:PORT --property K=V", "one for each"),
     Row("atvlog", "FILE", "decode FILE", "shows traces, on the terminal"),
     Row("atvlog", "-", "decode -", "shows traces, on the terminal"),
-    Row("atvlog", "-o", "", _PAGE),
-    Row("atvlog", "-f", "", _PAGE),
-    Row("atvlog", "-e", "", _PAGE),
-    Row("atvlog", "-w", "", _PAGE),
-    Row("atvlog", "-p", "", _PAGE),
+    *(
+        Row("atvlog", flag, "", _PAGE)
+        for flag in "-o --output -f --format -e --env -w --web-server -p --port".split()
+    ),
     Row("another atv (Python)", "unpair", "devices forget NAME"),
     Row("another atv (Python)", "default", "devices default NAME"),
     Row("another atv (Python)", "power status", "power_state"),
@@ -169,6 +179,12 @@ OTHERWISE = (
     Row("appletv (Node)", "messages", "watch --debug", "every message of the protocol"),
     Row("atvremote (Rust)", "--json", "--json"),
     Row("a JSON-first tool", "doctor", "doctor"),
+    Row(
+        "a JSON-first tool",
+        "confirmed sent unknown",
+        "",
+        "`success` is confirmed where the device confirms, else sent; `timeout` is unknown",
+    ),
 )
 
 SURPRISES = (  # what others do, what tinyatv does
