@@ -16,6 +16,7 @@ import pytest
 import tinyatv
 from tinyatv.cli import main
 from tinyatv.cli.words import ELSEWHERE, HELP, SUBCOMMANDS
+from tinyatv.device import ROUTES
 from tinyatv.virtual import VirtualAppleTV
 
 WAIT = 10.0
@@ -113,6 +114,12 @@ def test_every_word_has_help(capsys):
     assert code == 0
     assert all(word in out for word in HELP)
     assert run(capsys, "help", "nonsense")[0] == 2
+
+
+def test_every_command_is_a_word(capsys):
+    """What it is called in Python works on the command line, whatever else it is called there."""
+    for command, protocols in ROUTES.items():
+        assert f"\nover {' or '.join(protocols)}\n" in run(capsys, "help", command)[1]
 
 
 # -- what is printed -------------------------------------------------------------------------------

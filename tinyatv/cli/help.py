@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING
 
 from .topics import TOPICS, topic_text
-from .words import ACTIONS, ELSEWHERE, HELP, SUBCOMMANDS, parse
+from .words import ACTIONS, ELSEWHERE, HELP, KNOWN_AS, SUBCOMMANDS, parse
 
 if TYPE_CHECKING:
     from . import Arguments, Parser
@@ -113,7 +113,7 @@ def _command(word: str) -> str:
     same = re.match(r"the same as ([\w-]+)", HELP.get(word, ""))
     if same:
         return _command(same[1])
-    return word[: -len("_state")] if word == "text_focus_state" else word
+    return next((command for command, known in KNOWN_AS.items() if known == word), word)
 
 
 def about_subcommand(word: str) -> str:

@@ -107,6 +107,8 @@ SAME = {  # word: another one for the same
     "launch_app": "launch",
     "app_list": "apps",
     "account_list": "accounts",
+    "text_focus": "text_focus_state",
+    "touch": "action",
     "type": "text_set",
     "device_info": "info",
     "artwork_save": "artwork",
