@@ -15,8 +15,9 @@ import types
 import pytest
 
 import tinyatv
+from tinyatv.virtual import VirtualAppleTV
 
-from .conftest import Peer
+from .conftest import Client, Peer
 
 ROOT = pathlib.Path(tinyatv.__file__).parents[1]
 
@@ -171,6 +172,26 @@ def test_find_pair_and_use(peer_bin, start, tmp_path, protocol):
     secret = (tmp_path / "credentials").read_text().split(":")[1]
     assert secret not in saved.read_text()
     assert secret not in json.dumps(proxy.lines)
+
+
+def test_relay(peer_bin, start, tmp_path):
+    """Raw TCP: the peer's client does what it does without."""
+    with VirtualAppleTV("Den", profile="tvos14") as tv:
+        relay = start("proxy", "relay", f"127.0.0.1:{tv.ports['mrp']}", "--host", "127.0.0.1")
+        port = relay.wait(lambda line: "target" in line)["ports"]["relay"]
+        client = Client(peer_bin, "control_client.py")
+        try:
+            client("connect", tv.identifier, port, tv.credentials["mrp"], "MRP")
+            client.until("playing", {"title": "Harbour Lights"})
+            client.press("pause")
+            client.until("playing", {"device_state": "Paused"})
+            client("close")
+        finally:
+            client.stop()
+        assert tv.log == ["pause"]
+        assert relay.stop() == ""
+    ways = {line["direction"] for line in relay.lines if "direction" in line}
+    assert ways == {"to_device", "to_client"}
 
 
 def test_what_was_saved_can_be_replayed(peer_bin, start, tmp_path):
