@@ -195,10 +195,12 @@ class AppleTV:
         self._rediscover = rediscover
         self._backends: dict[str, Any] = {}
         self._had: tuple[str, ...] = ()  # protocols that were connected last
+        self._early: dict[Any, AppleTVError] = {}  # backends that were lost while others opened
         self._error: AppleTVError | None = None
         self._events = Events(f"tinyatv-events-{device.address}")
         self._listening = False
         self._lock = threading.Lock()
+        self._switching = threading.Lock()  # one thread at a time lets backends listen, or not
         self._closing = threading.Event()
         self._reconnecting: threading.Thread | None = None
         self._hurry = threading.Event()  # somebody waits for us to come back
@@ -283,6 +285,8 @@ class AppleTV:
                 errors[backend.protocol] = exc
 
         made = self._new_backends()
+        with self._lock:
+            self._early = {}
         first, *rest = made
         threads = [
             threading.Thread(target=connect, args=(backend,), name=f"tinyatv-open-{self.address}")
@@ -293,23 +297,28 @@ class AppleTV:
         connect(first)
         for thread in threads:
             thread.join()
-        backends = {b.protocol: b for b in made if b.protocol not in errors}
-        enough = (not _is_only_extra(backends) or not errors) and {*wanted} <= {*backends}
         with self._lock:
+            for backend in made:
+                if backend in self._early:  # it was up, but not for long
+                    lost = ConnectionFailed(str(self._early[backend]))
+                    errors.setdefault(backend.protocol, lost)
+            backends = {b.protocol: b for b in made if b.protocol not in errors}
+            enough = (not _is_only_extra(backends) or not errors) and {*wanted} <= {*backends}
             usable = bool(backends) and enough and not self._closing.is_set()
             if usable:
                 self._backends, self._error = backends, None
                 self._had = tuple(backends)
                 self._back.set()
                 self._reconnecting = None  # from here on, a loss is a new one
+                if again:
+                    self._events.post(Reconnected(self._had))  # before news of another loss
             listening = usable and self._listening
-        if not usable:
-            for backend in backends.values():
+        for backend in made:
+            if not usable or backend.protocol in errors:
                 backend.close()
+        if not usable:
             told = [errors[b.protocol] for b in made if b.protocol in errors]
             raise told[0] if told else ConnectionLost("closed while connecting")
-        if again:
-            self._events.post(Reconnected(tuple(backends)))
         if listening:
             for backend in backends.values():
                 backend.listen()
@@ -382,11 +391,12 @@ class AppleTV:
         from importlib import import_module
 
         make = getattr(import_module(f".backends.{protocol}", __package__), BACKENDS[protocol])
-        return make(
+        backend: Any = make(
             self.device.address, service, timeout=self.timeout,
             post=lambda event: self._heard(protocol, event),
-            lost=lambda error: self._lost(protocol, error), **more,
+            lost=lambda error: self._lost(backend, error), **more,
         )  # fmt: skip
+        return backend
 
     def _new_tunnel(self, usable: list[Service]) -> tuple[Service, Any] | None:
         """The service through which MRP goes, and the way; None if it goes directly, or not."""
@@ -413,10 +423,14 @@ class AppleTV:
         if command is None or self._serving(command) in (protocol, None):
             self._events.post(event)
 
-    def _lost(self, protocol: str, error: AppleTVError) -> None:
+    def _lost(self, backend: Any, error: AppleTVError) -> None:
         """A backend lost its device; called on any thread, once for each backend."""
+        protocol = backend.protocol
         with self._lock:
-            if self._closing.is_set() or protocol not in self._backends:
+            if self._closing.is_set():
+                return
+            if self._backends.get(protocol) is not backend:
+                self._early[backend] = error
                 return
             backends = self._backends.copy()
             gone = [backends.pop(protocol)]
@@ -432,9 +446,9 @@ class AppleTV:
                 thread = threading.Thread(target=self._come_back, name=name, daemon=True)
                 self._reconnecting = thread
                 thread.start()
+            if not known:
+                self._events.post(Disconnected(error, protocol))
         log.info("%s: %s", protocol, error)
-        if not known:
-            self._events.post(Disconnected(error, protocol))
         gone[0].close()
         for extra in gone[1:]:
             extra.close(error)  # for those who wait for the end of what it plays
@@ -501,7 +515,7 @@ class AppleTV:
         if self._closing.is_set():
             raise ConnectionLost(f"{self.name}: closed")
         if self._events.add(listener) == 1:
-            self._listen(True)
+            self._listen()
 
     def remove_listener(self, listener: Listener) -> None:
         """Stop to call `listener`.
@@ -510,17 +524,20 @@ class AppleTV:
             ValueError: It is not there.
         """
         if self._events.remove(listener) == 0:
-            self._listen(False)
+            self._listen()
 
-    def _listen(self, on: bool) -> None:
-        with self._lock:
-            changed, self._listening = self._listening is not on, on
-            backends = list(self._backends.values())
-        for backend in backends if changed else ():
-            if on:
-                backend.listen()
-            else:
-                backend.unlisten()
+    def _listen(self) -> None:
+        """Let the backends listen if anybody does, whoever came and went meanwhile."""
+        with self._switching:
+            with self._lock:
+                on = self._events.heard
+                changed, self._listening = self._listening is not on, on
+                backends = list(self._backends.values())
+            for backend in backends if changed else ():
+                if on:
+                    backend.listen()
+                else:
+                    backend.unlisten()
 
     def events(self, timeout: float | None = None) -> Iterator[Event]:
         """Iterate over events; listening starts with this call.

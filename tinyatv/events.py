@@ -176,6 +176,11 @@ class Events:
             self._listeners = listeners
             return len(listeners)
 
+    @property
+    def heard(self) -> bool:
+        """True if there is a listener."""
+        return bool(self._listeners)
+
     def post(self, event: Event) -> None:
         """Queue an event. Never blocks; without listeners it is dropped."""
         if self._listeners:

@@ -166,7 +166,9 @@ class DmapBackend:
         self._session = 0
         self._status: dict[str, Any] = {}
         self._touching = threading.Lock()
+        self._polling = threading.Lock()  # over the next two
         self._poller: _Poller | None = None
+        self._closed = False
         self._ended = False
 
     # -- life ------------------------------------------------------------------------------------
@@ -198,17 +200,22 @@ class DmapBackend:
 
     def close(self) -> None:
         """Close all connections, also those that wait for an answer, and join the poller."""
+        with self._polling:
+            self._closed = True
         self.unlisten()
         self._http.close()
 
     def listen(self) -> None:
-        """Start to poll for changes."""
-        self._poller = _Poller(self, self._name)
-        self._poller.start()
+        """Start to poll for changes; not once it is closed."""
+        with self._polling:
+            if self._poller is None and not self._closed:
+                self._poller = _Poller(self, self._name)
+                self._poller.start()
 
     def unlisten(self) -> None:
         """Stop to poll."""
-        poller, self._poller = self._poller, None
+        with self._polling:
+            poller, self._poller = self._poller, None
         if poller is not None:
             poller.stop()
 

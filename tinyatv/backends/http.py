@@ -91,7 +91,7 @@ class Transport(BaseAdapter):
             while self._idle and link is None:
                 link = self._idle.pop()
                 if link.stale():  # the device has closed it meanwhile
-                    self._links.remove(link)
+                    self._links.discard(link)
                     link.close()
                     link = None
         link = link or self._open(timeout)
@@ -105,7 +105,8 @@ class Transport(BaseAdapter):
             self._drop(link)
         else:
             with self._lock:
-                self._idle.append(link)
+                if not self._closed:
+                    self._idle.append(link)
         log.debug("< %d, %d bytes", response.status_code, len(answer.body))
         return response
 
