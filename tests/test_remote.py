@@ -296,6 +296,26 @@ def test_letters_go_to_the_text_field(tv, terminal):
     assert screen.ended() == 0
 
 
+@pytest.mark.parametrize("profile", ["tvos18"])
+def test_backspace_takes_what_is_in_the_field(tv, terminal):
+    """Somebody else has typed there, too; what this remote has seen of it is too little."""
+    tv.state.open_field("dunes")
+    screen = terminal()
+    screen.until("Text: dunes_")
+    screen.keys("BSpace")
+    assert tv.wait_for(lambda: tv.state.text == "dune", WAIT)
+    screen.until("Text: dune_")
+    tv.state.text_append(" part two")  # on a phone
+    screen.keys("BSpace")
+    assert tv.wait_for(lambda: tv.state.text == "dune part tw", WAIT)
+    screen.until("Text: dune part tw_")
+    screen.keys("Enter", "t", "BSpace")  # before it can know what is there
+    assert tv.wait_for(lambda: tv.state.text == "dune part t", WAIT)
+    screen.keys("C-u", "BSpace", "x", "y", "BSpace")
+    assert tv.wait_for(lambda: tv.log[-2:] == ["text_clear", "text_append x"], WAIT)
+    screen.until("Text: x_")
+
+
 @pytest.mark.parametrize("profile", ["atv3"])
 def test_command_without_an_answer(tv, terminal, profile):
     """The screen goes on meanwhile; what was pressed after it does not come late."""

@@ -173,8 +173,10 @@ def test_text_field(view):
     view.apply(TextTold("dune"))
     assert texts(view)[8] == "Text: dune_"
     assert texts(view)[-1].startswith("letters go to the TV")
-    view.apply(TextTold("too late"))
-    assert view.typed == "dune"
+    asked = view.edits
+    view.edit("dunes")
+    view.apply(TextTold("too late", asked))
+    assert view.typed == "dunes"
     view.typed = None  # somebody has pressed enter
     view.apply(KeyboardChanged(KeyboardFocus.Focused))  # told again, after a reconnection
     assert view.typed is None

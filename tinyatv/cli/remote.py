@@ -274,7 +274,7 @@ class Remote:
         elif key == "t":
             if view.supports("text_append"):
                 view.typed = ""
-                self._do(self._learn_text)
+                self._do(partial(self._learn_text, view.edits))
         elif key in ACTIONS:
             feature, action = ACTIONS[key]
             if view.supports(feature):
@@ -288,14 +288,14 @@ class Remote:
         if key in ("enter", "escape"):
             self.view.typed = None
         elif key == "ctrl-u":
-            self.view.typed = ""
+            self.view.edit("")
             self._do(self._atv.text_clear)
         elif key == "backspace":
-            self.view.typed = typed[:-1]
-            self._do(partial(self._atv.text_set, typed[:-1]))
+            self.view.edit(typed[:-1])
+            self._do(partial(self._erase, typed, self.view.edits))
         elif len(letter) == 1:
             if letter.isprintable():
-                self.view.typed = typed + letter
+                self.view.edit(typed + letter)
                 self._letters += letter
         else:
             return False
@@ -348,14 +348,23 @@ class Remote:
             except (NotSupported, CommandFailed):
                 pass  # not this one
 
-    def _learn_text(self) -> None:
+    def _learn_text(self, edits: int) -> None:
         """What the text field holds, if the device tells."""
-        ask = getattr(self._atv, "text_get", None)
-        if ask is not None and self.view.supports("text_get"):
+        if self.view.supports("text_get"):
             try:
-                self._events.put(TextTold(ask() or ""))
+                self._events.put(TextTold(self._atv.text_get() or "", edits))
             except AppleTVError:
                 pass  # no text field, or one that keeps it for itself
+
+    def _erase(self, typed: str, edits: int) -> None:
+        """Take the last letter away: of what is in the field, or else of what is known of it."""
+        text: str | None = typed
+        with contextlib.suppress(NotSupported):
+            text = self._atv.text_get()
+        if text != "":
+            left = (text or "")[:-1]
+            self._atv.text_set(left)
+            self._events.put(TextTold(left, edits))
 
     # -- the screen ------------------------------------------------------------------------------
 
@@ -367,7 +376,7 @@ class Remote:
             if isinstance(event, Reconnected):
                 self._jobs.put(self._learn)
             elif typed is None and self.view.typed is not None:
-                self._jobs.put(self._learn_text)
+                self._jobs.put(partial(self._learn_text, self.view.edits))
 
     def _paint(self, screen: Any) -> None:
         import curses

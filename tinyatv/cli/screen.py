@@ -91,12 +91,14 @@ class TextTold(Event):
 
     Attributes:
         text: All of it.
+        edits: How often it had been changed here when it was asked for.
     """
 
-    __slots__ = ("text",)
+    __slots__ = ("edits", "text")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, edits: int = 0) -> None:
         self.text = text
+        self.edits = edits
 
 
 class View:
@@ -113,6 +115,7 @@ class View:
         focus: Whether a text field wants letters.
         lost: Why there is no connection; None if there is one.
         typed: What is in the text field while letters go there; None while they are keys.
+        edits: How often that was changed here.
         message: What went wrong last, or "".
         help: True while all keys are shown.
         features: What the device can do now; empty as long as nobody knows.
@@ -127,6 +130,7 @@ class View:
         self.focus = KeyboardFocus.Unknown
         self.lost: str | None = None
         self.typed: str | None = None
+        self.edits = 0
         self.message = ""
         self.help = False
         self.features: dict[str, FeatureState] = {}
@@ -152,7 +156,7 @@ class View:
                 self.typed = "" if event.focus is KeyboardFocus.Focused else None
             self.focus = event.focus
         elif isinstance(event, TextTold):
-            if self.typed == "":  # nothing was typed meanwhile
+            if self.typed is not None and event.edits == self.edits:  # else it is an old story
                 self.typed = event.text
         elif isinstance(event, Told):
             self.features = event.features
@@ -163,6 +167,11 @@ class View:
             self._told.clear()
         elif isinstance(event, (Failed, UpdateFailed)):
             self.message = one_line(event.error)
+
+    def edit(self, text: str) -> None:
+        """Show a change that was made here."""
+        self.typed = text
+        self.edits += 1
 
     def supports(self, feature: str) -> bool:
         """False if the device cannot do it at all; "" is what needs no device."""
