@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import signal
 import threading
 import time
 
@@ -11,6 +12,9 @@ import pytest
 
 import tinyatv
 from tinyatv.virtual import VirtualAppleTV
+
+# In the background of a shell it is ignored, here and in all programs that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 VECTORS = pathlib.Path(__file__).parent / "vectors"
 

@@ -70,9 +70,13 @@ class Terminal:
     def rest(self):
         """All that comes until the program ends, and its exit code."""
         text, self._unread = self._unread, ""
-        while data := self._read():
+        until = time.monotonic() + 60
+        while select.select([self._screen], [], [], max(0, until - time.monotonic()))[0]:
+            data = self._read()
+            if not data:
+                return text, self.process.wait(WAIT)
             text += data
-        return text, self.process.wait(WAIT)
+        pytest.fail(f"it does not end: {text!r}")
 
     def presses_ctrl_c(self):
         os.write(self._screen, b"\x03")
