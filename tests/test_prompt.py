@@ -82,6 +82,30 @@ def test_programs(tv):
     assert tv.log == ["up"]
 
 
+def test_watch_at_the_end_of_a_line(tv):
+    """It would read what comes next, and end the connection."""
+    tv.state.open_field()
+    code, out, err = typed("pause watch\nup push_updates\ntype watch\ntitle\n")
+    assert (code, out) == (2, "Harbour Lights\n")
+    assert err == "".join(
+        f"tinyatv: {word} is a program of its own: `exit` first\n"
+        for word in ("watch", "push_updates")
+    )
+    assert tv.log == ["text_clear", "text_append watch"]
+
+
+def test_programs_have_the_flags_of_the_prompt(tv, monkeypatch):
+    hosts = f"127.0.0.1:{tv.ports['mdns']}"
+    monkeypatch.delenv("TINYATV_SCAN_HOSTS")
+    code, out, err = typed(
+        "scan\ndevices\n", "-s", hosts, "--scan-timeout", "1", "--storage", "none",
+        "--mrp-credentials", tv.device.service("mrp").credentials, "--protocol", "mrp",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert "Name: Living Room" in out
+    assert f"Living Room: 127.0.0.1, {tv.identifier}" not in out  # nothing is stored
+
+
 def test_which_device(tv):
     assert typed("up\n", "-n", "living room")[0] == 0
     code, out, err = typed("up\n", "-t", "0.2", "-n", "Attic")

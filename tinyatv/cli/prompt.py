@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CommandTimeout, ConnectionFailed
 from .target import open_target, the_store
-from .words import ELSEWHERE, HELP, SETTINGS, SUBCOMMANDS, parse_all
+from .words import ELSEWHERE, HELP, SETTINGS, SUBCOMMANDS, WATCHES, parse_all
 
 if TYPE_CHECKING:
     from ..device import AppleTV
@@ -105,6 +105,8 @@ class Prompt:
                 self._program(words)
                 return
             steps = parse_all(words)
+            if words[-1] in WATCHES and words[-2] != "type":  # it would end the connection
+                raise _own(words[-1])
             target = self._settings() if words[0].partition("=")[0] in SETTINGS else None
             target = target or self._connected()
             for step in steps:
@@ -118,10 +120,12 @@ class Prompt:
         from . import main
 
         if words[0] not in PROGRAMS:
-            raise ValueError(f"{words[0]} is a program of its own: `exit` first")
+            raise _own(words[0])
         flags = ["--json"] if self._out.json else []
-        if self._flags.storage_filename:
-            flags += ["--storage-filename", self._flags.storage_filename]
+        flags += [f"--storage={self._flags.storage}", f"--scan-timeout={self._flags.scan_timeout}"]
+        for flag in ("storage_filename", "scan_hosts", "scan_protocols"):
+            value = getattr(self._flags, flag)
+            flags += [] if value is None else [f"--{flag.replace('_', '-')}={value}"]
         self.code = main([*words, *flags]) or self.code
 
     def _settings(self) -> Any:
@@ -142,6 +146,10 @@ class Prompt:
         if self._atv is None:
             self._atv = open_target(self._flags, self._out)
         return self._atv
+
+
+def _own(word: str) -> ValueError:
+    return ValueError(f"{word} is a program of its own: `exit` first")
 
 
 def _read(interactive: bool) -> str | None:
