@@ -30,7 +30,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 DEVICES = {  # name: identifier
     "Living Room": "AA:BB:CC:00:00:01",
     "Lounge": "AA:BB:CC:00:00:02",
-    "Evil $(touch pwned) `touch pwned` 'x'; \"y\" \\z": "EVIL",
+    "Evil! $(touch pwned) `touch pwned` 'x'; \"y\" \\z": "EVIL",
     "Küche": "CC:00",
 }
 
@@ -270,9 +270,10 @@ def test_name_with_a_blank_at_a_prompt(prompt, typed):
     prompt.reads(r"\n<(--name=)?Living Room>\r?\n")
 
 
-def test_hostile_name_at_a_prompt(prompt):
+@pytest.mark.parametrize("typed", ["-n Evi\t", "-n 'Evi\t", '-n "Evi\t'])
+def test_hostile_name_at_a_prompt(prompt, typed):
     """What somebody called their TV is text, whatever is in it."""
-    prompt.types("show -n Evi\t")
+    prompt.types(f"show {typed}")
     prompt.reads("z")
     prompt.types("\n")
     (name,) = [one for one in DEVICES if one.startswith("Evil")]

@@ -44,7 +44,7 @@ SHARED = r"""_tinyatv_find() { # CURRENT WORD...: sets the kind of what complete
 """
 
 # bash cuts words at "=" and ":" (COMP_WORDBREAKS): set_repeat=off comes in three parts, and what is
-# offered must begin behind the last cut. No name of a device is ever evaluated.
+# offered must begin behind the last cut. Names of devices are never evaluated, nor once typed.
 BASH = r"""# bash completion of tinyatv; in ~/.bashrc: source <(tinyatv completion bash)
 _tinyatv() {
     local rest=${COMP_LINE:0:COMP_POINT} part word kind='' prefix='' quote='' cut='' list='' i
@@ -84,7 +84,14 @@ _tinyatv() {
     while IFS= read -r word; do
         [[ -n $word && $word == "$cur"* ]] || continue
         word=${word#"$cut"}
-        [[ -z $quote && $kind == @[ni]* ]] && printf -v word %q "$word"
+        case $kind$quote in
+            @[ni]*\') word=${word//\'/\'\\\'\'} ;;
+            @[ni]*\")
+                word=${word//\\/\\\\} word=${word//\$/\\\$} word=${word//\`/\\\`}
+                word=${word//\"/\\\"} word=${word//!/\"\'!\'\"}
+                ;;
+            @[ni]*) printf -v word %q "$word" ;;
+        esac
         COMPREPLY+=("$prefix$word")
     done <<<"$list"
     [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace 2>/dev/null
