@@ -408,6 +408,7 @@ def test_another_user(tv, serving, runtime):
         "import os, sys; import _socket; from tinyatv import resident; os.setuid(65534);"
         "print(resident.connect(sys.argv[1]));"
         "sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM); sock.connect(sys.argv[1]);"
+        "print(resident.same_user(sock));"
         "sock.sendall(resident.request('status', sys.argv[2]));"
         "print(sock.recv(1) or 'nothing')"
     )
@@ -415,8 +416,28 @@ def test_another_user(tv, serving, runtime):
     done = subprocess.run(
         [sys.executable, "-c", script, path, store], capture_output=True, text=True, timeout=60
     )
-    assert done.stdout in ("None\n", "None\nnothing\n")
+    assert done.stdout in ("None\nFalse\n", "None\nFalse\nnothing\n")
     assert done.stderr == "" or "ConnectionResetError" in done.stderr
+
+
+@pytest.mark.parametrize("how", ["open", "link"])
+def test_place_that_is_not_ours_alone(runtime, how):
+    """It may be in /tmp, where anybody can make it: words do not go to whoever listens there."""
+    path = socket_path(os.path.abspath(store_path()))
+    folder = os.path.dirname(path)
+    theirs = f"{runtime}/theirs" if how == "link" else folder
+    os.mkdir(theirs)
+    os.chmod(theirs, 0o700 if how == "link" else 0o777)
+    if how == "link":
+        os.symlink(theirs, folder)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        listener.setblocking(False)
+        assert resident.press(["up"]) is None
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert run("serve")[0] == 1
 
 
 def test_place_that_is_too_deep(monkeypatch, runtime):

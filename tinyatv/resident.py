@@ -58,7 +58,11 @@ def press(args: "list[str]") -> "int | None":
 
 def connect(path: str) -> "socket | None":
     """A connection to the server that listens there, or None: there is none, or not one of ours."""
-    if not os.path.exists(path):
+    try:
+        if not is_ours(os.lstat(os.path.dirname(path))):
+            return None  # in /tmp, say, anybody may have made it
+        os.lstat(path)
+    except OSError:
         return None
     import _socket  # what `socket` is made of
 
@@ -72,6 +76,11 @@ def connect(path: str) -> "socket | None":
         pass  # it was killed, and its socket is still there
     sock.close()
     return None
+
+
+def is_ours(folder: os.stat_result) -> bool:
+    """True if it is a folder of the user that we are, and nobody else gets in."""
+    return folder.st_uid == os.geteuid() and folder.st_mode & 0o170077 == 0o040000
 
 
 def same_user(sock: object) -> bool:

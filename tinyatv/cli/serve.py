@@ -14,7 +14,6 @@ import os
 import select
 import signal
 import socket
-import stat
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -147,8 +146,7 @@ class Server:
             os.mkdir(folder, 0o700)
         except FileExistsError:
             pass
-        about = os.lstat(folder)
-        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o77:
+        if not resident.is_ours(os.lstat(folder)):
             raise CommandFailed(
                 f"{folder} must be a folder that is yours alone (mode 700)", "serve"
             )
