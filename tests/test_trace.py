@@ -326,6 +326,16 @@ def test_read(tmp_path):
     assert len(read(tmp_path, HEAD + LINE + LINE[:50])) == 1  # it was being written
 
 
+@pytest.mark.parametrize(("begin", "end"), [(b'{"a": ', b"}"), (b"[", b"]"), (b'[{"a": ', b"}]")])
+def test_values_deep_inside_each_other(tmp_path, begin, end):
+    """Deeper than this program writes them, and not so deep that JSON cannot be read."""
+    value = begin * 300 + b"1" + end * 300
+    (record,) = read(tmp_path, HEAD + LINE.replace(b'"raw"', b'"message": ' + value + b', "raw"'))
+    shown = list(record.lines())
+    assert shown[-1].strip() == "..."
+    assert 20 < len(shown) < 400
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [

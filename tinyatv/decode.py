@@ -445,8 +445,10 @@ def unhexed(text: str) -> bytes:
 
 
 def lines(value: Any, indent: str = "") -> Iterator[str]:
-    """Plain values as lines for people."""
-    if isinstance(value, dict):
+    """Plain values as lines for people; a trace may have what is too deep for them: it is cut."""
+    if len(indent) > 8 * DEPTH and isinstance(value, (dict, list)):
+        yield f"{indent}..."
+    elif isinstance(value, dict):
         for key, one in value.items():
             yield from _line(f"{indent}{printable(str(key))}", one, indent)
     elif isinstance(value, list):
