@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import socket
 import threading
+import traceback
 
 import pytest
 
@@ -756,6 +757,13 @@ def test_trouble_while_verifying(tv, word, how, error):
         tinyatv.connect(tv.device, timeout=0.3)
     assert "\n" not in str(caught.value)
     assert ours() == []
+
+
+def test_no_reply_says_nothing_of_keys(tv):
+    tv.fail("verify M3", silent=True)
+    with pytest.raises(tinyatv.CommandTimeout) as caught:
+        tinyatv.connect(tv.device, timeout=0.3)
+    assert "no reply to {'_pd': '...'" in "".join(traceback.format_exception(None, caught.value, None))
 
 
 def test_a_session_without_a_number(tv, monkeypatch):

@@ -256,7 +256,7 @@ class Link:
             answer = reply.get(timeout=deadline.wait())
         except queue.Empty:
             raise CommandTimeout(
-                f"no reply to {message!r} within {deadline.seconds} s ({self.name})"
+                f"no reply to {self._shown(message)} within {deadline.seconds} s ({self.name})"
             ) from None
         finally:
             # A reply in order that comes too late must still find its place in the queue.
