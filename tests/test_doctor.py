@@ -298,6 +298,26 @@ def test_device_that_is_not_paired(own_store, capsys, monkeypatch):
     assert of(found, "device.commands")["advice"] == "tinyatv pair -n Attic"
 
 
+@pytest.mark.parametrize("profile", ["tvos18"])
+@pytest.mark.parametrize("without", ["companion", "airplay"])
+def test_credentials_of_another_protocol(tv, capsys, without):
+    """A connection would try them: so does the doctor, before it says that something is missing."""
+    device = tv.device
+    for known in device.services:
+        known.credentials = None if known.protocol == without else known.credentials
+    store = tinyatv.Store()
+    store.forget(device.identifier)
+    store.save(device)
+    code, found, _ = examine(capsys)
+    assert (code, of(found, "device.credentials", protocol=without)["status"]) == (0, "ok")
+    tv.fail("verify", status=2, times=None)
+    _, found, _ = examine(capsys)
+    one = of(found, "device.credentials", protocol=without)
+    assert (one["status"], one["advice"]) == (
+        "note", f"tinyatv pair -n 'Living Room' --protocol {without}",
+    )  # fmt: skip
+
+
 def test_service_that_was_withdrawn(tv, capsys):
     device = tv.device
     device.services.append(Service("companion", 1, identifier="AB", credentials="aa:bb:cc:dd"))

@@ -357,7 +357,7 @@ class AppleTV:
                 continue
             must_pair = protocol not in UNPAIRED or service.pairing is PairingRequirement.Mandatory
             if must_pair and not service.credentials:
-                service = self._lend(service)
+                service = lend(self.device, service)
                 if not service.credentials:
                     missing.append(protocol)
                     continue
@@ -372,17 +372,6 @@ class AppleTV:
             wanted = f", asked for {', '.join(self._wanted)}" if self._wanted is not None else ""
             raise NotSupported(f"{self.name} offers nothing to connect to: {there}{wanted}")
         return backends
-
-    def _lend(self, service: Service) -> Service:
-        """A service that has no credentials, with those of another one: they may open it, too."""
-        lent = next((o.credentials for o in self.device.services if may_open(o, service)), None)
-        if lent is None or service.credentials or not needs_pairing(service):
-            return service
-        from copy import copy
-
-        service = copy(service)
-        service.credentials = lent
-        return service
 
     def _wants(self, protocol: str) -> bool:
         return self._wanted is None or protocol in self._wanted
@@ -406,7 +395,7 @@ class AppleTV:
             return None
         from .backends.airplay import tunnel_credentials
 
-        airplay = self._lend(airplay)
+        airplay = lend(self.device, airplay)
         credentials = tunnel_credentials(airplay, self.device.info)
         if credentials is None:
             return None
@@ -1082,3 +1071,15 @@ def may_open(service: Service, other: Service) -> bool:
         return parse(service.credentials).checked().kind == "hap"
     except CredentialsError:
         return False
+
+
+def lend(device: Device, service: Service) -> Service:
+    """A service that has no credentials, with those of another one: they may open it, too."""
+    lent = next((o.credentials for o in device.services if may_open(o, service)), None)
+    if lent is None or service.credentials or not needs_pairing(service):
+        return service
+    from copy import copy
+
+    service = copy(service)
+    service.credentials = lent
+    return service

@@ -10,7 +10,7 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..device import BACKENDS, ROUTES, UNPAIRED, AppleTV
+from ..device import BACKENDS, ROUTES, UNPAIRED, AppleTV, lend
 from ..errors import (
     AppleTVError,
     CommandTimeout,
@@ -175,13 +175,25 @@ class Checkup:
             text = f"{protocol} is paired, but this version does not speak it"
             return self._finding("credentials", NOTE, text, protocol=protocol)
         if not service.credentials:
-            return self._unpaired(service)
+            return self._lent(service) or self._unpaired(service)
         try:
             verify(self._device, service, self._timeout)
         except (AppleTVError, ImportError) as exc:
             return self._refused(service, exc)
         text = f"{protocol}: the stored credentials are accepted"
         return self._finding("credentials", OK, text, protocol=protocol)
+
+    def _lent(self, service: Service) -> Finding | None:
+        """Try those of another protocol, as connecting does; None if there are none, or in vain."""
+        lent = lend(self._device, service)
+        if lent is service:
+            return None
+        try:
+            self._verify(lent)
+        except (AppleTVError, ImportError):
+            return None
+        text = f"{service.protocol}: not paired, but the credentials of another one are accepted"
+        return self._finding("credentials", OK, text, protocol=service.protocol)
 
     def _unpaired(self, service: Service) -> Finding | None:
         protocol = service.protocol
