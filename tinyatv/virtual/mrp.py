@@ -126,10 +126,12 @@ class VirtualMrp(StreamServer["MrpPeer"]):
                     if peer.config is None or peer.told is None:
                         continue  # it does not listen yet
                     now = self._view()
-                    messages = now.news(peer.told, peer.config)
+                    news = now.news(peer.told, peer.config)
                     peer.told = now
-                    if messages:
-                        peer.send(*messages)
+                    # One is on its way before the next is made, unless all have to leave at once.
+                    for messages in [[*news]] if self.oddities.coalesce else ([m] for m in news):
+                        if messages:
+                            peer.send(*messages)
             except AppleTVError as exc:
                 log.debug("%s: %s", self.name, exc)  # it went away; its link has noticed
 

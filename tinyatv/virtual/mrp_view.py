@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import time
 import zlib
+from collections.abc import Iterator
 from typing import Any, Callable
 
 from .. import proto
@@ -225,7 +226,7 @@ class PlayerView:
             playbackQueueCapabilities={"requestByRange": True},
         )
 
-    def news(self, before: PlayerView, config: Config) -> list[Message]:
+    def news(self, before: PlayerView, config: Config) -> Iterator[Message]:
         """What is different."""
         fields: dict[str, Any] = {}
         if self.commands != before.commands:
@@ -240,10 +241,11 @@ class PlayerView:
         updated = described and same and kept and not moved
         if not updated and (described or moved):
             fields["playbackQueue"] = self.queue()
-        messages = [self.set_state(**fields)] if fields else []
+        if fields:
+            yield self.set_state(**fields)
         if updated:
             about: dict[str, Any] = {"contentItems": [self.content()], "playerPath": self.path}
-            messages.append(build(proto.UPDATE_CONTENT_ITEM, **about))
+            yield build(proto.UPDATE_CONTENT_ITEM, **about)
         images = (self.artwork, self.metadata.get("artworkIdentifier"))
         if same and config.artwork and images != (
             before.artwork, before.metadata.get("artworkIdentifier"),
@@ -251,8 +253,7 @@ class PlayerView:
             which: dict[str, Any] = {
                 "contentItems": [{"identifier": self.item}], "playerPath": self.path,
             }  # fmt: skip
-            messages.append(build(proto.UPDATE_CONTENT_ITEM_ARTWORK, **which))
-        return messages
+            yield build(proto.UPDATE_CONTENT_ITEM_ARTWORK, **which)
 
 
 class View:
@@ -366,54 +367,48 @@ class View:
 
     # -- what is new -----------------------------------------------------------------------------
 
-    def news(self, before: View, config: Config) -> list[Message]:
-        """What is different from `before`."""
-        messages = []
+    def news(self, before: View, config: Config) -> Iterator[Message]:
+        """What is different from `before`; each message is made when it is asked for."""
         if self.device != before.device:
-            messages.append(self.device_info(proto.DEVICE_INFO_UPDATE))
-        messages += self._clients(before.clients)
-        messages += self._players(before, config)
+            yield self.device_info(proto.DEVICE_INFO_UPDATE)
+        yield from self._clients(before.clients)
+        yield from self._players(before, config)
         if self.active != before.active:
-            messages.append(self._now_playing())
+            yield self._now_playing()
         for app in before.clients:
             if app not in self.clients:
-                messages.append(build(proto.REMOVE_CLIENT, client=before.client(app)))
+                yield build(proto.REMOVE_CLIENT, client=before.client(app))
         if config.volume:
             if self.capabilities != before.capabilities:
-                messages += self._volume_control()
-            messages += self._volumes(before.volumes)
+                yield from self._volume_control()
+            yield from self._volumes(before.volumes)
         if config.outputs:
             gone = [uid for uid in before.outputs if uid not in self.outputs]
             new = {uid: out for uid, out in self.outputs.items() if before.outputs.get(uid) != out}
             if gone:
-                messages.append(build(
+                yield build(
                     proto.REMOVE_OUTPUT_DEVICES, outputDeviceUIDs=gone,
                     endpointUID=self.about.group,
-                ))  # fmt: skip
+                )  # fmt: skip
             if new:
-                messages.append(self._outputs(new))
+                yield self._outputs(new)
         if config.keyboard and (self.field, self.text) != (before.field, before.text):
-            messages.append(self._keyboard_event(before))
-        return messages
+            yield self._keyboard_event(before)
 
-    def _players(self, before: View, config: Config) -> list[Message]:
-        messages = []
+    def _players(self, before: View, config: Config) -> Iterator[Message]:
         for key, player in before.players.items():
             if key in self.players:
                 continue
-            messages.append(
-                player.set_state(playbackQueue={"location": 0}, playbackState=PAUSED)
-            )  # fmt: skip
+            yield player.set_state(playbackQueue={"location": 0}, playbackState=PAUSED)
             if key[0] in self.clients:
-                messages.append(build(proto.REMOVE_PLAYER, playerPath=player.path))
+                yield build(proto.REMOVE_PLAYER, playerPath=player.path)
         for key, player in self.players.items():
             if key not in before.players:
-                messages += self._new_player(key, player)
+                yield from self._new_player(key, player)
                 continue
-            messages += player.news(before.players[key], config)
+            yield from player.news(before.players[key], config)
             if self.chosen[key[0]] == key != before.chosen.get(key[0]):
-                messages.append(build(proto.SET_NOW_PLAYING_PLAYER, playerPath=player.path))
-        return messages
+                yield build(proto.SET_NOW_PLAYING_PLAYER, playerPath=player.path)
 
     def _new_player(self, key: tuple[str, str], player: PlayerView) -> list[Message]:
         messages = []
