@@ -189,7 +189,7 @@ class Checkup:
         if lent is service:
             return None
         try:
-            self._verify(lent)
+            verify(self._device, lent, self._timeout)
         except (AppleTVError, ImportError):
             return None
         text = f"{service.protocol}: not paired, but the credentials of another one are accepted"
