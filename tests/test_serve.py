@@ -417,7 +417,8 @@ def test_another_user(tv, serving, runtime):
         [sys.executable, "-c", script, path, store], capture_output=True, text=True, timeout=60
     )
     assert done.stdout in ("None\nFalse\n", "None\nFalse\nnothing\n")
-    assert done.stderr == "" or "ConnectionResetError" in done.stderr
+    hung_up = ("ConnectionResetError", "BrokenPipeError")  # it does so at once
+    assert done.stderr == "" or any(error in done.stderr for error in hung_up)
 
 
 @pytest.mark.parametrize("how", ["open", "link"])

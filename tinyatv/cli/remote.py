@@ -381,13 +381,19 @@ class Remote:
     def _paint(self, screen: Any) -> None:
         import curses
 
+        with contextlib.suppress(OSError):  # it has gone: the end of its input tells
+            width, height = os.get_terminal_size(sys.stdout.fileno())
+            if (height, width) != screen.getmaxyx() and height and width:
+                # curses misses a change of size that comes while it deals with another.
+                curses.resizeterm(height, width)
+                self._painted = None
         height, width = screen.getmaxyx()
         lines = draw(self.view, width, height, SHOWN)
         if lines == self._painted:
             return
-        self._painted = lines
+        afresh, self._painted = self._painted is None, lines
         looks = {"": curses.A_NORMAL, "bold": curses.A_BOLD, "reverse": curses.A_REVERSE}
-        screen.erase()
+        (screen.clear if afresh else screen.erase)()  # what was drawn for another size is nowhere
         for row, (text, look) in enumerate(lines):
             text = text.encode(screen.encoding, "replace").decode(screen.encoding)
             try:

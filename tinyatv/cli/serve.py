@@ -67,6 +67,8 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
+        # One that comes just before the server begins to wait would wake nobody otherwise.
+        signal.set_wakeup_fd(server.waker, warn_on_full_buffer=False)
         out.result(
             f"Serving presses at {path}. Ctrl-C ends it.",
             serving=path,
@@ -75,6 +77,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         )
         server.run()
     finally:
+        signal.set_wakeup_fd(-1)
         server.close()
     return 0
 
@@ -127,6 +130,7 @@ class Server:
         self._lock: int | None = None
         self._listener: socket.socket | None = None
         self._wake, self._woken = socket.socketpair()
+        self._wake.setblocking(False)
         self._clients: list[tuple[socket.socket, threading.Thread]] = []
         self._stopper: socket.socket | None = None
         self._presses = 0
@@ -192,6 +196,11 @@ class Server:
             self._clients = [one for one in self._clients if one[1].is_alive()]
             self._clients.append((sock, thread))
             thread.start()
+
+    @property
+    def waker(self) -> int:
+        """Descriptor for ``signal.set_wakeup_fd``: any byte lets :meth:`run` return."""
+        return self._wake.fileno()
 
     def stop(self) -> None:
         """Let :meth:`run` return. From any thread, and from a signal handler."""
