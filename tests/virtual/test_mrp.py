@@ -11,14 +11,17 @@ import pytest
 
 import tinyatv
 from tinyatv import DeviceState, RepeatState, ShuffleState, proto
+from tinyatv.crypto.chacha20poly1305 import Session
 from tinyatv.model import App, Artwork, PowerState
 from tinyatv.pairing import hap
-from tinyatv.pairing.credentials import Credentials
+from tinyatv.pairing.credentials import Credentials, parse
 from tinyatv.pairing.hap_setup import hap_setup
+from tinyatv.pairing.hap_verify import hap_verify
+from tinyatv.proto import build
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.state import Player
 from tinyatv.wire import hid, varint
-from tinyatv.wire.mrp import FIRST_LIMIT, LIMIT
+from tinyatv.wire.mrp import FIRST_LIMIT, LIMIT, MrpWire
 
 from .remote import WAIT, Remote
 
@@ -959,6 +962,25 @@ def test_encrypted_bytewise_and_coalesced(paired):
             remote.verify()
             assert len(remote.listen()) > 10
             assert artwork(remote, **WHOLE).artworkData
+
+
+def test_frames_behind_the_end_of_verify(paired):
+    """In one segment with it: one frame that is clear, and two with the keys that it brings."""
+    with Remote(paired) as remote:
+        remote.hello()
+        steps = hap_verify(parse(paired.credentials["mrp"]))
+        last = steps.send(remote.exchange(next(steps)))
+        with pytest.raises(StopIteration) as done:
+            steps.send(b"\6\1\4")  # what the device will answer
+        session = Session(*hap.channel_keys(done.value.value, "mrp"))
+        wire = MrpWire(proto.dumps, proto.parse, proto.key)
+        clear = wire.encode(build(proto.CRYPTO_PAIRING, pairingData=last, status=0, state=0))
+        wire.secure(session)
+        sealed = [wire.encode(build(proto.GENERIC, name)) for name in ("first", "second")]
+        remote.write(clear + b"".join(sealed))
+        assert remote.read().body.pairingData == b"\6\1\4"
+        remote.wire.secure(session)
+        assert [remote.read().identifier for _ in sealed] == ["first", "second"]
 
 
 def test_plain_frame_after_verify(paired):
