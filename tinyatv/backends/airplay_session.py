@@ -194,7 +194,9 @@ class ControlConnection:
         if not self._feeding:
             return False
         if times > BEATS:
-            raise ConnectionLost(f"{self._where} does not answer any more")
+            error = ConnectionLost(f"{self._where} does not answer any more")
+            self._ended_by(error)  # first: when it hears that we hang up, it hangs up all others
+            raise error
         assert self._link is not None, "there is a link, for it calls us"
         self._link.send(self._rtsp_request("POST", "/feedback", b"", None), answered=True)
         return True
