@@ -320,8 +320,7 @@ class AppleTV:
             told = [errors[b.protocol] for b in made if b.protocol in errors]
             raise told[0] if told else ConnectionLost("closed while connecting")
         if listening:
-            for backend in backends.values():
-                backend.listen()
+            self._tune_in(backends)
 
     def close(self) -> None:
         """Close all connections and end all threads. Safe to call more than once, from anywhere.
@@ -521,12 +520,18 @@ class AppleTV:
             with self._lock:
                 on = self._events.heard
                 changed, self._listening = self._listening is not on, on
-                backends = list(self._backends.values())
-            for backend in backends if changed else ():
-                if on:
-                    backend.listen()
-                else:
+                backends = self._backends.copy()
+            if changed and on:
+                self._tune_in(backends)
+            elif changed:
+                for backend in backends.values():
                     backend.unlisten()
+
+    def _tune_in(self, backends: dict[str, Any]) -> None:
+        if "mrp" in backends:  # what plays is news that it brings without being asked
+            self._events.link = backends["mrp"].link
+        for backend in backends.values():
+            backend.listen()
 
     def events(self, timeout: float | None = None) -> Iterator[Event]:
         """Iterate over events; listening starts with this call.

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from .errors import AppleTVError
+    from .link import Link
     from .model import KeyboardFocus, OutputDevice, Playing, PowerState
 
 log = logging.getLogger(__name__)
+
+BURST = 0.002  # s; as long as the next event may well come at once
 
 Listener = Callable[[Any], object]
 
@@ -145,9 +148,15 @@ class Events:
 
     Args:
         name: Of the thread.
+
+    Attributes:
+        link: Brings most of them. While the thread has nothing to tell, it reads there itself: to
+            be woken by another thread that does would take longer than all the rest. None for none.
     """
 
     def __init__(self, name: str) -> None:
+        self.link: Link | None = None
+        self._reads: Link | None = None  # what the thread reads now
         self._name = name
         self._listeners: list[Listener] = []
         self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
@@ -184,7 +193,7 @@ class Events:
     def post(self, event: Event) -> None:
         """Queue an event. Never blocks; without listeners it is dropped."""
         if self._listeners:
-            self._queue.put(event)
+            self._put(event)
 
     def close(self) -> None:
         """Deliver what is queued, then end the thread. Blocks until then, at most 5 s."""
@@ -192,13 +201,34 @@ class Events:
             closing, self._closed = not self._closed, True
             thread = self._thread
         if closing:
-            self._queue.put(None)
+            self._put(None)
         if thread is not None and thread is not threading.current_thread():
             thread.join(5)
 
+    def _put(self, event: Event | None) -> None:
+        self._queue.put(event)
+        link = self._reads
+        if link is not None and threading.current_thread() is not self._thread:
+            link.ring()
+
+    def _next(self) -> Event | None:
+        """Wait for the next event."""
+        if self.link is not None:
+            try:
+                return self._queue.get(timeout=BURST)
+            except queue.Empty:
+                self._reads = self.link
+            if self._reads is not None:
+                self._reads.read_for(self._pending)
+                self._reads = None
+        return self._queue.get()
+
+    def _pending(self) -> bool:
+        return not self._queue.empty()
+
     def _run(self) -> None:
         while True:
-            event = self._queue.get()
+            event = self._next()
             if event is None:
                 return
             for listener in self._listeners:

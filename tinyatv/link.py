@@ -154,7 +154,8 @@ class Link:
         self._shown = shown
         self._sending = threading.Lock()
         self._reading = threading.Lock()  # whose turn it is; taken before `_sending`
-        self._reads = 0  # the thread in request() that has the turn
+        self._reads = 0  # the thread that has the turn, if it is not the reader thread
+        self._lent = threading.Lock()  # held in read_for(); taken before `_reading`
         self._watch: Watch | None = None  # without one, only the reader thread reads
         self._ending = threading.Lock()
         self._ended = False
@@ -265,6 +266,35 @@ class Link:
             raise self._ended_error()
         return answer
 
+    def read_for(self, wanted: Callable[[], bool]) -> None:
+        """Read on the caller's thread until `wanted()`, so that what comes is there at once.
+
+        The reader thread only keeps the time meanwhile. Returns early when somebody else reads, at
+        the end of the link, and where this cannot be done: then the reader thread reads.
+
+        Args:
+            wanted: Asked after each message, and after each :meth:`ring`.
+        """
+        with self._lent:
+            if self._watch is None or self._ended:  # then the watch may be closed
+                return
+            try:
+                self._watch.lend()
+            except OSError:
+                return  # out of descriptors
+            try:
+                while not (self._ended or wanted()):
+                    work = self._work_ahead()  # it is quiet, or we would have something to do
+                    if self._watch.wait_as_guest(0 if work else None) and not self._read_once():
+                        return
+            finally:
+                self._watch.take_back()
+
+    def ring(self) -> None:
+        """Let the thread in :meth:`read_for` ask again whether there is what it wants."""
+        if self._watch is not None:
+            self._watch.ring()
+
     def fail(self, error: AppleTVError) -> None:
         """End the link because of something that it cannot see itself."""
         self._end(error)
@@ -320,7 +350,7 @@ class Link:
             self._failed(exc)
         finally:
             self._end(None)
-            with self._reading, self._sending:  # nobody may be using it
+            with self._lent, self._reading, self._sending:  # nobody may be using it
                 self._sock.close()
                 if self._watch is not None:
                     self._watch.close()
@@ -379,6 +409,20 @@ class Link:
         finally:
             self._reads = 0
             self._reading.release()
+
+    def _read_once(self) -> bool:
+        """Read in place of the reader thread what is there; False if somebody else reads."""
+        if not self._reading.acquire(blocking=False):
+            return False
+        try:
+            self._reads = threading.get_ident()
+            self._read()
+        except Exception as exc:
+            self._failed(exc)
+        finally:
+            self._reads = 0
+            self._reading.release()
+        return True
 
     def _read_until(self, reply: queue.SimpleQueue[Any], deadline: Deadline) -> None:
         """Read on the caller's thread until the reply is there.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
+import threading
 
 
 def ready(sock: socket.socket, write: bool, timeout: float | None) -> bool:
@@ -17,10 +19,10 @@ def ready(sock: socket.socket, write: bool, timeout: float | None) -> bool:
 
 
 class Watch:
-    """Waits until a socket can be read, and lets another thread look away in its place.
+    """Waits until a socket can be read, in the host's thread or, while it is lent, in the guest's.
 
-    While it looks away, bytes do not wake the thread in :meth:`wait`: whoever reads them meanwhile
-    need not fear that two do. The end of the connection always does.
+    While it looks away, bytes wake neither: whoever reads them meanwhile need not fear that two do.
+    The end of the connection always wakes both.
 
     Raises:
         OSError: No descriptor is left, or the system cannot do this: only Linux can.
@@ -30,21 +32,67 @@ class Watch:
         if not hasattr(select, "epoll"):
             raise OSError("no epoll here")
         self._sock = sock.fileno()
-        self._epoll = select.epoll()
-        self._epoll.register(self._sock, select.EPOLLIN)
+        self._host = self._on_duty = select.epoll()
+        self._host.register(self._sock, select.EPOLLIN)
+        self._guest: select.epoll | None = None
+        self._bell: socket.socket | None = None
+        self._looks = True
+        self._lock = threading.Lock()  # over who is on duty, and whether he looks
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait; False if the time ran out."""
-        return bool(self._epoll.poll(timeout, 1))
+        """Wait, as the host; False if the time ran out."""
+        return bool(self._host.poll(timeout, 1))
+
+    def wait_as_guest(self, timeout: float | None) -> bool:
+        """Wait, as the guest while it is lent, also for :meth:`ring`; False if the time ran out."""
+        assert self._guest is not None, "it has been lent"
+        return bool(self._guest.poll(timeout, 1))
 
     def look_away(self) -> None:
         """From here on, bytes wake nobody."""
-        self._epoll.modify(self._sock, 0)
+        with self._lock:
+            self._looks = False
+            self._on_duty.modify(self._sock, 0)
 
     def look_back(self) -> None:
         """From here on, they do; those that are there already do at once."""
-        self._epoll.modify(self._sock, select.EPOLLIN)
+        with self._lock:
+            self._looks = True
+            self._on_duty.modify(self._sock, select.EPOLLIN)
+
+    def lend(self) -> None:
+        """From here on, bytes wake the guest in the host's place.
+
+        Raises:
+            OSError: No descriptor is left.
+        """
+        if self._guest is None:
+            guest = select.epoll()
+            guest.register(self._sock, 0)
+            # It can always be written to, so it rings when somebody wants to know that.
+            self._bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            guest.register(self._bell, 0)
+            self._guest = guest
+        with self._lock:
+            self._host.modify(self._sock, 0)
+            self._guest.modify(self._sock, select.EPOLLIN if self._looks else 0)
+            self._on_duty = self._guest
+
+    def take_back(self) -> None:
+        """From here on, they wake the host again; the guest does not wait."""
+        with self._lock:
+            self._on_duty = self._host
+            if self._looks:
+                self._host.modify(self._sock, select.EPOLLIN)
+
+    def ring(self) -> None:
+        """Wake the guest: now, or once it waits again."""
+        with contextlib.suppress(OSError, ValueError):  # closed meanwhile
+            if self._guest is not None and self._bell is not None:
+                self._guest.modify(self._bell, select.EPOLLOUT | select.EPOLLONESHOT)
 
     def close(self) -> None:
-        """Give the descriptor back. Nobody may be in :meth:`wait`."""
-        self._epoll.close()
+        """Give the descriptors back. Nobody may wait."""
+        for one in (self._host, self._guest, self._bell):
+            if one is not None:
+                one.close()
