@@ -256,7 +256,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
         with peer.lock:
             config, now, before = Config(request.body), self._view(), peer.told
             messages = now.burst(config, self.default_commands)
-            if before is not None and now.device != before.device:
+            if before is not None and now.hardware.info != before.hardware.info:
                 messages.insert(0, now.device_info(proto.DEVICE_INFO_UPDATE))
             peer.config, peer.told = config, now
             peer.send(*messages)
@@ -440,7 +440,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
         self._acknowledge(peer, request)
 
     def _get_volume(self, peer: MrpPeer, request: Message) -> None:
-        volumes = self._view().volumes
+        volumes = self._view().hardware.volumes
         uid = request.body.outputDeviceUID
         level = volumes.get(uid, volumes.get(self.about.output, 0.0))
         self._answer(peer, build(proto.GET_VOLUME_RESULT, request.identifier, volume=level))

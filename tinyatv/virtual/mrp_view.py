@@ -256,6 +256,114 @@ class PlayerView:
             yield build(proto.UPDATE_CONTENT_ITEM_ARTWORK, **which)
 
 
+class Hardware:
+    """The device and its outputs at one moment, whatever plays.
+
+    Attributes:
+        facts: All that it depends on: without a change of these there is nothing to tell.
+    """
+
+    def __init__(self, state: State, about: About) -> None:
+        self._about = about
+        self.facts = (
+            state.name,
+            state.power,
+            state.volume,
+            (state.volume_control, state.relative_volume, state.absolute_volume),
+            state.output.identifier,
+            (*state.outputs,),
+            [(one.identifier, one.name, one.volume) for one in state.known_outputs],
+            (about.allows_pairing, about.cluster),
+        )
+
+    @property
+    def available(self) -> bool:
+        """True if the volume can be changed."""
+        return self.capabilities != 0
+
+    @property
+    def capabilities(self) -> int:
+        """How the volume can be changed: 1 by steps, 2 to what one wants."""
+        control, relative, absolute = self.facts[3]
+        return (relative + 2 * absolute) * control
+
+    @functools.cached_property
+    def volumes(self) -> dict[str, float]:
+        """Levels from 0 to 1, of the outputs that tell."""
+        if not self.capabilities & 2:
+            return {}
+        return {
+            self._about.output if own else uid: level
+            for uid, _, level, own, used in self._outputs()
+            if own or used
+        }
+
+    @functools.cached_property
+    def outputs(self) -> dict[str, dict[str, Any]]:
+        """The outputs in use as fields of messages."""
+        return {
+            uid: {
+                "name": name,
+                "uniqueIdentifier": uid,
+                "groupID": self._about.group,
+                "isLocalDevice": own,
+                "isGroupLeader": own,
+                "isVolumeControlAvailable": self.available,
+                "volumeCapabilities": self.capabilities,
+                "volume": level,
+                **({"modelID": self._about.model} if own else {}),
+            }
+            for uid, name, level, own, used in self._outputs()
+            if used
+        }
+
+    def _outputs(self) -> Iterator[tuple[str, str, float, bool, bool]]:
+        """(identifier, name, level, whether it is the device itself, whether it is in use)."""
+        _, _, volume, _, itself, used, known, _ = self.facts
+        for uid, name, level in known:
+            own = uid == itself
+            yield uid, name, (volume if own else level) / 100, own, uid in used
+
+    @functools.cached_property
+    def info(self) -> dict[str, Any]:
+        """The fields of DEVICE_INFO."""
+        about = self._about
+        name, power, _, _, itself, used, known, (allows_pairing, cluster) = self.facts
+        others = [
+            {"name": other, "deviceUID": uid, "uniqueIdentifier": uid}
+            for uid, other, _ in known
+            if uid in used and uid != itself
+        ]
+        return {
+            "uniqueIdentifier": about.identifier,
+            "name": name,
+            "localizedModelName": "Apple\xa0TV",
+            "systemBuildVersion": about.build,
+            "applicationBundleIdentifier": "com.apple.mediaremoted",
+            "protocolVersion": 1,
+            "lastSupportedMessageType": 108,
+            "supportsSystemPairing": True,
+            "allowsPairing": allows_pairing,
+            "systemMediaApplication": "com.apple.TVMusic",
+            "supportsACL": True,
+            "supportsSharedQueue": True,
+            "supportsExtendedMotion": True,
+            "bluetoothAddress": bytes.fromhex(about.mac.replace(":", "")),
+            "sharedQueueVersion": 1,
+            "deviceUID": about.identifier,
+            "managedConfigDeviceID": about.mac.lower(),
+            "deviceClass": 4,
+            "logicalDeviceCount": 0 if power is PowerState.Off else 1,
+            "isProxyGroupPlayer": bool(used) and itself not in used,
+            "groupUID": about.group,
+            "groupedDevices": others,
+            "isGroupLeader": bool(used),
+            "isAirplayActive": False,
+            "modelID": about.model,
+            **({"clusterID": cluster} if cluster else {}),
+        }
+
+
 class View:
     """The device at one moment."""
 
@@ -282,34 +390,7 @@ class View:
                 if player is state.player and player.device_state is not DeviceState.Idle:
                     self.active = app.identifier
             self.processes = {one: processes[one] for one in self.clients}
-            self.device = _device(state, about)
-            self.available = state.volume_control and (
-                state.relative_volume or state.absolute_volume
-            )
-            self.capabilities = (state.relative_volume + 2 * state.absolute_volume) * (
-                state.volume_control
-            )
-            self.outputs: dict[str, dict[str, Any]] = {}
-            self.volumes: dict[str, float] = {}
-            for output in state.known_outputs:
-                own = output is state.output
-                uid = about.output if own else output.identifier
-                level = (state.volume if own else output.volume) / 100
-                used = output.identifier in state.outputs
-                if self.capabilities & 2 and (own or used):
-                    self.volumes[uid] = level
-                if used:
-                    self.outputs[output.identifier] = {
-                        "name": output.name,
-                        "uniqueIdentifier": output.identifier,
-                        "groupID": about.group,
-                        "isLocalDevice": own,
-                        "isGroupLeader": own,
-                        "isVolumeControlAvailable": self.available,
-                        "volumeCapabilities": self.capabilities,
-                        "volume": level,
-                        **({"modelID": about.model} if own else {}),
-                    }
+            self.hardware = Hardware(state, about)
             field = state.field
             self.field = field
             self.text = None if field is None else field.text
@@ -362,14 +443,16 @@ class View:
         if config.volume:
             messages += self._volume_control() + self._volumes({})
         if config.outputs:
-            messages.append(self._outputs(self.outputs))
+            messages.append(self._outputs(self.hardware.outputs))
         return messages
 
     # -- what is new -----------------------------------------------------------------------------
 
     def news(self, before: View, config: Config) -> Iterator[Message]:
         """What is different from `before`; each message is made when it is asked for."""
-        if self.device != before.device:
+        now, then = self.hardware, before.hardware
+        moved = now.facts != then.facts
+        if moved and now.info != then.info:
             yield self.device_info(proto.DEVICE_INFO_UPDATE)
         yield from self._clients(before.clients)
         yield from self._players(before, config)
@@ -378,13 +461,13 @@ class View:
         for app in before.clients:
             if app not in self.clients:
                 yield build(proto.REMOVE_CLIENT, client=before.client(app))
-        if config.volume:
-            if self.capabilities != before.capabilities:
+        if moved and config.volume:
+            if now.capabilities != then.capabilities:
                 yield from self._volume_control()
-            yield from self._volumes(before.volumes)
-        if config.outputs:
-            gone = [uid for uid in before.outputs if uid not in self.outputs]
-            new = {uid: out for uid, out in self.outputs.items() if before.outputs.get(uid) != out}
+            yield from self._volumes(then.volumes)
+        if moved and config.outputs:
+            gone = [uid for uid in then.outputs if uid not in now.outputs]
+            new = {uid: out for uid, out in now.outputs.items() if then.outputs.get(uid) != out}
             if gone:
                 yield build(
                     proto.REMOVE_OUTPUT_DEVICES, outputDeviceUIDs=gone,
@@ -434,8 +517,9 @@ class View:
 
     def _volume_control(self) -> list[Message]:
         fields: dict[str, Any] = {
-            "volumeControlAvailable": self.available, "volumeCapabilities": self.capabilities,
-        }  # fmt: skip
+            "volumeControlAvailable": self.hardware.available,
+            "volumeCapabilities": self.hardware.capabilities,
+        }
         return [
             build(proto.VOLUME_CONTROL_AVAILABILITY, **fields),
             build(
@@ -450,7 +534,7 @@ class View:
                 proto.VOLUME_DID_CHANGE, volume=level, endpointUID=self.about.group,
                 outputDeviceUID=uid,
             )
-            for uid, level in self.volumes.items()
+            for uid, level in self.hardware.volumes.items()
             if before.get(uid) != level
         ]  # fmt: skip
 
@@ -463,7 +547,7 @@ class View:
 
     def device_info(self, kind: int, identifier: str = "") -> Message:
         """DEVICE_INFO or DEVICE_INFO_UPDATE."""
-        return build(kind, identifier, **self.device)
+        return build(kind, identifier, **self.hardware.info)
 
     # -- text ------------------------------------------------------------------------------------
 
@@ -498,8 +582,8 @@ class View:
 
 def list_commands(player: Player) -> list[dict[str, Any]]:
     """The commands that an app knows, whether it takes them now, and what they need."""
-    absent = frozenset(word for word in COMMANDS.values() if not player.knows(word))
-    return _list_commands(absent, frozenset(player.disabled), player.repeat, player.shuffle)
+    absent, disabled = frozenset(player.unknown), frozenset(player.disabled)
+    return _list_commands(absent, disabled, player.repeat, player.shuffle)
 
 
 @functools.lru_cache(maxsize=64)  # a view of every player is taken after each change
@@ -549,44 +633,6 @@ def _metadata(item: Item) -> dict[str, Any]:
         "isAlwaysLive": not item.duration,
     }
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _device(state: State, about: About) -> dict[str, Any]:
-    """The fields of DEVICE_INFO."""
-    others = [
-        {"name": one.name, "deviceUID": one.identifier, "uniqueIdentifier": one.identifier}
-        for one in state.known_outputs
-        if one.identifier in state.outputs and one is not state.output
-    ]
-    leads = bool(state.outputs)
-    return {
-        "uniqueIdentifier": about.identifier,
-        "name": state.name,
-        "localizedModelName": "Apple\xa0TV",
-        "systemBuildVersion": about.build,
-        "applicationBundleIdentifier": "com.apple.mediaremoted",
-        "protocolVersion": 1,
-        "lastSupportedMessageType": 108,
-        "supportsSystemPairing": True,
-        "allowsPairing": about.allows_pairing,
-        "systemMediaApplication": "com.apple.TVMusic",
-        "supportsACL": True,
-        "supportsSharedQueue": True,
-        "supportsExtendedMotion": True,
-        "bluetoothAddress": bytes.fromhex(about.mac.replace(":", "")),
-        "sharedQueueVersion": 1,
-        "deviceUID": about.identifier,
-        "managedConfigDeviceID": about.mac.lower(),
-        "deviceClass": 4,
-        "logicalDeviceCount": 0 if state.power is PowerState.Off else 1,
-        "isProxyGroupPlayer": leads and state.output.identifier not in state.outputs,
-        "groupUID": about.group,
-        "groupedDevices": others,
-        "isGroupLeader": leads,
-        "isAirplayActive": False,
-        "modelID": about.model,
-        **({"clusterID": about.cluster} if about.cluster else {}),
-    }
 
 
 def dumper(odd: Oddities) -> Callable[[Message], bytes]:

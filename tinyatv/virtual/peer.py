@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 
 from ..link import Link, Listener
@@ -171,22 +169,38 @@ class StreamPeer:
         for message in messages:
             self.link.send(message)
 
-    @contextlib.contextmanager
-    def at_once(self) -> Iterator[list[Any]]:
+    def at_once(self) -> _AtOnce:
         """What goes out meanwhile, whoever sends it, leaves at the end and in one piece.
 
-        Gives the messages that wait, to be put in order.
+        For ``with``, which gives the messages that wait, to be put in order.
         """
+        return _AtOnce(self)
+
+    def _hold(self) -> list[Any]:
         with self.lock:
-            held: list[Any] = []
-            self._held = held
-        try:
-            yield held
-        finally:
-            with self.lock:
-                self._held = None
-                if held:
-                    self.link.send(held)
+            self._held = held = []
+        return held
+
+    def _let_go(self) -> None:
+        with self.lock:
+            held, self._held = self._held, None
+            if held:
+                self.link.send(held)
+
+
+class _AtOnce:
+    """What at_once() gives; each request enters one, and a generator would take longer."""
+
+    __slots__ = ("_peer",)
+
+    def __init__(self, peer: StreamPeer) -> None:
+        self._peer = peer
+
+    def __enter__(self) -> list[Any]:
+        return self._peer._hold()
+
+    def __exit__(self, *_: object) -> None:
+        self._peer._let_go()
 
 
 class _Socket(socket.socket):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Callable
 
 from ..model import App, Artwork, DeviceState, MediaType, PowerState, RepeatState, ShuffleState
@@ -263,13 +262,17 @@ class Player:
             self._order.remove(self._index % len(self.items))
             self._order.insert(0, self._index % len(self.items))
 
+    @property
+    def unknown(self) -> set[str]:
+        """The commands that it does not have now."""
+        if not self.one_sided:
+            return self.missing
+        playing = self.device_state is DeviceState.Playing
+        return {*self.missing, "play_pause", "play" if playing else "pause"}
+
     def knows(self, command: str) -> bool:
         """True if it has that command now, whether it takes it or not."""
-        if self.one_sided:
-            playing = self.device_state is DeviceState.Playing
-            if command in ("play_pause", "play" if playing else "pause"):
-                return False
-        return command not in self.missing
+        return command not in self.unknown
 
     def takes(self, command: str) -> bool:
         """True if there is something to play, and that command would do something to it."""
@@ -331,6 +334,21 @@ def direction(across: float, along: float) -> str | None:
     if across:
         return "left" if across < 0 else "right"
     return None
+
+
+class _Change:
+    """What :meth:`State.change` gives; each press enters one, and a generator would take longer."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def __enter__(self) -> None:
+        self._state._begin()
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._state._finish(kind is not None)
 
 
 class State:
@@ -427,20 +445,24 @@ class State:
         if watcher in self._watchers:
             self._watchers.remove(watcher)
 
-    @contextlib.contextmanager
-    def change(self) -> Iterator[None]:
+    def change(self) -> _Change:
         """Group changes: the revision moves once, and watchers hear of it once, at the end.
 
-        May be nested; the outermost one counts.
+        For ``with``. May be nested; the outermost one counts.
         """
-        with self._changed:
-            for player in self.players:
-                player.hold_position()
-            self._changing += 1
-            try:
-                yield
-            finally:
-                self._changing -= 1
+        return _Change(self)
+
+    def _begin(self) -> None:
+        self.lock.acquire()
+        for player in self.players:
+            player.hold_position()
+        self._changing += 1
+
+    def _finish(self, failed: bool) -> None:
+        try:
+            self._changing -= 1
+            if failed:
+                return
             for player in self.players:
                 player.restart_clock()
                 self._running[player.app.identifier] = player.app
@@ -450,6 +472,8 @@ class State:
             end = self._end()
             if end is not None and (self._due is None or end < self._due - CLOCK):
                 self._sooner.notify_all()  # else it need not hear of every change
+        finally:
+            self.lock.release()
         for watcher in self._watchers.copy():
             watcher()
         self.notify()
