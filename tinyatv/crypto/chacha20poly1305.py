@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 TAG = 16
 
-PASS = 256  # blocks computed at once; beyond it the integers outgrow the processor's cache
-AHEAD = 80  # messages prepared at once at most, and at first no more than are needed
+PASS = 512  # blocks computed at once; beyond it the integers outgrow the processor's cache
+AHEAD = 100  # messages prepared at once at most, and at first no more than are needed
 FIRST, LARGEST = 5, 17  # blocks prepared for each message: the Poly1305 key, and 256 to 1024 bytes
 SPAN = 32  # messages of which the longest counts
 LOW = 8  # prepared messages left at which more are made: a burst of so many is always covered
@@ -233,7 +233,7 @@ def _refused(data: bytes) -> ValueError:
 def _seal(key: bytes, nonce: bytes, data: bytes, aad: bytes, ready: bytes) -> bytes:
     once, stream = _stream(key, nonce, len(data), ready)
     sealed = _xor(data, stream)
-    return sealed + _poly1305(once, _authenticated(sealed, aad))
+    return sealed + _tag(once, sealed, aad)
 
 
 def _open(key: bytes, nonce: bytes, data: bytes, aad: bytes, ready: bytes) -> bytes:
@@ -241,27 +241,30 @@ def _open(key: bytes, nonce: bytes, data: bytes, aad: bytes, ready: bytes) -> by
         raise _refused(data)
     sealed = data[:-TAG]
     once, stream = _stream(key, nonce, len(sealed), ready)
-    if not compare_digest(_poly1305(once, _authenticated(sealed, aad)), data[-TAG:]):
+    if not compare_digest(_tag(once, sealed, aad), data[-TAG:]):
         raise _refused(data)
     return _xor(sealed, stream)
 
 
-def _authenticated(sealed: bytes, aad: bytes) -> bytes:
-    """What the tag is made of: both in whole blocks, and their lengths."""
-    return b"".join(
-        (
-            aad,
-            bytes(-len(aad) % 16),
-            sealed,
-            bytes(-len(sealed) % 16),
-            struct.pack("<QQ", len(aad), len(sealed)),
-        )
-    )
+def _tag(once: bytes, sealed: bytes, aad: bytes) -> bytes:
+    """The tag: of both in whole blocks, and their lengths."""
+    size = len(sealed)
+    authenticated = sealed + _PADDING[size & 15] + _lengths(len(aad), size)
+    if aad:
+        authenticated = aad + _PADDING[len(aad) & 15] + authenticated
+    return _poly1305(once, authenticated)
+
+
+_PADDING = [bytes(-size & 15) for size in range(16)]
+_lengths = struct.Struct("<QQ").pack
 
 
 def _xor(data: bytes, stream: bytes) -> bytes:
-    mixed = int.from_bytes(data, "little") ^ int.from_bytes(stream, "little")
+    mixed = _int(data, "little") ^ _int(stream, "little")
     return mixed.to_bytes(len(data), "little")
+
+
+_int = int.from_bytes
 
 
 # -- ChaCha20
@@ -273,9 +276,9 @@ def _stream(key: bytes, nonce: bytes, size: int, ready: bytes) -> tuple[bytes, b
     What is not ready is made for this message alone. Making it for the next ones as well would
     halve the mean of a burst, and double the time of each message that does it.
     """
-    at = len(ready) // 64
     end = 1 + (size + 63) // 64
-    if at < end:
+    if len(ready) < 64 * end:
+        at = len(ready) // 64
         parts = [ready]
         while at < end:
             count = min(end - at, PASS)

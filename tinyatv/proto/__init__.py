@@ -110,7 +110,7 @@ class Message:
         if not isinstance(identifier, str):
             identifier = text(envelope, "identifier") or ""
         kind: int = envelope.type
-        if not kind:  # some devices leave it out: the body tells
+        if not kind and not envelope.HasField("type"):  # some devices do: the body tells
             bodies = (field.name for field, _ in envelope.ListFields() if field.name in KINDS)
             kind = KINDS.get(next(bodies, ""), UNKNOWN)
         field = BODIES.get(kind)

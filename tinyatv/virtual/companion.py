@@ -31,7 +31,7 @@ from . import companion_text
 from .companion_about import REMOTES, CompanionAbout, CompanionOddities
 from .peer import StreamPeer, StreamServer
 from .server import Fault, Faults
-from .state import State, direction
+from .state import EFFECTS, State, direction
 
 log = logging.getLogger(__name__)
 
@@ -533,15 +533,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
             far = abs(seconds)
             (state.skip_forward if word == "skip_forward" else state.skip_backward)(far)
             return
-        {
-            "play": state.play,
-            "pause": state.pause,
-            "next": state.next,
-            "previous": state.previous,
-            "fast_forward": state.fast_forward,
-            "rewind": state.rewind,
-            "end_seeking": state.end_seeking,
-        }[word]()
+        EFFECTS[word](state)
 
     def _controls(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any]:
         return {"MediaControlFlags": View(self._state).flags}

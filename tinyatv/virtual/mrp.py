@@ -18,10 +18,9 @@ from ..wire import hid, tlv8
 from ..wire.hap import HapWire
 from ..wire.mrp import MrpWire
 from .mrp_view import COMMANDS, REPEATS, SHUFFLES, About, Config, Oddities, View, dumper
-from .mrp_view import list_commands as listed
 from .peer import StreamPeer, StreamServer
 from .server import Fault, Faults
-from .state import State, direction
+from .state import EFFECTS, State, direction
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +141,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
 
     def received(self, peer: MrpPeer, message: Message) -> None:
         """A message arrived."""
-        name = proto.NAMES.get(message.kind, str(message.kind))
+        name = proto.NAMES.get(message.kind) or str(message.kind)
         self.requests.append(name)
         if peer.info is None and message.kind != proto.DEVICE_INFO:
             self._state.notify()
@@ -213,7 +212,8 @@ class VirtualMrp(StreamServer["MrpPeer"]):
         """The empty answer, to those who asked for one."""
         if not request.identifier:
             return
-        self._stopping.wait(self.oddities.late_ack)
+        if self.oddities.late_ack:
+            self._stopping.wait(self.oddities.late_ack)
         message = build(proto.UNKNOWN, request.identifier)
         message.envelope.errorCode = error
         self._answer(peer, message)
@@ -344,12 +344,12 @@ class VirtualMrp(StreamServer["MrpPeer"]):
                     player = state.find_player(app)
                 except ValueError:
                     return NO_APP, 0
-            known = {info["command"]: info["enabled"] for info in listed(player)}
+            known, disabled = player.knows(word), word in player.disabled
         if player.item is None:
             return NO_HANDLERS, NOTHING_PLAYS
-        if number not in known:
+        if not known:
             return NO_HANDLERS, 0
-        if not known[number]:
+        if disabled:
             return NO_HANDLERS, COMMAND_FAILED
         if player is not state.player:
             state.activate(player)  # who is told to do something becomes the one that counts
@@ -381,16 +381,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
         elif number in (10, 12):
             state.end_seeking()
         else:
-            {
-                "play": state.play,
-                "pause": state.pause,
-                "play_pause": state.play_pause,
-                "stop": state.stop_playing,
-                "next": state.next,
-                "previous": state.previous,
-                "fast_forward": state.fast_forward,
-                "rewind": state.rewind,
-            }[word]()
+            EFFECTS[word](state)
         return 0, 0
 
     # -- artwork ---------------------------------------------------------------------------------

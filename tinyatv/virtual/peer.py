@@ -177,8 +177,9 @@ class StreamPeer:
         return _AtOnce(self)
 
     def _hold(self) -> list[Any]:
+        held: list[Any] = []
         with self.lock:
-            self._held = held = []
+            self._held = held
         return held
 
     def _let_go(self) -> None:

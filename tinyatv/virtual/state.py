@@ -915,22 +915,10 @@ class State:
             )  # fmt: skip
             self._last_tap = None if held or double else (button, now)
             self.gestures.append(button + (" hold" if held else " double" if double else ""))
-        effect: Callable[[], None] | None = {
-            "play": self.play,
-            "pause": self.pause,
-            "play_pause": self.play_pause,
-            "stop": self.stop_playing,
-            "next": self.next,
-            "previous": self.previous,
-            "volume_up": self.volume_up,
-            "volume_down": self.volume_down,
-            "mute": self.mute,
-            "skip_forward": self.skip_forward,
-            "skip_backward": self.skip_backward,
-        }.get(button)
         asleep = self.power is PowerState.Off
+        effect = EFFECTS.get(button)
         if effect is not None:
-            effect()
+            effect(self)
         else:
             self.press(button, "hold" if held else "")
         if button == "suspend":
@@ -986,3 +974,21 @@ class State:
         if self.field is not None:
             with self.change():
                 self.field.text = edit(self.field.text)
+
+
+EFFECTS: dict[str, Callable[[State], None]] = {  # button or command: what it does
+    "play": State.play,
+    "pause": State.pause,
+    "play_pause": State.play_pause,
+    "stop": State.stop_playing,
+    "next": State.next,
+    "previous": State.previous,
+    "fast_forward": State.fast_forward,
+    "rewind": State.rewind,
+    "end_seeking": State.end_seeking,
+    "volume_up": State.volume_up,
+    "volume_down": State.volume_down,
+    "mute": State.mute,
+    "skip_forward": State.skip_forward,
+    "skip_backward": State.skip_backward,
+}
