@@ -158,39 +158,49 @@ class PlayerView:
     """One player at one moment."""
 
     def __init__(self, state: State, player: Player, app: App, process: int, odd: Oddities) -> None:
-        item = player.item
         paused = odd.netflix and player is state.player
-        if paused:
-            item = None
+        item = None if paused else player.item
         self.app = app
         self.identifier = "" if odd.client_without_player else player.identifier
-        self.path: dict[str, Any] = {
-            "origin": {"type": 1, "displayName": state.name, "identifier": ORIGIN},
-            "client": {
-                "processIdentifier": process, "bundleIdentifier": app.identifier,
-                "displayName": app.name,
-            },
-            "player": {
-                "identifier": player.identifier, "displayName": player.name,
-                "isDefaultPlayer": player.identifier == DEFAULT_PLAYER,
-            },
-        }  # fmt: skip
-        if app.name is None:
-            del self.path["client"]["displayName"]
-        if odd.client_without_player:
-            del self.path["player"]
+        self._origin = state.name
+        self._process = process
+        self._player = None if odd.client_without_player else (player.identifier, player.name)
         self.state = PAUSED if paused else STATES[player.device_state]
         self.commands = list_commands(player)
-        self.item = None if item is None else item.identifier
-        self.artwork = b"" if item is None else item.artwork
-        self.metadata = {} if item is None or odd.no_metadata else _metadata(item)
         self.elapsed = player.position
         self.at = time.time() - EPOCH
-        self.speed = player.speed
-        if item is not None and not odd.no_metadata:
-            playing = player.device_state is DeviceState.Playing
-            self.metadata["playbackRate"] = 0.0 if playing and odd.rate_zero else player.speed
-        self._timed = item is not None and not (odd.no_timestamp or odd.no_metadata)
+        self.speed = speed = player.speed
+        self.item: str | None = None
+        self.artwork: bytes | None = b""
+        self.metadata: dict[str, Any] = {}
+        self._timed = False
+        if item is not None:
+            self.item, self.artwork = item.identifier, item.artwork
+            if not odd.no_metadata:
+                self.metadata = _metadata(item)
+                still = odd.rate_zero and player.device_state is DeviceState.Playing
+                self.metadata["playbackRate"] = 0.0 if still else speed
+                self._timed = not odd.no_timestamp
+
+    @property
+    def path(self) -> dict[str, Any]:
+        """Where it is, as a field of messages."""
+        client: dict[str, Any] = {
+            "processIdentifier": self._process, "bundleIdentifier": self.app.identifier,
+        }  # fmt: skip
+        if self.app.name is not None:
+            client["displayName"] = self.app.name
+        path = {
+            "origin": {"type": 1, "displayName": self._origin, "identifier": ORIGIN},
+            "client": client,
+        }
+        if self._player is not None:
+            identifier, name = self._player
+            path["player"] = {
+                "identifier": identifier, "displayName": name,
+                "isDefaultPlayer": identifier == DEFAULT_PLAYER,
+            }  # fmt: skip
+        return path
 
     def jumped(self, before: PlayerView) -> bool:
         """True if the position is not where it would be by now."""

@@ -215,16 +215,18 @@ class Player:
     @property
     def speed(self) -> float:
         """How fast the position moves."""
+        if self.device_state is DeviceState.Playing:
+            return self.rate
         seeks = self.device_state is DeviceState.Seeking and self.rate != 1.0
-        return self.rate if seeks or self.device_state is DeviceState.Playing else 0.0
+        return self.rate if seeks else 0.0
 
     @property
     def position(self) -> float:
         """Seconds from the start of the item, now."""
         position = self._position + self.speed * (time.monotonic() - self._since)
         item = self.item
-        if item is not None and item.duration:
-            position = min(position, item.duration)
+        if item is not None and position > item.duration > 0:
+            return item.duration
         return max(0.0, position)
 
     @position.setter
@@ -414,7 +416,7 @@ class State:
         self._last_tap: tuple[str, float] | None = None
         self._muted = 0.0  # how loud it was before
         self._changing = 0
-        self._changed = threading.Condition(self.lock)
+        self._changed = threading.Condition(self.lock)  # taken as the lock, which is quicker
         self._due: float | None = None  # when the clock will look again (monotonic)
         self._sooner = threading.Condition(self.lock)  # it has to look before that
         self._watchers: list[Callable[[], object]] = []
@@ -487,17 +489,17 @@ class State:
         Returns:
             False if it did not become true in time.
         """
-        with self._changed:
+        with self.lock:
             return self._changed.wait_for(lambda: bool(condition(self)), timeout)
 
     def notify(self) -> None:
         """Let everybody in :meth:`wait_for` look again."""
-        with self._changed:
+        with self.lock:
             self._changed.notify_all()
 
     def note(self, entry: str) -> None:
         """Append to the log and wake everybody in :meth:`wait_for`."""
-        with self._changed:
+        with self.lock:
             self.log.append(entry)
             self._changed.notify_all()
 
@@ -556,7 +558,7 @@ class State:
     @property
     def position(self) -> float:
         """Seconds from the start of the item, now."""
-        with self._changed:
+        with self.lock:
             return self.player.position
 
     @property
@@ -616,7 +618,7 @@ class State:
     @property
     def running(self) -> list[App]:
         """Apps that have played something and were not removed."""
-        with self._changed:
+        with self.lock:
             for player in self.players:
                 self._running[player.app.identifier] = player.app
             return list(self._running.values())
@@ -896,14 +898,14 @@ class State:
 
     def button_down(self, button: str) -> None:
         """A button goes down; nothing happens before it comes up again."""
-        with self._changed:
+        with self.lock:
             self.held.setdefault(button, time.monotonic())
             self._changed.notify_all()
 
     def button_up(self, button: str) -> None:
         """A button comes up: log it, and do what it does. One that was not down does nothing."""
         now = time.monotonic()
-        with self._changed:
+        with self.lock:
             since = self.held.pop(button, None)
             if since is None:
                 return
@@ -933,7 +935,7 @@ class State:
 
     def forget_button(self, button: str) -> None:
         """Whoever held it down is gone."""
-        with self._changed:
+        with self.lock:
             self.held.pop(button, None)
 
     # -- text ------------------------------------------------------------------------------------
