@@ -82,23 +82,28 @@ def starting(protocol, sides, rounds, home):
 def living(protocol, sides, quick, home):
     """Connected clients."""
     ours, fast, peer = sides
-    presses, pushes, seconds = (500, 50, 5) if quick else (1000, 200, 20)
+    presses, pushes, seconds = (500, 100, 5) if quick else (1000, 200, 20)
     if protocol != "dmap":
         seconds = 35  # both ask after 30 s of silence whether the device is still there
     mine = [ours] if protocol == "dmap" else [ours, fast]
     connected = []
     with contextlib.ExitStack() as stack:
         for count in COUNTS if protocol in ("dmap", "mrp") else COUNTS[:1]:
+            before = []
+            for _ in range(live.LAUNCHES - 1 if count == 1 else 0):
+                with contextlib.closing(live.Sides(protocol, mine, peer, 1, fast, home)) as sides:
+                    before.append(sides.measure(presses, pushes))
             connected.append(live.Sides(protocol, mine, peer, count, fast, home))
             stack.callback(connected[-1].close)
-            yield from connected[-1].measure(presses, pushes)
+            taken = live.pooled([*before, connected[-1].measure(presses, pushes)])
+            yield from connected[-1].results(taken)
         if protocol == "mrp":
             yield from live.increments(connected[0], connected[-1])
         yield from live.idle(connected, seconds)
     if protocol == "mrp":
         slow = ours.variant("pure protobuf", PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION="python")
         with contextlib.closing(live.Sides(protocol, [slow], peer, 1, fast, home)) as alone:
-            yield from alone.measure(presses, pushes)
+            yield from alone.results(alone.measure(presses, pushes))
 
 
 def measure(flags, sides, home):

@@ -2,11 +2,14 @@
 
 import contextlib
 import time
+from itertools import chain
+from statistics import mean, median
 
 from .processes import Child, cpu_time, memory, threads
-from .report import Row, compare, heads, percentile
+from .report import Row, heads, percentile
 
 ROUNDS = 10  # presses and pushes come in so many turns, to cancel drift
+LAUNCHES = 5  # of the processes: each has luck of its own, with hashes, addresses, and processors
 TARGETS = {  # protocol: {label of our environment: (press, push)}
     "dmap": {"": (1.0, 0.7)},
     "mrp": {"": (1.0, 1.0), "fast": (0.8, 0.7)},
@@ -59,13 +62,25 @@ class Sides:
             self._stack.close()
 
     def measure(self, presses, pushes):
-        """Rows of presses, pushes, and memory, in this order."""
-        yield from self._presses("press", presses)
+        """Let each client do so much; returns the nanoseconds as :func:`pooled` takes them."""
+        taken = {"press": self._presses(presses)}
         self.calm = [(memory(client.pid)[0], threads(client.pid)) for client in self.clients]
         for client in self.clients:
             client.ask(do="listen")
-        yield from self._pushes(pushes)
-        yield from self._presses("press while listening", presses)
+        taken["push"] = self._pushes(pushes)
+        taken["press while listening"] = self._presses(presses)
+        return taken
+
+    def results(self, taken):
+        """Rows of the speeds that were taken, then of the memory that is in use now."""
+        for name, sides in taken.items():
+            targets = [TARGETS[self.protocol].get(env.label, (None, None)) for env in self._ours]
+            kind = int(name == "push")
+            *mine, peer = [mean(median(values) for values in side.values()) for side in sides]
+            for head, value, wanted in zip(self.heads, mine, targets):
+                yield Row(f"{head}{name}, p50", "ms", value * 1e-6, peer * 1e-6, wanted[kind])
+            slow = [percentile([*chain(*side.values())], 99) / 1e6 for side in sides]
+            yield from self.rows(f"{name}, p99", "ms", slow)
         resident, anonymous = zip(*(memory(client.pid) for client in self.clients))
         yield from self.rows("memory, resident", "MB", resident, 0.5)
         yield from self.rows("memory, anonymous", "MB", anonymous, 0.5)
@@ -77,36 +92,45 @@ class Sides:
             wanted = target if env.label in TARGETS[self.protocol] else None
             yield Row(head + name, unit, value, values[-1], wanted)
 
-    def _speeds(self, name, kind, taken):
-        """Rows of what took so many nanoseconds each time."""
-        for head, env, values in zip(self.heads, self._ours, taken):
-            targets = TARGETS[self.protocol].get(env.label, (None, None))
-            yield compare(f"{head}{name}, p50", "ms", values, taken[-1], targets[kind], 1e-6)
-        yield from self.rows(f"{name}, p99", "ms", [percentile(one, 99) / 1e6 for one in taken])
-
-    def _presses(self, name, presses):
-        taken = [[] for _ in self.clients]
+    def _presses(self, presses):
+        taken = [{} for _ in self.clients]
         for number in range(ROUNDS + 1):
-            for values, client in self._in_turn(zip(taken, self.clients), number):
+            for kinds, client in self._in_turn(zip(taken, self.clients), number):
                 done = client.ask(do="press", count=max(presses // ROUNDS, self.count))
-                values.extend(done if number else [])  # the first round warms up
-        yield from self._speeds(name, 0, taken)
+                for key, values in done.items() if number else ():  # the first round warms up
+                    kinds.setdefault(key, []).extend(values)
+        return taken
 
     def _pushes(self, pushes):
-        taken = [[] for _ in self.clients]
+        taken = [{"change": []} for _ in self.clients]
         for number in range(ROUNDS + 1):
             for side, client in self._in_turn(enumerate(self.clients), number):
                 first, changes = side * self.count, pushes // ROUNDS
                 done = self.device.ask(do="push", first=first, count=self.count, changes=changes)
                 heard = _heard(client, [title for title, _ in done])
                 for title, changed in done if number else ():
-                    taken[side].append(heard[title] - changed)
-        yield from self._speeds("push", 1, taken)
+                    taken[side]["change"].append(heard[title] - changed)
+        return taken
 
     @staticmethod
     def _in_turn(sides, number):
         """All sides; who is first changes each time."""
         return list(sides)[:: 1 if number % 2 else -1]
+
+
+def pooled(launches):
+    """What was taken in several launches as one: for each name, each client, each kind a list.
+
+    Of several kinds, such as keys that do different things, the p50 is the mean of their medians:
+    the median of a mixture of two would lie in the gap between them, and jump.
+    """
+    first, *others = launches
+    for other in others:
+        for name, sides in other.items():
+            for mine, more in zip(first[name], sides):
+                for kind, values in more.items():
+                    mine[kind].extend(values)
+    return first
 
 
 def _heard(client, titles):

@@ -259,9 +259,10 @@ class Players:
     def shuffle(self) -> ShuffleState:
         """The shuffle state; Off if the app has none."""
         info = self.command(SHUFFLE_COMMAND)
-        if info is None or info.shuffleMode == 1:
+        mode = 1 if info is None else info.shuffleMode
+        if mode == 1:
             return ShuffleState.Off
-        return ShuffleState.Albums if info.shuffleMode == 2 else ShuffleState.Songs
+        return ShuffleState.Albums if mode == 2 else ShuffleState.Songs
 
     def repeat(self) -> RepeatState:
         """The repeat state; Off if the app has none."""
@@ -277,24 +278,28 @@ class Players:
             artwork: Gets the image, for notebooks.
             now: Seconds since 2001; None asks the clock.
         """
-        player, metadata = self.player, self.metadata
+        player = self.player
+        item = None if player is None else player.item
+        metadata = item.metadata if item is not None and item.HasField("metadata") else None
         state = self._doing(player, metadata)
+        identifier = (proto.text(item, "identifier") if item is not None else None) or None
         fields: dict[str, Any] = {}
         if metadata is not None:
             for name, field in TEXTS.items():
-                fields[name] = proto.text(metadata, field)
+                if metadata.HasField(field):
+                    value = getattr(metadata, field)
+                    fields[name] = value if type(value) is str else proto.text(metadata, field)
             for name, field in NUMBERS.items():
-                fields[name] = getattr(metadata, field) if metadata.HasField(field) else None
+                if metadata.HasField(field):
+                    fields[name] = getattr(metadata, field)
             fields["total_time"] = _whole(metadata.duration)
             fields["media_type"] = MEDIA_TYPES.get(metadata.mediaType, MediaType.Unknown)
             moving = state is DeviceState.Playing and metadata.playbackRate != 0
             fields["rate"] = float(moving)
             fields["position"] = _position(metadata, moving, now)
-        item = player.item if player is not None else None
-        identifier = (proto.text(item, "identifier") if item is not None else None) or None
-        if metadata is not None and (metadata.artworkAvailable or metadata.artworkURL):
-            image = proto.text(metadata, "artworkIdentifier") or fields["content_identifier"]
-            fields["artwork_id"] = image or identifier
+            if metadata.artworkAvailable or metadata.artworkURL:
+                image = proto.text(metadata, "artworkIdentifier")
+                fields["artwork_id"] = image or fields.get("content_identifier") or identifier
         if identifier is None:
             named = (fields.get("title"), fields.get("artist"), fields.get("album"))
             identifier = content_hash(*named, fields.get("total_time") or None)

@@ -49,13 +49,14 @@ class Client:
             self.pushes.append([f"{event.volume:.1f}", monotonic_ns()])
 
     def press(self, count):
-        taken = []
+        taken = {"select": [], "play_pause": []}  # they differ: nothing changes after the first
         for number in range(count):
             atv = self.atvs[number % len(self.atvs)]
-            press = atv.select if number % 4 < 2 else atv.play_pause
+            key = "select" if number % 4 < 2 else "play_pause"
+            press = getattr(atv, key)
             start = perf_counter_ns()
             press()
-            taken.append(perf_counter_ns() - start)
+            taken[key].append(perf_counter_ns() - start)
         return taken
 
     def pushed(self):
