@@ -276,8 +276,8 @@ class Link:
             wanted: Asked after each message, and after each :meth:`ring`.
         """
         with self._lent:
-            if self._watch is None or self._ended:  # then the watch may be closed
-                return
+            if self._watch is None or self._ended or self._owes:
+                return  # the watch may be closed; what is owed must not wait for the caller
             try:
                 self._watch.lend()
             except OSError:
