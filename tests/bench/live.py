@@ -114,8 +114,10 @@ class Sides:
 
     @staticmethod
     def _in_turn(sides, number):
-        """All sides; who is first changes each time."""
-        return list(sides)[:: 1 if number % 2 else -1]
+        """All sides, each behind the same other one; who is first changes each time."""
+        sides = list(sides)
+        first = number % len(sides)
+        return sides[first:] + sides[:first]
 
 
 def pooled(launches):
