@@ -485,7 +485,10 @@ class AppleTV:
 
     def _serving(self, command: str) -> str | None:
         """The protocol that serves a command now, or None."""
-        return next((p for p in ROUTES[command] if p in self._backends), None)
+        for protocol in ROUTES[command]:
+            if protocol in self._backends:
+                return protocol
+        return None
 
     # -- events ----------------------------------------------------------------------------------
 

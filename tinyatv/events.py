@@ -161,6 +161,7 @@ class Events:
         self._listeners: list[Listener] = []
         self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._ident = 0  # its own
         self._lock = threading.Lock()
         self._closed = False
 
@@ -208,7 +209,7 @@ class Events:
     def _put(self, event: Event | None) -> None:
         self._queue.put(event)
         link = self._reads
-        if link is not None and threading.current_thread() is not self._thread:
+        if link is not None and threading.get_ident() != self._ident:
             link.ring()
 
     def _next(self) -> Event | None:
@@ -227,6 +228,7 @@ class Events:
         return not self._queue.empty()
 
     def _run(self) -> None:
+        self._ident = threading.get_ident()
         while True:
             event = self._next()
             if event is None:

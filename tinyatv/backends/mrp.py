@@ -278,7 +278,7 @@ class MrpBackend:
         """Start to post what changes; what plays now comes first."""
         with self._lock:
             self._listening, self._shown = True, None
-        self._show()
+            self._show()
 
     def unlisten(self) -> None:
         """Stop to post."""
@@ -386,9 +386,9 @@ class MrpBackend:
         kind, body = message.kind, message.body
         events: list[Event] = []
         with self._lock:
-            plays = self._players.handle(message)
-            if plays:
-                pass
+            if self._players.handle(message):
+                if self._listening:
+                    self._show()
             elif kind in (proto.DEVICE_INFO_UPDATE, proto.DEVICE_INFO):
                 events = self._set_info(body)
             elif kind == proto.VOLUME_DID_CHANGE:
@@ -406,18 +406,16 @@ class MrpBackend:
         if self._listening:
             for event in events:
                 self._post(event)
-            if plays:
-                self._show()
 
     def _show(self) -> None:
-        """Tell listeners what plays, if that is something else now."""
-        with self._lock:
-            playing = self._playing()
-            shown = self._shown
-            if shown is not None and playing == shown and not playing.jumped(shown):
-                return
+        """Tell listeners what plays, if that is something else now.
+
+        The lock is held, so that they come in order; posting only puts them into a queue.
+        """
+        playing = self._playing()
+        shown = self._shown
+        if shown is None or playing != shown or playing.jumped(shown):
             self._shown = playing
-            # Under the lock, so that they come in order; it only puts them into a queue.
             self._post(PlayingChanged(playing))
 
     def _set_info(self, info: Any) -> list[Event]:

@@ -286,8 +286,8 @@ class Players:
         fields: dict[str, Any] = {}
         if metadata is not None:
             for name, field in TEXTS.items():
-                if metadata.HasField(field):
-                    value = getattr(metadata, field)
+                value = getattr(metadata, field)  # as proto.text(), without a call for each
+                if value or metadata.HasField(field):
                     fields[name] = value if type(value) is str else proto.text(metadata, field)
             for name, field in NUMBERS.items():
                 if metadata.HasField(field):

@@ -136,10 +136,10 @@ class _Direction:
                 raise ValueError("the session is closed")
             self.counter += 1
             ready = b"" if self._native else self._take(number, len(data))
-        nonce = self._nonce(number)
         if self._native:
-            return bytes(key.encrypt(nonce, data, aad))
-        return _seal(key, nonce, data, aad, ready)
+            sealed: bytes = key.encrypt(self._nonce(number), data, aad)
+            return sealed
+        return _seal(key, self._nonce(number), data, aad, ready)
 
     def open(self, data: bytes, aad: bytes = b"") -> bytes:
         """Decrypt the next message; it counts as received even if it is refused.
@@ -153,10 +153,9 @@ class _Direction:
                 raise ValueError("the session is closed")
             self.counter += 1
             ready = b"" if self._native else self._take(number, len(data) - TAG)
-        nonce = self._nonce(number)
         if self._native:
-            return _native_open(key, nonce, data, aad)
-        return _open(key, nonce, data, aad, ready)
+            return _native_open(key, self._nonce(number), data, aad)
+        return _open(key, self._nonce(number), data, aad, ready)
 
     def _take(self, number: int, size: int) -> bytes:
         """Key stream that is prepared for a message; remembers how much would have been useful."""

@@ -202,9 +202,9 @@ def text(message: Any, field: str) -> str | None:
 
     Of text that is not UTF-8, one runtime makes bytes and the other refuses the message.
     """
-    if not message.HasField(field):
-        return None
     value: str | bytes = getattr(message, field)
+    if not value and not message.HasField(field):
+        return None
     return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
