@@ -155,47 +155,84 @@ class About:
 
 
 class PlayerView:
-    """One player at one moment."""
+    """One player at one moment; what messages need of it is made when they do.
+
+    Attributes:
+        facts: All that it depends on, but the position.
+        elapsed: The position, in seconds.
+        at: When that was, in seconds since 2001.
+        speed: How fast it moves.
+        app: Its app.
+        identifier: Its own.
+    """
 
     def __init__(self, state: State, player: Player, app: App, process: int, odd: Oddities) -> None:
-        paused = odd.netflix and player is state.player
-        item = None if paused else player.item
         self.app = app
         self.identifier = "" if odd.client_without_player else player.identifier
-        self._origin = state.name
-        self._process = process
-        self._player = None if odd.client_without_player else (player.identifier, player.name)
-        self.state = PAUSED if paused else STATES[player.device_state]
-        self.commands = list_commands(player)
         self.elapsed = player.position
         self.at = time.time() - EPOCH
-        self.speed = speed = player.speed
-        self.item: str | None = None
-        self.artwork: bytes | None = b""
-        self.metadata: dict[str, Any] = {}
-        self._timed = False
-        if item is not None:
-            self.item, self.artwork = item.identifier, item.artwork
-            if not odd.no_metadata:
-                self.metadata = _metadata(item)
-                still = odd.rate_zero and player.device_state is DeviceState.Playing
-                self.metadata["playbackRate"] = 0.0 if still else speed
-                self._timed = not odd.no_timestamp
+        self.speed = player.speed
+        self._hidden = odd.netflix and player is state.player
+        item = None if self._hidden else player.item
+        self._item = None if item is None else item.snapshot()
+        self._does = player.device_state
+        self._offers = (
+            frozenset(player.unknown), frozenset(player.disabled), player.repeat, player.shuffle,
+        )  # fmt: skip
+        self._where = state.name, process, player.identifier, player.name
+        self._odd = odd.no_metadata, odd.rate_zero, odd.no_timestamp, odd.client_without_player
+        self.facts = (
+            self._does, self.speed, self._hidden, self._offers, self._where, app, self._odd,
+            None if item is None else vars(self._item),
+        )  # fmt: skip
+        self._metadata: dict[str, Any] | None = None
+
+    @property
+    def state(self) -> int:
+        """What it does, as a number of messages."""
+        return PAUSED if self._hidden else STATES[self._does]
+
+    @property
+    def commands(self) -> list[dict[str, Any]]:
+        """The commands that its app knows, as a field of messages."""
+        return list_commands(*self._offers)
+
+    @property
+    def item(self) -> str | None:
+        """Identifier of what it plays, or None."""
+        return None if self._item is None else self._item.identifier
+
+    @property
+    def artwork(self) -> bytes | None:
+        """Image of what it plays; None draws one."""
+        return b"" if self._item is None else self._item.artwork
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What is told of that, without its position."""
+        if self._metadata is None:
+            no_metadata, rate_zero, _, _ = self._odd
+            self._metadata = {}
+            if self._item is not None and not no_metadata:
+                still = rate_zero and self._does is DeviceState.Playing
+                rate = 0.0 if still else self.speed
+                self._metadata = {**_metadata(self._item), "playbackRate": rate}
+        return self._metadata
 
     @property
     def path(self) -> dict[str, Any]:
         """Where it is, as a field of messages."""
+        origin, process, identifier, name = self._where
         client: dict[str, Any] = {
-            "processIdentifier": self._process, "bundleIdentifier": self.app.identifier,
+            "processIdentifier": process, "bundleIdentifier": self.app.identifier,
         }  # fmt: skip
         if self.app.name is not None:
             client["displayName"] = self.app.name
         path = {
-            "origin": {"type": 1, "displayName": self._origin, "identifier": ORIGIN},
+            "origin": {"type": 1, "displayName": origin, "identifier": ORIGIN},
             "client": client,
         }
-        if self._player is not None:
-            identifier, name = self._player
+        if self.identifier:
             path["player"] = {
                 "identifier": identifier, "displayName": name,
                 "isDefaultPlayer": identifier == DEFAULT_PLAYER,
@@ -209,12 +246,13 @@ class PlayerView:
 
     def content(self) -> dict[str, Any]:
         """Its item as a field of messages."""
-        metadata = dict(self.metadata)
-        if self.metadata:
-            metadata["elapsedTime"] = self.elapsed
-        if self._timed:
+        if not self.metadata:
+            return {"identifier": self.item}
+        metadata = {**self.metadata, "elapsedTime": self.elapsed}
+        _, _, no_timestamp, _ = self._odd
+        if not no_timestamp:
             metadata["elapsedTimeTimestamp"] = self.at
-        return {"identifier": self.item, **({"metadata": metadata} if metadata else {})}
+        return {"identifier": self.item, "metadata": metadata}
 
     def queue(self) -> dict[str, Any]:
         """Its queue as a field of messages."""
@@ -238,13 +276,16 @@ class PlayerView:
 
     def news(self, before: PlayerView, config: Config) -> Iterator[Message]:
         """What is different."""
+        jumped = self.jumped(before)
+        if self.facts == before.facts and not jumped:
+            return
         fields: dict[str, Any] = {}
         if self.commands != before.commands:
             fields["supportedCommands"] = {"supportedCommands": self.commands}
         if self.state != before.state:
             fields["playbackState"] = self.state
         same = self.item is not None and self.item == before.item
-        moved = self.item != before.item or self.state != before.state or self.jumped(before)
+        moved = self.item != before.item or self.state != before.state or jumped
         described = self.metadata != before.metadata
         # An update of an item can set fields but take none away.
         kept = self.metadata.keys() >= before.metadata.keys()
@@ -590,16 +631,11 @@ class View:
         return self.keyboard(state=TEXT_CHANGED if self.field is before.field else DID_BEGIN)
 
 
-def list_commands(player: Player) -> list[dict[str, Any]]:
-    """The commands that an app knows, whether it takes them now, and what they need."""
-    absent, disabled = frozenset(player.unknown), frozenset(player.disabled)
-    return _list_commands(absent, disabled, player.repeat, player.shuffle)
-
-
 @functools.lru_cache(maxsize=64)  # a view of every player is taken after each change
-def _list_commands(
+def list_commands(
     absent: frozenset[str], disabled: frozenset[str], repeat: RepeatState, shuffle: ShuffleState
 ) -> list[dict[str, Any]]:
+    """The commands that an app knows, whether it takes them now, and what they need."""
     details: dict[int, dict[str, Any]] = {
         18: {"preferredIntervals": [SKIP]},
         19: {"preferredIntervals": [SKIP]},

@@ -123,6 +123,12 @@ class Item:
         size = (640, 360) if wide else (512, 512)
         return render(f"{self.title}{self.album}", size, width, height)
 
+    def snapshot(self) -> Item:
+        """What it is now, whatever it becomes."""
+        now = Item.__new__(Item)
+        vars(now).update(vars(self))
+        return now
+
     @property
     def mime(self) -> str | None:
         """What kind of image is announced; None without one."""
@@ -237,7 +243,9 @@ class Player:
 
     def hold_position(self) -> None:
         """Write down where it is, before something changes that moves it."""
-        self._position, self._since = self.position, time.monotonic()
+        if self.speed:
+            self._position = self.position
+        self._since = time.monotonic()
 
     def restart_clock(self) -> None:
         """Move on from what was written down."""
@@ -467,18 +475,20 @@ class State:
                 return
             for player in self.players:
                 player.restart_clock()
-                self._running[player.app.identifier] = player.app
+                app = player.app
+                self._running[app.identifier] = app
             if self._changing:
                 return
             self.revision += 1
-            end = self._end()
-            if end is not None and (self._due is None or end < self._due - CLOCK):
-                self._sooner.notify_all()  # else it need not hear of every change
         finally:
             self.lock.release()
         for watcher in self._watchers.copy():
             watcher()
-        self.notify()
+        with self.lock:
+            end = self._end()
+            if end is not None and (self._due is None or end < self._due - CLOCK):
+                self._sooner.notify_all()  # else it need not hear of every change
+            self._changed.notify_all()
 
     def wait_for(self, condition: Callable[[State], Any], timeout: float = 5.0) -> bool:
         """Block until `condition(state)` is true.
@@ -620,7 +630,8 @@ class State:
         """Apps that have played something and were not removed."""
         with self.lock:
             for player in self.players:
-                self._running[player.app.identifier] = player.app
+                app = player.app
+                self._running[app.identifier] = app
             return list(self._running.values())
 
     def find_player(self, app: str) -> Player:
