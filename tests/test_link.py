@@ -418,15 +418,20 @@ def asking(name, call, *args):
     return future
 
 
-def sent(e, size, thread="asking"):
-    """Read what a thread has sent; returns once it waits for the reply."""
-    e.read(size)
+def waits(thread, *functions):
+    """Return once that thread is in one of these functions."""
     pace = threading.Event()
     (ident,) = [one.ident for one in threading.enumerate() if one.name == thread]
     until = time.monotonic() + WAIT
-    while sys._current_frames()[ident].f_code.co_name not in ("ready", "request"):
+    while sys._current_frames()[ident].f_code.co_name not in functions:
         assert time.monotonic() < until
         pace.wait(0.001)
+
+
+def sent(e, size, thread="asking"):
+    """Read what a thread has sent; returns once it waits for the reply."""
+    e.read(size)
+    waits(thread, "ready", "request")
 
 
 def answering(e, asked, data):
@@ -615,13 +620,171 @@ def test_peer_sends_what_is_owed_with_what_leaves_next(ends):
     assert e.read(4) == frame(PONG, b"r")
 
 
+class DebtlessWire(KeyedWire):
+    """A wire that owes nothing, so that a guest may read it."""
+
+    owes = False
+
+
+class Guest:
+    """Reads a link on a thread of its own until something was heard; what it does then, we say."""
+
+    def __init__(self, link, heard):
+        self.rest = threading.Event()
+        self._link = link
+        self._wanted = threading.Event()
+        self.done = asking("guest", self._read)
+        heard.told = self._wanted.set
+
+    def _read(self):
+        self._link.read_for(self._wanted.is_set)
+        self.rest.wait(WAIT)
+
+    def leave(self):
+        """Let it go, once it has returned."""
+        self.rest.set()
+        self.done.result(WAIT)
+
+
+class Told(Heard):
+    """Also tells a guest."""
+
+    told = staticmethod(lambda: None)
+
+    def __call__(self, message):
+        super().__call__(message)
+        self.told()
+
+
+@TURNS
+def test_guest_reads_until_he_has_what_he_wants(ends):
+    """Then the reader thread does, however long the guest is busy with it; then the guest again."""
+    heard = Told()
+    e = ends(DebtlessWire(), received=heard).started()
+    for number in range(3):
+        guest = Guest(e.link, heard)
+        waits("guest", "wait_as_guest")
+        e.peer.sendall(frame(EVENT, b"%d" % number) + HALF)
+        assert heard.next() == ((EVENT, b"%d" % number), "guest")
+        waits("guest", "wait")  # with what he has
+        e.peer.sendall(frame(1, b"abcdef")[len(HALF) :])
+        assert heard.next() == ((1, b"abcdef"), READER)
+        guest.leave()
+    e.peer.sendall(frame(EVENT, b"after"))
+    assert heard.next() == ((EVENT, b"after"), READER)
+
+
+@TURNS
+def test_guest_is_rung_for(ends):
+    """At any moment, and by somebody who has put something where he looks."""
+    e = ends(DebtlessWire()).started()
+    for _ in range(200):
+        wanted = threading.Event()
+        guest = asking("guest", e.link.read_for, wanted.is_set)
+        wanted.set()
+        e.link.ring()
+        guest.result(WAIT)
+    e.peer.sendall(frame(EVENT, b"after"))
+    assert e.message() == (EVENT, b"after")
+
+
+@TURNS
+def test_caller_reads_in_the_place_of_a_guest(ends):
+    heard = Told()
+    e = ends(DebtlessWire(), received=heard).started()
+    guest = Guest(e.link, heard)
+    waits("guest", "wait_as_guest")
+    reply = asking("asking", e.link.request, (1, b""), LONG)
+    sent(e, 3)
+    e.peer.sendall(frame(2, b"late reply of somebody else") + frame(1, b"x"))
+    assert heard.next()[1] == "asking"
+    assert reply.result(WAIT) == (1, b"x")
+    e.link.ring()  # as who puts something where he looks has to
+    guest.leave()
+    guest = Guest(e.link, heard)
+    waits("guest", "wait_as_guest")
+    e.peer.sendall(frame(EVENT, b"after"))
+    assert heard.next() == ((EVENT, b"after"), "guest")
+    guest.leave()
+
+
+@TURNS
+@pytest.mark.parametrize("ending", ["close", "peer", "nonsense", "bug"])
+def test_end_while_a_guest_reads(ends, ending, caplog):
+    def received(message):
+        raise RuntimeError("a bug")
+
+    e = ends(DebtlessWire(), received=received).started()
+    guest = asking("guest", e.link.read_for, lambda: False)
+    waits("guest", "wait_as_guest")
+    {
+        "close": e.link.close,
+        "peer": lambda: e.peer.shutdown(socket.SHUT_RDWR),
+        "nonsense": lambda: e.peer.sendall(b"\x01\xff\xff"),
+        "bug": lambda: e.peer.sendall(frame(EVENT)),
+    }[ending]()
+    guest.result(WAIT)
+    e.losses.get(timeout=WAIT)
+    e.link.close()
+    assert readers() == []
+    e.link.read_for(lambda: False)  # returns at once
+    e.link.ring()
+
+
+@TURNS
+def test_close_from_lost_of_a_guest(ends):
+    """He notices the end, and closes: he cannot wait for the reader thread, who waits for him."""
+    e = ends(DebtlessWire(), lost=lambda error: (e.link.close(), e.losses.put(error))).started()
+    guest = asking("guest", e.link.read_for, lambda: False)
+    waits("guest", "wait_as_guest")
+    e.peer.sendall(b"\x01\xff\xff")
+    assert isinstance(e.losses.get(timeout=WAIT), ProtocolError)
+    guest.result(WAIT)
+
+
+def test_no_guest_where_that_cannot_be(ends, turns):
+    """Without a way to look away, with debts, without descriptors: the reader thread reads."""
+    heard = Heard()
+    links = [ends(received=heard).started()]
+    if not turns:
+        links.append(ends(DebtlessWire(), received=heard).started())
+    for e in links:
+        e.link.read_for(lambda: False)
+        e.peer.sendall(frame(EVENT))
+        assert heard.next() == ((EVENT, b""), READER)
+
+
+@TURNS
+def test_no_guest_without_descriptors(ends):
+    resource = pytest.importorskip("resource")
+    heard = Told()
+    e = ends(DebtlessWire(), received=heard).started()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    for more in (0, 1):  # none at all; one for the bell, and none for what waits for it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + more, hard))
+        try:
+            e.link.read_for(lambda: False)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    e.peer.sendall(frame(EVENT))
+    assert heard.next() == ((EVENT, b""), READER)
+    guest = Guest(e.link, heard)
+    waits("guest", "wait_as_guest")
+    e.peer.sendall(frame(EVENT))
+    assert heard.next() == ((EVENT, b""), "guest")
+    guest.leave()
+
+
+@pytest.mark.parametrize("wire", [KeyedWire, DebtlessWire])
 @pytest.mark.parametrize("ending", ["close", "peer"])
-def test_race_of_requests_news_and_the_end(turns, share, ending):
-    """Thousands of requests from four threads among news, then the end, at any moment."""
+def test_race_of_requests_news_and_the_end(turns, share, wire, ending):
+    """Thousands of requests from four threads among news that a guest reads, then the end."""
     for number in range(share(60)):
         ours, peer = socket.socketpair()
         news, lost = [], []
-        link = Link(ours, KeyedWire(), news.append, lost=lost.append, name=READER, timeout=WAIT)
+        link = Link(ours, wire(), news.append, lost=lost.append, name=READER, timeout=WAIT)
         answered = threading.Semaphore(0)
         wrong = []
 
@@ -651,8 +814,15 @@ def test_race_of_requests_news_and_the_end(turns, share, ending):
                 except Exception as exc:
                     wrong.append(exc)
 
+        def be_guest(link=link, news=news):
+            while not link.ended:
+                known = len(news)
+                link.read_for(lambda known=known: len(news) > known)
+
         threads = [threading.Thread(target=answer)]
         threads += [threading.Thread(target=ask, args=(key,)) for key in range(1, 5)]
+        if wire is DebtlessWire and turns:
+            threads.append(threading.Thread(target=be_guest))
         link.start()
         for thread in threads:
             thread.start()

@@ -67,10 +67,11 @@ class Watch:
             OSError: No descriptor is left.
         """
         if self._guest is None:
+            if self._bell is None:
+                # It can always be written to, so it rings when somebody wants to know that.
+                self._bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             guest = select.epoll()
             guest.register(self._sock, 0)
-            # It can always be written to, so it rings when somebody wants to know that.
-            self._bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             guest.register(self._bell, 0)
             self._guest = guest
         with self._lock:
