@@ -3,12 +3,13 @@
 A :class:`Link` moves messages between a socket and a wire object (``wire/``). It pairs replies with
 requests and knows nothing about what they mean, so both ends of every protocol use it.
 
-One thread at a time reads. That is the reader thread, unless somebody waits for a reply: he takes
-the turn, reads until he has it, and gives the turn back. So a reply need not be handed from one
-thread to another, which would take longer than all the rest that is done with it.
+One thread at a time reads. That is the reader thread, unless somebody waits for what will come: a
+reply, or news. He takes the turn, reads until he has it, and gives the turn back. So it need not be
+handed from one thread to another, which would take longer than all the rest that is done with it.
 
     reader thread   waits .................. (woken by nothing) ............ waits, reads, handles
     request()              sends, takes the turn, reads, handles, gives it back
+    read_for()             waits in its place, reads, handles, goes away with what he wanted
 """
 
 from __future__ import annotations
@@ -100,14 +101,16 @@ class Link:
     """A connection that carries messages.
 
     Before :meth:`start`, :meth:`request` reads and keeps what is no reply: that is where handshakes
-    run. Afterwards the reader thread reads, or whoever waits in :meth:`request`.
+    run. Afterwards the reader thread reads, or whoever waits in :meth:`request` or
+    :meth:`read_for`.
 
     Args:
         sock: Connected socket; the link owns it from now on.
         wire: Turns messages into bytes and back.
         received: Called with each message that nobody asked for, in order, on the thread that
-            reads: the reader thread, or one in :meth:`request`. It must not block, must not make
-            requests, and must not need a lock that somebody holds while making one.
+            reads: the reader thread, or one in :meth:`request` or :meth:`read_for`. It must not
+            block, must not make requests, and must not need a lock that somebody holds while making
+            one.
         lost: Called once, on the thread that notices, with the error that ended the link; with
             None after :meth:`close`.
         name: Of the reader thread.
