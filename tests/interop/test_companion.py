@@ -238,6 +238,8 @@ def test_power_as_it_is_told(process, tv, attention):
     process("connect", *where(tv), tv.credentials["companion"], "Companion")
     known = "On" if attention == "always" else "Unknown"
     assert process("get", "power.power_state") == known
+    wanted = {"SystemStatus", "TVSystemStatus"}
+    assert tv.wait_for(lambda: any(wanted <= peer.interests for peer in tv.companion.peers))
     tv.state.sleep()
     process.until("power", "Off")
     process("close")
