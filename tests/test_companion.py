@@ -27,7 +27,7 @@ from tinyatv.pairing.hap_device import Accessory
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.companion import VirtualCompanion
 from tinyatv.virtual.companion_about import CompanionAbout
-from tinyatv.virtual.state import APPS
+from tinyatv.virtual.contents import APPS
 
 WAIT = 5.0  # s; a deadline for things that take milliseconds
 PROFILES = ["tvos14", "tvos15", "tvos18", "tvos26", "tvos27"]

@@ -22,7 +22,7 @@ from tinyatv.pairing.credentials import parse
 from tinyatv.records import COMPANION
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.companion_text import field
-from tinyatv.virtual.state import TextField
+from tinyatv.virtual.contents import TextField
 from tinyatv.wire import opack
 from tinyatv.wire.companion import (
     EVENT,

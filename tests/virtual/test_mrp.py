@@ -19,7 +19,7 @@ from tinyatv.pairing.hap_setup import hap_setup
 from tinyatv.pairing.hap_verify import hap_verify
 from tinyatv.proto import build
 from tinyatv.virtual import Item, VirtualAppleTV
-from tinyatv.virtual.state import Player
+from tinyatv.virtual.contents import Player
 from tinyatv.wire import hid, varint
 from tinyatv.wire.mrp import FIRST_LIMIT, LIMIT, MrpWire
 

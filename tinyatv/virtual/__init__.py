@@ -1,7 +1,8 @@
 """A virtual Apple TV: the device side of every protocol, for trying things out and for tests."""
 
 from .appletv import PROFILES, VirtualAppleTV
+from .contents import Item, Output, Player
 from .server import Fault
-from .state import Item, Output, Player, State
+from .state import State
 
 __all__ = ["PROFILES", "Fault", "Item", "Output", "Player", "State", "VirtualAppleTV"]

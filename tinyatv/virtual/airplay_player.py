@@ -19,7 +19,8 @@ from typing import Any, Callable
 from urllib.parse import unquote, urljoin, urlsplit
 
 from ..model import App, DeviceState, MediaType
-from .state import Item, Player, State
+from .contents import Item, Player
+from .state import State
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ..errors import CredentialsError, DeviceNotFound, PairingError
 from ..model import App, Device, DeviceState
+from .contents import Item, Player
 from .dmap import VirtualDmap
 from .server import Fault, Faults
-from .state import Item, Player, State
+from .state import State
 
 if TYPE_CHECKING:
     from ..discovery import Publication
@@ -243,7 +244,7 @@ class VirtualAppleTV:
 
     def _new_mrp(self) -> VirtualMrp:
         from .mrp import VirtualMrp
-        from .mrp_view import About
+        from .mrp_about import About
 
         about = About(self.identifier, self.model, self.build, self.mac)
         port = self._wanted_ports.get("mrp", 0) if "mrp" in self.protocols else None

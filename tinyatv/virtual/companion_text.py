@@ -6,7 +6,8 @@ from plistlib import UID
 from typing import Any, NamedTuple
 
 from ..wire import archive
-from .state import State, TextField
+from .contents import TextField
+from .state import State
 
 
 class Typed(NamedTuple):

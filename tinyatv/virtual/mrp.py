@@ -17,7 +17,8 @@ from ..proto import Message, build
 from ..wire import hid, tlv8
 from ..wire.hap import HapWire
 from ..wire.mrp import MrpWire
-from .mrp_view import COMMANDS, REPEATS, SHUFFLES, About, Config, Oddities, View, dumper
+from .mrp_about import About, Oddities
+from .mrp_view import COMMANDS, REPEATS, SHUFFLES, Config, View, dumper
 from .peer import StreamPeer, StreamServer
 from .server import Fault, Faults
 from .state import EFFECTS, State, direction
