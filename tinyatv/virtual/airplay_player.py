@@ -143,8 +143,9 @@ class UrlPlayer:
         thread = threading.Thread(
             target=self._fetch, args=(load,), name=f"{self._name}-fetch", daemon=True
         )
-        self._threads = [one for one in self._threads if one.is_alive()] + [thread]
-        thread.start()
+        with self._lock:  # close() on another thread joins it only once it runs
+            self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+            thread.start()
 
     def rate(self, value: float) -> None:
         """Pause (0) or play."""
@@ -179,7 +180,8 @@ class UrlPlayer:
         self._state.unwatch(self._look)
         with self._lock:
             self._load = None
-        for thread in self._threads:
+            threads = self._threads
+        for thread in threads:
             thread.join(self.timeout + 1)
 
     @property

@@ -435,16 +435,18 @@ class State:
 
     def start(self, name: str) -> None:
         """Start the clock that goes on to the next item at the end of one."""
-        self._clock = threading.Thread(target=self._run, name=name, daemon=True)
-        self._clock.start()
+        with self._sooner:  # stop() on another thread joins it only once it runs
+            self._clock = threading.Thread(target=self._run, name=name, daemon=True)
+            self._clock.start()
 
     def stop(self) -> None:
         """Stop the clock and join it."""
         with self._sooner:
             self._stopped = True
             self._sooner.notify_all()
-        if self._clock is not None:
-            self._clock.join(5)
+            clock = self._clock
+        if clock is not None:
+            clock.join(5)
 
     def watch(self, watcher: Callable[[], object]) -> None:
         """Call `watcher` after every change, on the thread that made it, with no lock held."""
