@@ -21,6 +21,7 @@ import tinyatv
 from tests.mutations import mutate
 from tests.test_cli import Program
 from tinyatv import resident
+from tinyatv.cli import main
 from tinyatv.cli.serve import Server
 from tinyatv.places import socket_path, store_path
 from tinyatv.virtual import VirtualAppleTV
@@ -520,6 +521,75 @@ def test_server_that_goes_away(monkeypatch, capsys, says, code):
     assert ("unknown" in err) == (code == 4)
 
 
+class Full:
+    """Something that listens where the server would, and has no room for anybody else."""
+
+    def __enter__(self):
+        path = socket_path(store_path())
+        os.makedirs(os.path.dirname(path), 0o700)
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.bind(path)
+        self.sock.listen(0)
+        self.waiting = []
+        try:
+            while len(self.waiting) < 10:
+                one = socket.socket(socket.AF_UNIX)
+                self.waiting.append(one)
+                one.settimeout(WAIT)
+                one.connect(path)
+            pytest.fail("there is room for everybody")
+        except BlockingIOError:
+            self.waiting.pop().close()
+        return self
+
+    def __exit__(self, *_):
+        for one in (*self.waiting, self.sock):
+            one.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it looks as if nobody listened")
+def test_no_room_for_a_moment(monkeypatch):
+    """It is waited for: the server is busy, not gone."""
+    monkeypatch.setattr(resident, "ANSWERS", WAIT)
+    codes = []
+    with Full() as full:
+        pressing = threading.Thread(target=lambda: codes.append(resident.press(["up"])))
+        pressing.start()
+        pressing.join(0.2)
+        assert codes == []
+        full.sock.settimeout(WAIT)
+        for _ in full.waiting:
+            full.sock.accept()[0].close()
+        peer, _ = full.sock.accept()
+        with peer:
+            resident.receive(peer, int.from_bytes(resident.receive(peer, 4), "big"))
+            peer.sendall(frame(resident.EXIT, b"\5"))
+        pressing.join(WAIT)
+    assert codes == [5]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it looks as if nobody listened")
+def test_no_room(monkeypatch, caplog, capsys):
+    """The program does it itself; and nobody says that there is no server."""
+    monkeypatch.setattr(resident, "ANSWERS", 0.2)
+    caplog.set_level("DEBUG", "tinyatv.resident")
+    with Full():
+        assert resident.press(["up"]) is None
+        assert caplog.messages == ["without tinyatv serve: it does not let us in"]
+        assert main(["serve", "--status"]) == 4
+    assert capsys.readouterr() == (
+        "", "tinyatv: serve: one is running, but lets nobody in: too many wait\n",
+    )  # fmt: skip
+
+
+def enter(path: str) -> socket.socket | None:
+    """A connection to the server, or None: it has no room just now."""
+    try:
+        return resident.connect(path)
+    except BlockingIOError:
+        return None
+
+
 @pytest.fixture
 def server(tv):
     """The server in this process, where its threads are counted."""
@@ -546,7 +616,7 @@ def test_damaged_requests(tv, server, share, monkeypatch):
     path = socket_path(store)
     for _ in range(share(2000)):
         end = time.monotonic() + WAIT
-        while (sock := resident.connect(path)) is None:  # as many as it has room for wait already
+        while (sock := enter(path)) is None:  # as many as it has room for wait already
             assert time.monotonic() < end
         sock.sendall(mutate(rng, seed, other))
         sock.close()

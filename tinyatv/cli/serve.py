@@ -84,7 +84,10 @@ def run(flags: Arguments, out: Output, word: str) -> int:
 
 def _ask(path: str, store: str, what: str, out: Output) -> int:
     """Let the server that runs say how it is, or end."""
-    sock = resident.connect(path)
+    try:
+        sock = resident.connect(path)
+    except BlockingIOError as exc:
+        raise ConnectionFailed("serve: one is running, but lets nobody in: too many wait") from exc
     if sock is None:
         raise ConnectionFailed("serve: none is running")
     try:
