@@ -678,6 +678,81 @@ def test_connections_are_few(tv, server):
     assert tv.wait_for(lambda: len(tv.mrp.peers) == 16, WAIT)
 
 
+class Slow:
+    """What changes the state of the device takes until :meth:`go`, for who changes it alone."""
+
+    def __init__(self, tv) -> None:
+        self.codes = []
+        self._came, self._go = threading.Semaphore(0), threading.Event()
+        self._threads = []
+        tv.state.watch(self._hold)
+
+    def _hold(self) -> None:
+        self._came.release()
+        self._go.wait(WAIT)
+
+    def press(self, *args: str) -> None:
+        """Begin it, and wait until the device is at it."""
+        thread = threading.Thread(
+            target=lambda: self.codes.append(resident.press(["--protocol", "mrp", *args]))
+        )
+        self._threads.append(thread)
+        thread.start()
+        assert self._came.acquire(timeout=WAIT)
+
+    def go(self) -> list:
+        """Let all of them end; returns their exit codes."""
+        self._go.set()
+        for thread in self._threads:
+            thread.join(WAIT)
+        return self.codes
+
+
+@pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
+def test_connections_in_use_are_kept(tv, server):
+    """However long ago their commands began."""
+    slow = Slow(tv)
+    slow.press("--timeout", "60", "pause", "title")
+    for number in range(20):
+        assert resident.press(["--protocol", "mrp", "--timeout", str(3 + number), "up"]) == 0
+    assert len(status(socket_path(store_path()))["devices"]) == 16
+    assert slow.go() == [0]
+
+
+@pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
+def test_more_in_use_than_are_kept(tv, server, monkeypatch):
+    """Then there are more, until one of them is idle."""
+    monkeypatch.setattr("tinyatv.cli.serve.MOST", 2)
+    slow = Slow(tv)
+    for number, word in enumerate(["pause", "play", "pause", "play"]):
+        slow.press("--timeout", str(60 + number), word, "title")
+    assert len(status(socket_path(store_path()))["devices"]) == 4
+    assert slow.go() == [0] * 4
+    assert len(status(socket_path(store_path()))["devices"]) == 2
+    assert tv.wait_for(lambda: len(tv.mrp.peers) == 2, WAIT)
+
+
+@pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
+@pytest.mark.parametrize("how", ["changed", "removed"])
+def test_store_changes_while_a_connection_is_used(tv, server, how):
+    """The next command does without it; the one that is under way does not."""
+    slow = Slow(tv)
+    slow.press("--timeout", "60", "pause", "title")
+    store = tinyatv.Store()
+    if how == "removed":
+        store.forget("Living Room")
+        assert resident.press(["--protocol", "mrp", "--timeout", "60", "up"]) is None
+    else:
+        device = tv.device
+        device.services[0].password = "new"
+        store.save(device)
+        assert resident.press(["--protocol", "mrp", "--timeout", "60", "up"]) == 0
+        assert len(tv.mrp.peers) == 2
+    assert slow.go() == [0]
+    left = 1 if how == "changed" else 0
+    assert tv.wait_for(lambda: len(tv.mrp.peers) == left, WAIT)
+
+
 @pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
 def test_closed_while_a_device_is_slow(tv, server, capsys):
     """What waits for a device ends at once."""
