@@ -21,6 +21,7 @@ import tinyatv
 from tests.mutations import mutate
 from tests.test_cli import Program
 from tinyatv import resident
+from tinyatv.cli import main
 from tinyatv.cli.serve import Server
 from tinyatv.places import socket_path, store_path
 from tinyatv.virtual import VirtualAppleTV
@@ -520,6 +521,75 @@ def test_server_that_goes_away(monkeypatch, capsys, says, code):
     assert ("unknown" in err) == (code == 4)
 
 
+class Full:
+    """Something that listens where the server would, and has no room for anybody else."""
+
+    def __enter__(self):
+        path = socket_path(store_path())
+        os.makedirs(os.path.dirname(path), 0o700)
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.bind(path)
+        self.sock.listen(0)
+        self.waiting = []
+        try:
+            while len(self.waiting) < 10:
+                one = socket.socket(socket.AF_UNIX)
+                self.waiting.append(one)
+                one.settimeout(WAIT)
+                one.connect(path)
+            pytest.fail("there is room for everybody")
+        except BlockingIOError:
+            self.waiting.pop().close()
+        return self
+
+    def __exit__(self, *_):
+        for one in (*self.waiting, self.sock):
+            one.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it looks as if nobody listened")
+def test_no_room_for_a_moment(monkeypatch):
+    """It is waited for: the server is busy, not gone."""
+    monkeypatch.setattr(resident, "ANSWERS", WAIT)
+    codes = []
+    with Full() as full:
+        pressing = threading.Thread(target=lambda: codes.append(resident.press(["up"])))
+        pressing.start()
+        pressing.join(0.2)
+        assert codes == []
+        full.sock.settimeout(WAIT)
+        for _ in full.waiting:
+            full.sock.accept()[0].close()
+        peer, _ = full.sock.accept()
+        with peer:
+            resident.receive(peer, int.from_bytes(resident.receive(peer, 4), "big"))
+            peer.sendall(frame(resident.EXIT, b"\5"))
+        pressing.join(WAIT)
+    assert codes == [5]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it looks as if nobody listened")
+def test_no_room(monkeypatch, caplog, capsys):
+    """The program does it itself; and nobody says that there is no server."""
+    monkeypatch.setattr(resident, "ANSWERS", 0.2)
+    caplog.set_level("DEBUG", "tinyatv.resident")
+    with Full():
+        assert resident.press(["up"]) is None
+        assert caplog.messages == ["without tinyatv serve: it does not let us in"]
+        assert main(["serve", "--status"]) == 4
+    assert capsys.readouterr() == (
+        "", "tinyatv: serve: one is running, but lets nobody in: too many wait\n",
+    )  # fmt: skip
+
+
+def enter(path: str) -> socket.socket | None:
+    """A connection to the server, or None: it has no room just now."""
+    try:
+        return resident.connect(path)
+    except BlockingIOError:
+        return None
+
+
 @pytest.fixture
 def server(tv):
     """The server in this process, where its threads are counted."""
@@ -546,7 +616,7 @@ def test_damaged_requests(tv, server, share, monkeypatch):
     path = socket_path(store)
     for _ in range(share(2000)):
         end = time.monotonic() + WAIT
-        while (sock := resident.connect(path)) is None:  # as many as it has room for wait already
+        while (sock := enter(path)) is None:  # as many as it has room for wait already
             assert time.monotonic() < end
         sock.sendall(mutate(rng, seed, other))
         sock.close()
@@ -606,6 +676,81 @@ def test_connections_are_few(tv, server):
         assert resident.press(["--timeout", str(3 + number), "up"]) == 0
     assert len(status(socket_path(store_path()))["devices"]) == 16
     assert tv.wait_for(lambda: len(tv.mrp.peers) == 16, WAIT)
+
+
+class Slow:
+    """What changes the state of the device takes until :meth:`go`, for who changes it alone."""
+
+    def __init__(self, tv) -> None:
+        self.codes = []
+        self._came, self._go = threading.Semaphore(0), threading.Event()
+        self._threads = []
+        tv.state.watch(self._hold)
+
+    def _hold(self) -> None:
+        self._came.release()
+        self._go.wait(WAIT)
+
+    def press(self, *args: str) -> None:
+        """Begin it, and wait until the device is at it."""
+        thread = threading.Thread(
+            target=lambda: self.codes.append(resident.press(["--protocol", "mrp", *args]))
+        )
+        self._threads.append(thread)
+        thread.start()
+        assert self._came.acquire(timeout=WAIT)
+
+    def go(self) -> list:
+        """Let all of them end; returns their exit codes."""
+        self._go.set()
+        for thread in self._threads:
+            thread.join(WAIT)
+        return self.codes
+
+
+@pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
+def test_connections_in_use_are_kept(tv, server):
+    """However long ago their commands began."""
+    slow = Slow(tv)
+    slow.press("--timeout", "60", "pause", "title")
+    for number in range(20):
+        assert resident.press(["--protocol", "mrp", "--timeout", str(3 + number), "up"]) == 0
+    assert len(status(socket_path(store_path()))["devices"]) == 16
+    assert slow.go() == [0]
+
+
+@pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
+def test_more_in_use_than_are_kept(tv, server, monkeypatch):
+    """Then there are more, until one of them is idle."""
+    monkeypatch.setattr("tinyatv.cli.serve.MOST", 2)
+    slow = Slow(tv)
+    for number, word in enumerate(["pause", "play", "pause", "play"]):
+        slow.press("--timeout", str(60 + number), word, "title")
+    assert len(status(socket_path(store_path()))["devices"]) == 4
+    assert slow.go() == [0] * 4
+    assert len(status(socket_path(store_path()))["devices"]) == 2
+    assert tv.wait_for(lambda: len(tv.mrp.peers) == 2, WAIT)
+
+
+@pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
+@pytest.mark.parametrize("how", ["changed", "removed"])
+def test_store_changes_while_a_connection_is_used(tv, server, how):
+    """The next command does without it; the one that is under way does not."""
+    slow = Slow(tv)
+    slow.press("--timeout", "60", "pause", "title")
+    store = tinyatv.Store()
+    if how == "removed":
+        store.forget("Living Room")
+        assert resident.press(["--protocol", "mrp", "--timeout", "60", "up"]) is None
+    else:
+        device = tv.device
+        device.services[0].password = "new"
+        store.save(device)
+        assert resident.press(["--protocol", "mrp", "--timeout", "60", "up"]) == 0
+        assert len(tv.mrp.peers) == 2
+    assert slow.go() == [0]
+    left = 1 if how == "changed" else 0
+    assert tv.wait_for(lambda: len(tv.mrp.peers) == left, WAIT)
 
 
 @pytest.mark.parametrize("profile", ["tvos14"], indirect=True)

@@ -247,6 +247,36 @@ def test_secrets_of_nothing(tv, capsys):
     assert tv.log == []
 
 
+@pytest.mark.parametrize("way", ["same", "symbolic link", "hard link", "other path"])
+@pytest.mark.parametrize(
+    "words",
+    [["decode", "FILE"], ["decode", "-"], ["virtual", "--no-announce", "--replay", "FILE"],
+     ["-n", "Living Room", "play_url=FILE"], ["devices", "--storage-filename", "FILE"],
+     ["-n", "Living Room", "--dmap-credentials", "@FILE", "play"],
+     ["proxy", "mrp", "-n", "Living Room", "--storage-filename", "FILE"]],
+)  # fmt: skip
+def test_file_that_is_read(tv, tmp_path, monkeypatch, capsys, words, way):
+    """It would be emptied before it is read, by whatever name it goes."""
+    path, other = tmp_path / "session.jsonl", tmp_path / "other"
+    path.write_bytes(HEAD)
+    if way == "symbolic link":
+        other.symlink_to(path)
+    elif way == "hard link":
+        os.link(path, other)
+    else:
+        other = path if way == "same" else tmp_path / "." / ".." / tmp_path.name / path.name
+    words = [word.replace("FILE", str(path)) for word in words]
+    with path.open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        assert main(["--trace", str(other), *words]) == 2
+    out, err = capsys.readouterr()
+    what = "standard input" if words[-1] == "-" else path
+    assert err == f"tinyatv: --trace {other}: that is {what}, which is to be read: name another\n"
+    assert out == ""
+    assert path.read_bytes() == HEAD
+    assert tv.log == []
+
+
 def test_disk_gets_full(tv, tmp_path):
     """The command is done, the file ends with a whole line, and somebody is told, once."""
     path = tmp_path / "session.jsonl"

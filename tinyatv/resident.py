@@ -21,6 +21,7 @@ from .places import socket_path, store_path
 
 TYPE_CHECKING = False  # see __init__.py
 if TYPE_CHECKING:
+    from _socket import socket as PlainSocket
     from socket import socket
     from typing import TextIO
 
@@ -28,7 +29,7 @@ NOT_MINE, WAIT, READY, OUT, ERR, EXIT = b"n", b"w", b"r", b"o", b"e", b"x"
 GO = b"g"
 UNKNOWN = "tinyatv serve ended in the middle: whether the device has acted is unknown"
 
-ANSWERS = 2.0  # s until the server must have said something
+ANSWERS = 2.0  # s until the server must have let us in; and then, until it must have said something
 CONNECTS = 60.0  # s until it must have connected to the device
 
 
@@ -47,7 +48,11 @@ def press(args: "list[str]") -> "int | None":
     if os.environ.get("TINYATV_SERVE", "").lower() in ("off", "no", "0"):
         return None
     store = os.path.abspath(store_path())
-    sock = connect(socket_path(store)) if hasattr(os, "getuid") else None
+    try:
+        sock = connect(socket_path(store)) if hasattr(os, "getuid") else None
+    except BlockingIOError:
+        _log("it does not let us in")
+        return None
     if sock is None:
         return None
     try:
@@ -57,7 +62,11 @@ def press(args: "list[str]") -> "int | None":
 
 
 def connect(path: str) -> "socket | None":
-    """A connection to the server that listens there, or None: there is none, or not one of ours."""
+    """A connection to the server that listens there, or None: there is none, or not one of ours.
+
+    Raises:
+        BlockingIOError: There is one, and so many wait that it lets nobody else in within 2 s.
+    """
     try:
         if not is_ours(os.lstat(os.path.dirname(path))):
             return None  # in /tmp, say, anybody may have made it
@@ -69,13 +78,33 @@ def connect(path: str) -> "socket | None":
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         sock.settimeout(ANSWERS)
-        sock.connect(path)
+        _enter(sock, path)
         if same_user(sock):
             return sock  # type: ignore[return-value]
+    except BlockingIOError:
+        sock.close()
+        raise
     except OSError:
         pass  # it was killed, and its socket is still there
     sock.close()
     return None
+
+
+def _enter(sock: "PlainSocket", path: str) -> None:
+    """Connect, and wait for room where the system tells that there is none (Linux)."""
+    until = None
+    while True:
+        try:
+            sock.connect(path)
+            return
+        except BlockingIOError:  # at once, whatever the time limit of the socket is
+            from time import monotonic, sleep
+
+            if until is None:
+                until = monotonic() + ANSWERS
+            elif monotonic() >= until:
+                raise
+            sleep(0.01)
 
 
 def is_ours(folder: os.stat_result) -> bool:
@@ -145,8 +174,11 @@ def _converse(sock: "socket", data: bytes, json: bool) -> "int | None":
                 sock.settimeout(None)  # a delay, or a button that is held, may take any time
                 sock.sendall(GO)
                 gone = True
-        except OSError:
-            return _unknown(json) if gone else None
+        except OSError as exc:
+            if gone:
+                return _unknown(json)
+            _log(f"it has not done anything ({exc})")
+            return None
         if kind == NOT_MINE:
             return None
         if kind == EXIT:
@@ -160,6 +192,12 @@ def _print(stream: "TextIO | None", text: str) -> None:
         encoding = stream.encoding or "utf-8"
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
+
+
+def _log(why: str) -> None:
+    import logging  # not before there is something to say
+
+    logging.getLogger(__name__).debug("without tinyatv serve: %s", why)
 
 
 def _unknown(json: bool) -> int:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 
 import pytest
 
+import tinyatv
 from tests.conftest import cases
 from tinyatv import CredentialsError, PairingBackOff, PairingError, ProtocolError
+from tinyatv.crypto import srp
 from tinyatv.errors import AppleTVError
 from tinyatv.pairing import credentials, hap
 from tinyatv.pairing.credentials import Credentials
@@ -15,6 +19,7 @@ from tinyatv.pairing.hap import Identity, channel_keys, drive
 from tinyatv.pairing.hap_device import DELAYS, Accessory, Handshakes
 from tinyatv.pairing.hap_setup import checked_pin, hap_setup, hap_setup_device, hap_transient
 from tinyatv.pairing.hap_verify import hap_verify, hap_verify_device
+from tinyatv.virtual import VirtualAppleTV
 from tinyatv.wire import tlv8
 
 # Origin of all golden bytes: the pairing vectors, which were computed with two implementations.
@@ -513,3 +518,27 @@ def test_nonsense_to_the_client(share):
         for steps in (hap_setup(CLIENT, PIN), hap_verify(CREDENTIALS)):
             with pytest.raises(AppleTVError):
                 drive(steps, lambda _, data=data: data)
+
+
+@pytest.mark.parametrize("protocol", ["mrp", "airplay", "companion"])
+def test_computed_before_the_pin_is_typed(protocol, monkeypatch):
+    """What needs no PIN is done while the device thinks, or the person looks for the remote."""
+    monkeypatch.setattr(srp.HAP, "powers", [])
+    monkeypatch.setattr(srp.HAP, "drawn", [])
+    with VirtualAppleTV(
+        profile="tvos14" if protocol == "mrp" else "tvos15", protocols=[protocol], credentials=()
+    ) as tv:  # fmt: skip
+        ready = []
+
+        def pin():
+            until = time.monotonic() + 5
+            while not srp.HAP.drawn and time.monotonic() < until:
+                threading.Event().wait(0.01)
+            ready.extend(srp.HAP.drawn)
+            return tv.pin
+
+        store = tinyatv.Store(memory=True)
+        tinyatv.pair(tv.device, protocols=[protocol], pin=pin, store=store)
+        assert len(ready) == 1
+        assert srp.HAP.drawn == []  # used, and not twice
+        tinyatv.connect(store.devices()[0].device).close()

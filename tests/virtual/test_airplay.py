@@ -23,7 +23,8 @@ from tinyatv.pairing import digest
 from tinyatv.pairing.credentials import Credentials
 from tinyatv.records import parse_features, parse_txt
 from tinyatv.virtual import VirtualAppleTV
-from tinyatv.virtual.airplay_player import APP
+from tinyatv.virtual.airplay_player import APP, UrlPlayer
+from tinyatv.virtual.state import State
 from tinyatv.wire import tlv8
 from tinyatv.wire.http import Request
 
@@ -932,6 +933,87 @@ def test_reversed_connection(client, tv, media):
         assert seen[0] == "loading"
         client.code("POST", "/stop")
         assert plistlib.loads(events.read().body)["state"] == "stopped"
+
+
+class Pause:
+    """Something that lasts until :meth:`go`, once it is armed, for the first who comes by."""
+
+    def __init__(self):
+        self._armed = False
+        self._came, self._go = threading.Event(), threading.Event()
+
+    def __call__(self):
+        if self._armed:
+            self._armed = False
+            self._came.set()
+            self._go.wait(WAIT)
+
+    def during(self, call):
+        """Let `call` run into it on a thread of its own, which is returned."""
+        self._armed = True
+        thread = threading.Thread(target=call)
+        thread.start()
+        assert self._came.wait(WAIT)
+        return thread
+
+    def go(self, thread):
+        self._go.set()
+        thread.join(WAIT)
+        assert not thread.is_alive()
+
+
+def states(told):
+    return [name for kind, name in told if kind == "state"]
+
+
+@pytest.fixture(params=["before the watchers", "while telling"])
+def paused_player(request):
+    """A player whose first change is told late, the pause in it, and what is told."""
+    state, pause, told = State("Living Room", "0011223344556677"), Pause(), []
+
+    def tell(load, kind, name):
+        if request.param == "while telling":
+            pause()
+        told.append((kind, name))
+        state.notify()
+
+    if request.param == "before the watchers":
+        state.watch(pause)
+    player = UrlPlayer(state, "virtual-test", tell)
+    player.load(None, "http://192.0.2.1/film.mp4")  # elsewhere, so it is not fetched
+    assert state.wait_for(lambda _: ("notification", "currentItemChanged") in told, WAIT)
+    yield state, player, pause, told
+    player.close()
+
+
+def test_each_state_is_told_in_order(paused_player):
+    """Others change it again before the first change is told; none of them has to wait for that."""
+    _, player, pause, told = paused_player
+    before = len(told)
+    first = pause.during(lambda: player.rate(1.0))
+    player.rate(0.0)
+    player.rate(1.0)
+    pause.go(first)
+    assert told[:before] == [
+        ("state", "loading"), ("state", "paused"), ("notification", "currentItemChanged"),
+    ]  # fmt: skip
+    changed = ("notification", "rateChanged")
+    assert told[before:] == [
+        ("state", "playing"), changed, ("state", "paused"), changed, ("state", "playing"), changed,
+    ]  # fmt: skip
+
+
+def test_the_end_is_told_before_the_next_begin(paused_player):
+    state, player, pause, told = paused_player
+    player.rate(1.0)
+    first = pause.during(player.stop)
+    player.load(None, "http://192.0.2.1/next.mp4", rate=1.0)
+    pause.go(first)
+    assert state.wait_for(lambda _: states(told).count("playing") == 2, WAIT)
+    assert player.load_now.player is state.player
+    assert state.players.count(state.player) == 1
+    assert [one.app for one in state.players].count(APP) == 1
+    assert states(told) == ["loading", "paused", "playing", "stopped", "loading", "playing"]
 
 
 # -- playing, AirPlay 2 ----------------------------------------------------------------------------

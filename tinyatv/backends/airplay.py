@@ -322,9 +322,12 @@ def pair(
     """
     from ..errors import ConnectionFailed, PairingError
     from ..pairing.hap import Identity, drive
+    from ..pairing.hap_setup import hap_setup, own_info, preparation
     from .airplay_session import OCTETS, PAIRING_AGENT, PLIST
 
-    control = ControlConnection(host, port, Credentials(), timeout=timeout)
+    identity = Identity(client_id.encode())
+    prepare = None if legacy else preparation(identity)
+    control = ControlConnection(host, port, Credentials(), timeout=timeout, prepare=prepare)
     control.open()
     # Newer systems make a PIN and do not show it to somebody without a name.
     headers = [
@@ -346,10 +349,8 @@ def pair(
             steps: Any = legacy_setup(short, pin, device_key=key)
             found: Credentials = drive(steps, lambda data: post("/pair-setup-pin", data, PLIST))
         else:
-            from ..pairing.hap_setup import hap_setup, own_info
-
             found = drive(
-                hap_setup(Identity(client_id.encode()), pin, info=own_info(name)),
+                hap_setup(identity, pin, info=own_info(name)),
                 lambda data: post("/pair-setup", data, OCTETS, ("X-Apple-HKP", "3")),
             )
     except CredentialsError as exc:

@@ -69,6 +69,7 @@ class ControlConnection:
         device_key: The device's public key, which it announces; legacy pairing has no other way to
             know it.
         lost: Called once, on any thread, when the connection is gone by itself.
+        prepare: Work to be done ahead, as a link does it; None prepares what is sealed.
 
     Attributes:
         lost: As given; it may come later.
@@ -87,6 +88,7 @@ class ControlConnection:
         password: str | None = None,
         device_key: bytes | None = None,
         lost: Callable[[AppleTVError], object] | None = None,
+        prepare: Callable[[], bool | None] | None = None,
     ) -> None:
         self._host = host
         self._port = port
@@ -95,6 +97,7 @@ class ControlConnection:
         self._password = password
         self._device_key = device_key
         self.lost = lost
+        self._prepare = prepare
         self._link: Link | None = None
         self._events: Link | None = None
         self._event: Callable[[Request], object] | None = None
@@ -130,7 +133,7 @@ class ControlConnection:
         wire = HapWire(HttpWire())
         self._link = Link(
             sock, wire, lambda message: None, lost=self._ended_by, timeout=self._timeout,
-            name=f"tinyatv-airplay-{self._host}", prepare=wire.prepare,
+            name=f"tinyatv-airplay-{self._host}", prepare=self._prepare or wire.prepare,
             idle=self._idle, idle_after=FEEDBACK,
         )  # fmt: skip
         try:

@@ -445,22 +445,27 @@ class _Clock:
         self._sock = socket.socket(family, socket.SOCK_DGRAM)
         self._sock.bind((host, 0))
         self.port: int = self._sock.getsockname()[1]
+        self._lock = threading.Lock()  # over starting and closing
         self._closing = False
         name = f"tinyatv-stream-clock-{self.port}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        with self._lock:
+            if not self._closing:
+                self._thread.start()
 
     def close(self) -> None:
-        if self._closing:
-            return
-        self._closing = True
+        with self._lock:
+            if self._closing:
+                return
+            self._closing = True
         try:
             self._sock.sendto(b"", self._sock.getsockname())  # wakes the thread
         except OSError:
             pass
-        self._thread.join(5)
+        if self._thread.is_alive():
+            self._thread.join(5)
         self._sock.close()
 
     def _run(self) -> None:
@@ -502,6 +507,7 @@ class Stream:
         self._server = server
         self._timeout = timeout
         self._error: AppleTVError | None = None
+        self._starting = threading.Lock()  # over starting and stopping
         self._stopping = threading.Event()
         self._begun = threading.Event()
         self._done = threading.Event()
@@ -523,7 +529,9 @@ class Stream:
             CommandFailed: It did not.
         """
         try:
-            self._thread.start()
+            with self._starting:
+                if not self._stopping.is_set():
+                    self._thread.start()
             self._begun.wait()
         except BaseException:  # nobody holds it who could stop it
             self.stop()
@@ -596,9 +604,10 @@ class Stream:
         """Stop it because of an error, which everybody who waits for it gets."""
         if not self._done.is_set():
             self._error = self._error or error
-        self._stopping.set()
+        with self._starting:
+            self._stopping.set()
         self._way.changed.set()
-        if self._thread.ident is None:  # it was not started
+        if self._thread.ident is None:  # it was not started, and will not be
             self._finish()
         elif threading.current_thread() is not self._thread:
             self._thread.join(10)

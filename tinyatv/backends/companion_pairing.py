@@ -16,7 +16,7 @@ from ..errors import (
 from ..link import Link, keep_alive, open_socket
 from ..pairing.credentials import Credentials
 from ..pairing.hap import Identity, channel_keys, drive
-from ..pairing.hap_setup import hap_setup, own_info
+from ..pairing.hap_setup import hap_setup, own_info, preparation
 from ..pairing.hap_verify import hap_verify
 from ..wire.companion import (
     SETUP_NEXT,
@@ -42,9 +42,10 @@ def pair(
 
     Arguments and errors are those of :func:`tinyatv.backends.mrp_pairing.pair`.
     """
-    link = _connect(host, port, CompanionWire(), timeout)
+    identity = Identity(client_id.encode())
+    link = _connect(host, port, CompanionWire(), timeout, preparation(identity))
     try:
-        steps = hap_setup(Identity(client_id.encode()), pin, info=own_info(name))
+        steps = hap_setup(identity, pin, info=own_info(name))
         credentials = drive(steps, _exchange(link, "pair", SETUP_START, SETUP_NEXT, {"_pwTy": 1}))
     except ConnectionLost as exc:
         raise ConnectionFailed(
@@ -81,11 +82,14 @@ def secure(link: Link, wire: CompanionWire, credentials: Credentials) -> None:
     wire.secure(Session(*channel_keys(secret, "companion"), wide=True))
 
 
-def _connect(host: str, port: int, wire: CompanionWire, timeout: float) -> Link:
+def _connect(
+    host: str, port: int, wire: CompanionWire, timeout: float,
+    prepare: Callable[[], bool | None] | None = None,
+) -> Link:  # fmt: skip
     sock = open_socket(host, port, timeout, "companion")
     keep_alive(sock)
     name = f"tinyatv-companion-{host}"
-    return Link(sock, wire, lambda message: None, timeout=timeout, name=name)
+    return Link(sock, wire, lambda message: None, timeout=timeout, name=name, prepare=prepare)
 
 
 def _exchange(

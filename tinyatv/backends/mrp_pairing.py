@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Callable
 
 from .. import proto
-from ..crypto import srp
 from ..errors import CommandTimeout, ConnectionFailed, ConnectionLost
 from ..link import Link, keep_alive, open_socket
 from ..pairing.hap import Identity, drive
-from ..pairing.hap_setup import hap_setup
+from ..pairing.hap_setup import hap_setup, preparation
 from ..pairing.hap_verify import hap_verify
 from ..wire.mrp import MrpWire
 from .mrp import DEVICE_INFO, exchange
@@ -45,22 +45,16 @@ def pair(
     keep_alive(sock)
     wire = MrpWire(proto.dumps, proto.parse, proto.key)
     identity = Identity(client_id.encode())
-    ahead: list[Callable[[], object]] = []
-
-    def prepare() -> bool:
-        if ahead:
-            ahead.pop(0)()
-        return bool(ahead)
-
+    begun, prepare = threading.Event(), preparation(identity)
     link = Link(
         sock, wire, lambda message: None, timeout=timeout, name=f"tinyatv-mrp-{host}",
-        prepare=prepare,
+        prepare=lambda: begun.is_set() and prepare(),
     )  # fmt: skip
     try:
         info = {**DEVICE_INFO, "name": name, "uniqueIdentifier": client_id}
         link.request(proto.build(proto.DEVICE_INFO, True, **info))
         # From here on the device computes for its answers, and so do we meanwhile.
-        ahead += [srp.prepare, lambda: identity.public]
+        begun.set()
         credentials = drive(
             hap_setup(identity, pin), lambda data: exchange(link, data, verifying=False)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import stat
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
     from types import ModuleType
+
+    from ..trace import Trace
 
 EXAMPLES = """\
   tinyatv scan                                   what is on the network
@@ -308,9 +311,37 @@ def traced(flags: Arguments) -> AbstractContextManager[object]:
         if flags.trace_secrets:
             raise ValueError("--trace-secrets needs --trace FILE")
         return contextlib.nullcontext()
+    return new_trace(flags.trace, flags)
+
+
+def new_trace(path: str, flags: Arguments) -> Trace:
+    """What writes a trace, for a command that reads other files.
+
+    Raises:
+        ValueError: It is one of those, and would be emptied before it is read.
+    """
+    from ..places import store_path
     from ..trace import Trace
 
-    return Trace(flags.trace, secrets=flags.trace_secrets)
+    read = [getattr(flags, "what", None), getattr(flags, "replay", None)]
+    read += [word.partition("=")[2] for word in getattr(flags, "words", ())]
+    read += [one[1:] for one in vars(flags).values() if isinstance(one, str) and one[:1] == "@"]
+    read += [flags.storage_filename or store_path(), "-"]
+    for one in filter(None, read):
+        if _is_same_file(path, one):
+            what = "standard input" if one == "-" else one
+            raise ValueError(f"--trace {path}: that is {what}, which is to be read: name another")
+    return Trace(path, secrets=flags.trace_secrets)
+
+
+def _is_same_file(path: str, other: str) -> bool:
+    """True if both are the same regular file, by whatever names; `-` is standard input."""
+    try:
+        about = os.stat(path)
+        there = os.stat(other if other != "-" else sys.stdin.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False  # at least one is not there; standard input may be nothing at all
+    return stat.S_ISREG(about.st_mode) and os.path.samestat(about, there)
 
 
 def logs(flags: Arguments) -> None:

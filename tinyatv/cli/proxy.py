@@ -17,7 +17,8 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-from ..trace import Record, Trace
+from ..trace import Record
+from . import new_trace
 from .target import choose, given_credentials, the_store
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    file = None if flags.trace is None else Trace(flags.trace, secrets=flags.trace_secrets).open()
+    file = None if flags.trace is None else new_trace(flags.trace, flags).open()
 
     lines = threading.Lock()  # so that a PIN is not printed inside a message
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LARGEST = 1 << 20  # bytes of a request
-MOST = 16  # connections; the one that was not used for the longest time goes first
+MOST = 16  # idle connections; the one that was not used for the longest time goes first
 SERVED = ("id", "name", "protocol", "timeout", "json", "words")  # flags that may differ
 
 
@@ -84,7 +84,10 @@ def run(flags: Arguments, out: Output, word: str) -> int:
 
 def _ask(path: str, store: str, what: str, out: Output) -> int:
     """Let the server that runs say how it is, or end."""
-    sock = resident.connect(path)
+    try:
+        sock = resident.connect(path)
+    except BlockingIOError as exc:
+        raise ConnectionFailed("serve: one is running, but lets nobody in: too many wait") from exc
     if sock is None:
         raise ConnectionFailed("serve: none is running")
     try:
@@ -194,8 +197,13 @@ class Server:
             name = f"tinyatv-serve-{sock.fileno()}"
             thread = threading.Thread(target=self._serve, args=(sock,), name=name, daemon=True)
             self._clients = [one for one in self._clients if one[1].is_alive()]
-            self._clients.append((sock, thread))
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as exc:  # no more threads
+                log.warning("serve: cannot serve: %s", exc)
+                sock.close()
+            else:
+                self._clients.append((sock, thread))
 
     @property
     def waker(self) -> int:
@@ -283,28 +291,37 @@ class Server:
         answer.send(resident.WAIT)
         code = 0
         try:
-            atv = self._connections.get(device, flags)
+            held = self._connections.get(device, flags)
         except AppleTVError as exc:
             if self._listener is None:
                 answer.send(resident.NOT_MINE)  # we are ending
                 return
             code = answer.failure(exc)
         else:
-            if not answer.ready():
-                answer.send(resident.NOT_MINE)
-                return
-            self._presses += 1
             try:
-                for step in steps:
-                    answer.wait(0)
-                    step(atv, answer)
-            except Exception as exc:
-                log.debug("serve: %r", exc)
-                if self._listener is None and not isinstance(exc, HungUp):
-                    exc = ConnectionLost(resident.UNKNOWN)  # it is us who have closed it
-                code = answer.failure(exc)
-                self._connections.check(atv, exc)
+                if not answer.ready():
+                    answer.send(resident.NOT_MINE)
+                    return
+                self._presses += 1
+                code = self._take_steps(steps, held, answer)
+            finally:
+                self._connections.release(held)
         answer.send(resident.EXIT, bytes([code]))
+
+    def _take_steps(self, steps: list[Run], held: _Held, answer: Answer) -> int:
+        """Do one thing after the other; returns the exit code."""
+        atv = held.atv.result()
+        try:
+            for step in steps:
+                answer.wait(0)
+                step(atv, answer)
+        except Exception as exc:
+            log.debug("serve: %r", exc)
+            if self._listener is None and not isinstance(exc, HungUp):
+                exc = ConnectionLost(resident.UNKNOWN)  # it is us who have closed it
+            self._connections.check(held, exc)
+            return answer.failure(exc)
+        return 0
 
     def _understand(self, args: list[str]) -> tuple[Device, Arguments, list[Run]] | None:
         """What a command line wants, or None: that is for the program to do, or to complain of."""
@@ -388,6 +405,8 @@ class Answer(Output):
 class Connections:
     """Connections that stay open, by the device and by how it is to be used.
 
+    None is closed while somebody uses it, but by :meth:`close`.
+
     Args:
         store: Path of the store that the devices are in.
     """
@@ -395,11 +414,14 @@ class Connections:
     def __init__(self, store: str) -> None:
         self._store = Store(store)
         self._lock = threading.Lock()
-        self._held: dict[tuple[Any, ...], _Held] = {}
+        self._held: dict[tuple[Any, ...], _Held] = {}  # the last one used at the end
+        self._outdated: list[_Held] = []  # for nobody else; who uses one last closes it
         self._closed = False
 
-    def get(self, device: Device, flags: Arguments) -> AppleTV:
-        """The connection to a device, opened if there is none, or if the store has changed.
+    def get(self, device: Device, flags: Arguments) -> _Held:
+        """The open connection to a device, for use until :meth:`release`.
+
+        It is opened if there is none, or if the store has changed.
 
         Raises:
             AppleTVError: As for :func:`tinyatv.connect`.
@@ -408,35 +430,40 @@ class Connections:
         with self._lock:
             if self._closed:
                 raise ConnectionLost("serve is ending")
-            held = self._held.pop(key, None)
-            dropped = []
-            if held is None or not held.is_good(device):
-                if held is not None:
-                    dropped.append(held)
-                held = _Held(device, self._store)
-                opens = True
-            else:
-                opens = False
-            self._held[key] = held  # at the end: the last one used
-            while len(self._held) > MOST:
-                dropped.append(self._held.pop(next(iter(self._held))))
-        for one in dropped:
+            before = self._held.pop(key, None)
+            opens = before is None or not before.is_good(device)
+            held = _Held(device, self._store) if before is None or opens else before
+            held.users += 1
+            self._held[key] = held
+            closing = self._superfluous()
+            if before is not None and opens:
+                closing += self._retire(before)
+        for one in closing:
             one.close()
         if opens:
             held.open(flags)
         try:
-            return held.atv.result()
+            held.atv.result()
         except BaseException:
             self._drop(held)
+            self.release(held)
             raise
+        return held
 
-    def check(self, atv: AppleTV, error: Exception) -> None:
-        """Close a connection that has failed in a way that a new one might not."""
-        if not isinstance(error, AppleTVError) or isinstance(error, (CommandFailed, HungUp)):
-            return
+    def release(self, held: _Held) -> None:
+        """It is not used any more by one of those who got it."""
         with self._lock:
-            mine = [held for held in self._held.values() if held.is_for(atv)]
-        for held in mine:
+            held.users -= 1
+            closing = self._superfluous()
+            if held in self._outdated and not held.users:
+                self._outdated.remove(held)
+                closing.append(held)
+        for one in closing:
+            one.close()
+
+    def check(self, held: _Held, error: Exception) -> None:
+        """Use a connection no more that has failed in a way that a new one might not."""
+        if isinstance(error, AppleTVError) and not isinstance(error, (CommandFailed, HungUp)):
             self._drop(held)
 
     def forget(self) -> None:
@@ -453,21 +480,37 @@ class Connections:
     def all(self) -> list[AppleTV]:
         """Those that are open now."""
         with self._lock:
-            held = list(self._held.values())
+            held = [*self._held.values(), *self._outdated]
         return [one.atv.result() for one in held if one.is_open]
 
     def close(self) -> None:
         """Close all; there will be no more."""
         with self._lock:
             self._closed = True
-            held, self._held = self._held, {}
-        for one in held.values():
+            held, self._held = [*self._held.values(), *self._outdated], {}
+        for one in held:
             one.close()
 
+    def _superfluous(self) -> list[_Held]:
+        """Take out those that are too many, if nobody uses them; the caller has the lock."""
+        idle = [key for key, one in self._held.items() if not one.users]
+        return [self._held.pop(key) for key in idle[: max(0, len(self._held) - MOST)]]
+
     def _drop(self, held: _Held) -> None:
+        """Nobody else gets it, and it is closed as soon as nobody uses it."""
         with self._lock:
-            self._held = {key: one for key, one in self._held.items() if one is not held}
-        held.close()
+            closing = self._retire(held)
+        for one in closing:
+            one.close()
+
+    def _retire(self, held: _Held) -> list[_Held]:
+        """The same, but returns what is to be closed now; the caller has the lock."""
+        self._held = {key: one for key, one in self._held.items() if one is not held}
+        if not held.users or self._closed:
+            return [held]
+        if held not in self._outdated:
+            self._outdated.append(held)
+        return []
 
 
 class _Held:
@@ -480,6 +523,7 @@ class _Held:
     Attributes:
         device: As the store knew it.
         atv: What it will be, or the error.
+        users: How many use it, or wait for it.
     """
 
     def __init__(self, device: Device, store: Store) -> None:
@@ -487,6 +531,7 @@ class _Held:
 
         self.device = device
         self.atv: Future[AppleTV] = Future()
+        self.users = 0
         self._told = _told(device)
         self._store = store
         self._protocols: tuple[str, ...] = ()
@@ -518,10 +563,6 @@ class _Held:
         if not self.atv.done() or self.atv.exception() is not None:
             return False
         return self.atv.result().protocols == self._protocols != ()
-
-    def is_for(self, atv: AppleTV) -> bool:
-        """True if it is this one."""
-        return self.atv.done() and self.atv.exception() is None and self.atv.result() is atv
 
     def close(self) -> None:
         """Close it, or as soon as it is open."""

@@ -194,7 +194,8 @@ class Watch:
 
     def join(self, seconds: float) -> None:
         """Wait for the thread, which may be in the middle of connecting."""
-        self._thread.join(seconds)
+        if self._thread.is_alive():  # not before it was started
+            self._thread.join(seconds)
 
     def _run(self) -> None:
         pause, told = PAUSES[0], False

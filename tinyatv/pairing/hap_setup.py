@@ -72,6 +72,23 @@ def hap_setup(
     return Credentials(device_key, identity.seed, device_id, identity.identifier)
 
 
+def preparation(identity: Identity) -> Callable[[], bool | None]:
+    """What computes ahead for :func:`hap_setup`, while the device thinks or somebody types.
+
+    It is a link's `prepare`: each call does a piece, and the one after the last returns None.
+    """
+    pieces = iter((srp.prepare, lambda: identity.public))
+
+    def prepare() -> bool | None:
+        piece = next(pieces, None)
+        if piece is None:
+            return None
+        piece()
+        return True
+
+    return prepare
+
+
 def hap_transient(*, private: bytes | None = None) -> Steps[bytes]:
     """The client's end of a pairing without a PIN, which leaves nothing behind.
 

@@ -362,8 +362,11 @@ class VirtualAirPlay:
             answer["timingPort"] = 0
         if self.stopping.is_set():
             return Response(503)
-        peer.session = AirPlaySession(self, peer, body)
-        return _binary({"eventPort": peer.session.port, **answer})
+        session = peer.session = AirPlaySession(self, peer, body)
+        if peer.link.ended:  # it may have been before there was a session to end
+            session.close()
+        session.start()
+        return _binary({"eventPort": session.port, **answer})
 
     def _synchronize(self, peer: AirPlayPeer, timing: str, body: dict[str, Any]) -> bool:
         if timing == "PTP":

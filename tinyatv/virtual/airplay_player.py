@@ -14,6 +14,7 @@ import os
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Callable
 from urllib.parse import unquote, urljoin, urlsplit
@@ -55,7 +56,8 @@ class Load:
         rate: 1.0 plays as soon as it can be played.
         ready: True once it can be played.
         player: How the state shows it.
-        name: What its owner was told last.
+        name: What its owner is told last.
+        complete: None until it is over; then, whether it came to its end.
         ends: When it will be over if nothing happens (monotonic clock).
     """
 
@@ -71,6 +73,7 @@ class Load:
         self.rate = rate
         self.ready = False
         self.name = ""
+        self.complete: bool | None = None
         self.ends = 0.0
         name = title or unquote(os.path.basename(urlsplit(url).path)) or url
         item = Item(name, duration=duration, media_type=MediaType.Video, artwork=b"")
@@ -85,7 +88,8 @@ class UrlPlayer:
         name: Prefix of the threads' names.
         told: Called with (load, kind, name) when something happens: ``"state"`` with
             ``"loading"``, ``"playing"``, ``"paused"``, ``"stopped"``; ``"notification"`` with
-            ``"itemPlayedToEnd"`` and others.
+            ``"itemPlayedToEnd"`` and others. Each state that there was, in order, one at a time;
+            on any thread, with no lock held.
 
     Attributes:
         duration: Seconds that whatever is played takes.
@@ -113,10 +117,14 @@ class UrlPlayer:
         self._state = state
         self._name = name
         self._told = told
-        self._lock = threading.Lock()
+        self._untold: deque[tuple[Load, str, str]] = deque()
+        self._telling = False  # some thread does it
+        self._closed = False
+        self._lock = threading.Lock()  # taken after that of the state
         self._load: Load | None = None
         self._before: Player | None = None  # what played when it began
         self._threads: list[threading.Thread] = []
+        state.record(self._note)
         state.watch(self._look)
 
     # -- what its clients ask --------------------------------------------------------------------
@@ -144,8 +152,10 @@ class UrlPlayer:
         thread = threading.Thread(
             target=self._fetch, args=(load,), name=f"{self._name}-fetch", daemon=True
         )
-        self._threads = [one for one in self._threads if one.is_alive()] + [thread]
-        thread.start()
+        with self._lock:  # close() on another thread joins it only once it runs
+            if not self._closed:
+                self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+                thread.start()
 
     def rate(self, value: float) -> None:
         """Pause (0) or play."""
@@ -177,10 +187,12 @@ class UrlPlayer:
 
     def close(self) -> None:
         """Stop, and join all threads."""
+        self._state.unwatch(self._note)
         self._state.unwatch(self._look)
         with self._lock:
-            self._load = None
-        for thread in self._threads:
+            self._closed, self._load = True, None
+            threads = self._threads
+        for thread in threads:
             thread.join(self.timeout + 1)
 
     @property
@@ -213,41 +225,64 @@ class UrlPlayer:
 
     # -- what happens to it ----------------------------------------------------------------------
 
-    def _look(self) -> None:
-        """Something changed: tell the owner, or notice the end."""
+    def _note(self) -> None:
+        """Something changed: note what the owner is to be told, or the end."""
         with self._lock:
             load = self._load
-            if load is None:
+            if load is None or load.complete is not None:
                 return
             now, before = _NAMES[load.player.device_state], load.name
-            load.name = now
-            ended = now == "stopped" and load.ready
-            natural = ended and time.monotonic() >= load.ends - NEAR
             if now == "playing":
                 load.ends = time.monotonic() + max(0.0, self.duration - load.player.position)
             elif now == "paused":
                 load.ends = float("inf")
-        if ended:
-            self._end(load, natural)
-        elif now != before:
-            self._told(load, "state", now)
-            if before not in ("", "loading"):
-                self._told(load, "notification", "rateChanged")
+            if now == "stopped" and load.ready:
+                load.complete = time.monotonic() >= load.ends - NEAR
+            elif now != before:
+                load.name = now
+                self._untold.append((load, "state", now))
+                if before not in ("", "loading"):
+                    self._untold.append((load, "notification", "rateChanged"))
 
-    def _end(self, load: Load, natural: bool = False) -> None:
+    def _look(self) -> None:
+        """Something changed, and the lock is free again: end what is over, and tell."""
+        load = self._load
+        if load is not None and load.complete is not None:
+            self._end(load)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell what is noted. One thread at a time does it, for all: so it stays in order."""
+        while True:
+            with self._lock:
+                if self._telling or not self._untold:
+                    return
+                self._telling = True
+                event = self._untold.popleft()
+            try:
+                self._told(*event)
+            finally:
+                with self._lock:
+                    self._telling = False
+
+    def _end(self, load: Load) -> None:
         with self._lock:
             if self._load is not load:
                 return
             self._load = None
+            if load.complete:
+                self._untold.append((load, "notification", "itemPlayedToEnd"))
+            self._untold.append((load, "state", "stopped"))
         state, before = self._state, self._before
         with state.change():
             active = state.player is load.player
-            state.remove_app(APP.identifier)
+            if self._load is None:
+                state.remove_app(APP.identifier)
+            elif load.player in state.players:  # what is loaded since is the same app
+                state.players.remove(load.player)
             if active and before in state.players:
                 state.activate(before)
-        if natural:
-            self._told(load, "notification", "itemPlayedToEnd")
-        self._told(load, "state", "stopped")
+        self._tell()
 
     def _ready(self, load: Load) -> None:
         state = self._state
@@ -262,7 +297,10 @@ class UrlPlayer:
             player.position = start
             if load.rate and state.player is player:
                 player.device_state = DeviceState.Playing
-        self._told(load, "notification", "currentItemChanged")
+        with self._lock:
+            if self._load is load:
+                self._untold.append((load, "notification", "currentItemChanged"))
+        self._tell()
 
     # -- fetching --------------------------------------------------------------------------------
 

@@ -111,14 +111,20 @@ class AirPlaySession:
         self._events: Link | None = None
         self._doors: list[Listener] = []
         self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
         if self._odd.event_delay:
             with socket.socket() as closed:  # keeps the port, and refuses
                 closed.bind((airplay.host, 0))
                 self.port: int = closed.getsockname()[1]
         else:
             self.port = self._open_door(self._event_came, "events").port
-        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-        self._thread.start()
+
+    def start(self) -> None:
+        """Start to push; does nothing once it is closed."""
+        with self._lock:  # close() on another thread joins it only once it runs
+            if not self._closing.is_set():
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
 
     def close(self) -> None:
         """Close event channel and data streams."""
@@ -126,7 +132,7 @@ class AirPlaySession:
             if self._closing.is_set():
                 return
             self._closing.set()
-            doors = self._doors
+            doors, thread = self._doors, self._thread
         self._pushes.put(None)
         self._connected.set()
         for door in doors:
@@ -134,8 +140,8 @@ class AirPlaySession:
         for link in [self._events, *(tunnel.link for tunnel in self.tunnels.copy())]:
             if link is not None:
                 link.close()
-        if self._thread is not threading.current_thread():
-            self._thread.join(5)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(5)
 
     def fail(self, reason: str) -> None:
         """The client did something that ends all of its connections."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 
 from ..link import Link, Listener
@@ -45,6 +46,7 @@ class StreamServer(Generic[AnyPeer]):
         self._faults = faults
         self._lock = threading.Lock()
         self._peers: list[AnyPeer] = []
+        self._links: weakref.WeakSet[Link] = weakref.WeakSet()  # also those that are just ending
         self._stopping = threading.Event()
         self._listener: Listener | None = None
         self.port = 0
@@ -70,7 +72,10 @@ class StreamServer(Generic[AnyPeer]):
         self._state.unwatch(self.tell)
         if self._listener is not None:
             self._listener.close()
-        self.drop_peers()
+        with self._lock:
+            links = list(self._links)
+        for link in links:
+            link.close()
 
     def drop_peers(self) -> None:
         """Close all connections, as a reboot would."""
@@ -81,6 +86,7 @@ class StreamServer(Generic[AnyPeer]):
         """Serve somebody who came here, or through a tunnel."""
         with self._lock:
             self._peers.append(peer)
+            self._links.add(peer.link)
         peer.link.start()
         self._state.notify()
 

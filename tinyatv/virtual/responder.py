@@ -64,6 +64,7 @@ class Responder:
         self.asked: collections.deque[tuple[str, int]] = collections.deque(maxlen=1000)
         self._records = records
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()  # over starting and closing
         self._closed = False
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
@@ -76,23 +77,26 @@ class Responder:
 
     def start(self) -> Responder:
         """Start to answer."""
-        self._thread = threading.Thread(
-            target=self._run, name=f"virtual-mdns-{self.port}", daemon=True
-        )
-        self._thread.start()
+        with self._lock:
+            if not self._closed:
+                self._thread = threading.Thread(
+                    target=self._run, name=f"virtual-mdns-{self.port}", daemon=True
+                )
+                self._thread.start()
         return self
 
     def close(self) -> None:
         """Stop and join the thread. Safe to call more than once and from any thread."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._thread is not None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed, thread = True, self._thread
+        if thread is not None:
             # Nothing but a datagram wakes a blocked recvfrom() on every system.
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
                 sock.sendto(b"", (host, self.port))
-            self._thread.join(5)
+            thread.join(5)
         self._sock.close()
 
     def __enter__(self) -> Responder:

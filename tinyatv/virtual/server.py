@@ -6,6 +6,7 @@ import gzip
 import logging
 import socket
 import threading
+import weakref
 from typing import TYPE_CHECKING, Callable
 from urllib.parse import parse_qsl, urlsplit
 
@@ -211,6 +212,7 @@ class HttpServer:
         self._new_peer = new_peer
         self._lock = threading.Lock()
         self._peers: list[Peer] = []
+        self._links: weakref.WeakSet[Link] = weakref.WeakSet()  # also those that are just ending
         self._stopping = threading.Event()
         self._listener = Listener(self._accepted, host, port, f"{name}-accept")
         self.port = self._listener.port
@@ -229,7 +231,10 @@ class HttpServer:
         """Stop to listen, drop everybody, join all threads."""
         self._stopping.set()
         self._listener.close()
-        self.drop_peers()
+        with self._lock:
+            links = list(self._links)
+        for link in links:
+            link.close()
 
     def drop_peers(self) -> None:
         """Close all connections, as a reboot would."""
@@ -240,6 +245,7 @@ class HttpServer:
         peer = self._new_peer(sock, address, self)
         with self._lock:
             self._peers.append(peer)
+            self._links.add(peer.link)
         peer.link.start()
         self._seen()
 

@@ -116,6 +116,7 @@ class State:
         self._due: float | None = None  # when the clock will look again (monotonic)
         self._sooner = threading.Condition(self.lock)  # it has to look before that
         self._watchers: list[Callable[[], object]] = []
+        self._recorders: list[Callable[[], object]] = []
         self._clock: threading.Thread | None = None
         self._stopped = False
 
@@ -123,25 +124,36 @@ class State:
 
     def start(self, name: str) -> None:
         """Start the clock that goes on to the next item at the end of one."""
-        self._clock = threading.Thread(target=self._run, name=name, daemon=True)
-        self._clock.start()
+        with self._sooner:  # stop() on another thread joins it only once it runs
+            self._clock = threading.Thread(target=self._run, name=name, daemon=True)
+            self._clock.start()
 
     def stop(self) -> None:
         """Stop the clock and join it."""
         with self._sooner:
             self._stopped = True
             self._sooner.notify_all()
-        if self._clock is not None:
-            self._clock.join(5)
+            clock = self._clock
+        if clock is not None:
+            clock.join(5)
 
     def watch(self, watcher: Callable[[], object]) -> None:
         """Call `watcher` after every change, on the thread that made it, with no lock held."""
         self._watchers.append(watcher)
 
+    def record(self, recorder: Callable[[], object]) -> None:
+        """Call `recorder` at the end of every change, with the lock held: it misses none.
+
+        A watcher may come too late to see one, for others follow. A recorder sees all of them, in
+        order. It must neither block nor change anything.
+        """
+        self._recorders.append(recorder)
+
     def unwatch(self, watcher: Callable[[], object]) -> None:
-        """Do not call it any more."""
-        if watcher in self._watchers:
-            self._watchers.remove(watcher)
+        """Do not call a watcher or recorder any more."""
+        for called in (self._watchers, self._recorders):
+            if watcher in called:
+                called.remove(watcher)
 
     def change(self) -> _Change:
         """Group changes: the revision moves once, and watchers hear of it once, at the end.
@@ -168,6 +180,8 @@ class State:
             if self._changing:
                 return
             self.revision += 1
+            for recorder in self._recorders:
+                recorder()
         finally:
             self.lock.release()
         for watcher in self._watchers.copy():
