@@ -105,7 +105,7 @@ def test_routes_and_backends_agree():
     """Whoever is in the table has the method, and whoever has the method is in the table."""
     from importlib import import_module
 
-    own = {"connect", "close", "listen", "unlisten", "features", "protocol"}
+    own = {"connect", "close", "listen", "unlisten", "link", "features", "protocol"}
     for protocol, name in BACKENDS.items():
         backend = getattr(import_module(f"tinyatv.backends.{protocol}"), name)
         public = {attribute for attribute in vars(backend) if not attribute.startswith("_")}
