@@ -1133,7 +1133,8 @@ def test_idle_is_called_again_and_again_on_the_reader(ends):
         counts.put(times)
         e.link.send((PING, b"?"))
 
-    e = ends(idle=idle, idle_after=0.01, timeout=0.02).started()
+    e = ends(idle=idle, idle_after=0.01, timeout=0.02)
+    e.started()  # it may be idle before that returns
     assert e.read(8) == frame(PING, b"?") * 2
     assert [counts.get(timeout=WAIT) for _ in range(2)] == [1, 2]
     assert names == {"tinyatv-link-test"}

@@ -338,7 +338,11 @@ class Counted(bytearray):
 
 
 @pytest.mark.parametrize("piece", [1024, 1 << 16, 1 << 24])
-@pytest.mark.parametrize("data", [wire().encode(bytes(1 << 20)) * 2, frame() * 30_000])
+@pytest.mark.parametrize(
+    "data",
+    [wire().encode(bytes(1 << 20)) * 2, frame() * 30_000],
+    ids=["two large frames", "30000 small ones"],  # not the bytes, which differ in each process
+)
 def test_copies(data, piece, monkeypatch):
     """Nothing is copied again for each piece that arrives."""
     receiver = wire()

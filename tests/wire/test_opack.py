@@ -126,11 +126,17 @@ def test_sizes_are_those_of_signed_numbers():
 
 
 @pytest.mark.parametrize(
-    "number", [-2, -9, -(1 << 40), 1 << 128, 1 << 200, sized(256, 1), sized(1, 3), sized(-1, 2)]
+    "number", [-2, -9, -(1 << 40), 1 << 128, 1 << 200, sized(256, 1), sized(-1, 2)]
 )
 def test_no_number(number):
     with pytest.raises(ValueError, match=r"OPACK|fit"):
         pack(number)
+
+
+@pytest.mark.parametrize("size", [-1, 0, 3, 32])
+def test_no_size(size):
+    with pytest.raises(ValueError, match=f"no numbers of {size} bytes"):
+        sized(1, size)
 
 
 @pytest.mark.parametrize("number", [0.0, -0.0, 1.5, math.inf, -math.inf, 1e308, 5e-324])

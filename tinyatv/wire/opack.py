@@ -40,7 +40,14 @@ class Sized(int):
         size: Bytes: 1, 2, 4, 8 or 16.
     """
 
+    __slots__ = ()
     size = 0
+
+
+# A class for each size: as an attribute of each number, it would take hundreds of bytes.
+_WIDE = {}  # type: dict[int, type[Sized]]
+for _size in SIZES:
+    _WIDE[_size] = type("Sized", (Sized,), {"__slots__": (), "size": _size})
 
 
 class UUID(bytes):
@@ -52,10 +59,14 @@ class Date(float):
 
 
 def sized(value: int, size: int) -> Sized:
-    """A number to be written in so many bytes: 1, 2, 4, 8 or 16."""
-    number = Sized(value)
-    number.size = size
-    return number
+    """A number to be written in so many bytes.
+
+    Raises:
+        ValueError: Not in 1, 2, 4, 8 or 16.
+    """
+    if size not in SIZES:
+        raise ValueError(f"OPACK has no numbers of {size} bytes")
+    return _WIDE[size](value)
 
 
 # -- writing
@@ -111,7 +122,7 @@ def _write(value: "Any", put: "Callable[[bytes], object]", depth: int) -> None:
         put(b"\x04")
     elif kind is bool:
         put(b"\x01" if value else b"\x02")
-    elif kind is Sized:
+    elif isinstance(value, Sized):
         put(_number(int(value), value.size))
     elif kind is UUID:
         data = bytes(value)  # MicroPython has no length of it
@@ -142,7 +153,7 @@ def _number(value: int, size: int = 0) -> bytes:
         for size in SIZES:
             if not value >> (8 * size - 1):
                 break
-    if value >> 8 * size or size not in SIZES:
+    if value >> 8 * size:
         raise ValueError(f"{value} does not fit into {size} bytes")
     return bytes([0x30 + SIZES.index(size)]) + value.to_bytes(size, "little")
 
