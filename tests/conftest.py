@@ -32,7 +32,7 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(optionalhook=True)  # also where there is no xdist
 def pytest_xdist_auto_num_workers(config):
-    """More than there are cores, since most tests wait; none for mere files, that are done sooner."""
+    """More than there are cores, since most tests wait; none for files alone: they start sooner."""
     if config.option.capture == "no" or not any(map(os.path.isdir, config.args)):
         return 0
     return (os.cpu_count() or 1) + 2
