@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import signal
 import threading
@@ -27,6 +28,14 @@ def cases(sheet: str, group: str) -> list[dict]:
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="full fuzz counts and soak runs")
+
+
+@pytest.hookimpl(optionalhook=True)  # also where there is no xdist
+def pytest_xdist_auto_num_workers(config):
+    """More than there are cores, since most tests wait; none for files alone: they start sooner."""
+    if config.option.capture == "no" or not any(map(os.path.isdir, config.args)):
+        return 0
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import plistlib
 import queue
+import re
 import signal
 import sys
 import threading
@@ -720,6 +721,17 @@ def test_gone_before_it_plays(atv, tv, film, word):
     except (tinyatv.ConnectionFailed, tinyatv.ConnectionLost):
         assert tv.faults.take(word) is None
     assert [name for name in ours() if "stream" in name] == []
+
+
+@pytest.mark.parametrize("profile", ["airplay1", "tvos15"])
+def test_gone_while_it_is_asked(atv, tv, film):
+    """The error names the device and not a thread, as if the reader had seen it first."""
+    tv.airplay.player.duration = 1000
+    with atv.play_url(str(film)) as stream:
+        tv.fail("/playback-info", drop=True)
+        where = re.escape(f"127.0.0.1 port {tv.ports['airplay']} (airplay)")
+        with pytest.raises(tinyatv.ConnectionLost, match=f"^connection to {where} lost: "):
+            stream.wait(WAIT)
 
 
 def test_interrupted_before_it_plays(atv, tv, film):

@@ -23,7 +23,7 @@ import pytest
 
 from tests.conftest import cases
 from tests.test_records import check_scan
-from tinyatv import mdns
+from tinyatv import discovery, mdns
 from tinyatv.discovery import Publication, browse, publish, scan
 from tinyatv.errors import AppleTVError, DeviceNotFound
 from tinyatv.model import Device
@@ -677,8 +677,8 @@ def test_other_process_on_port_5353():
     assert process.returncode == 0
 
 
-def test_port_5353_taken():
-    # By a program that answers, but does not let others in.
+def test_port_is_taken(monkeypatch):
+    """By a program that answers, but does not let others in; not at 5353, which others need."""
     who = identity()
     packet = answer(*service("Sole", b"\x1adeviceid=" + who.encode()))
     done = threading.Event()
@@ -690,21 +690,21 @@ def test_port_5353_taken():
 
     group = socket.inet_aton("224.0.0.251") + socket.inet_aton("127.0.0.1")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.bind(("", mdns.PORT))
-        except OSError:
-            pytest.skip("UDP port 5353 is in use")
+        sock.bind(("", 0))
+        port = sock.getsockname()[1]
+        monkeypatch.setattr(mdns, "PORT", port)
+        monkeypatch.setattr(discovery, "PORT", port)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
         thread = threading.Thread(target=hold)
         thread.start()
         try:
             assert scan(60, wanted=who, interfaces=LOOPBACK)[0].name == "Sole"
-            with pytest.raises(AppleTVError, match="5353"):
+            with pytest.raises(AppleTVError, match=f"UDP port {port} for itself"):
                 publish(AIRPLAY, identity(), 7000, "127.0.0.1", {})
         finally:
             done.set()
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-                other.sendto(b"", ("127.0.0.1", mdns.PORT))
+                other.sendto(b"", ("127.0.0.1", port))
             thread.join()
 
 

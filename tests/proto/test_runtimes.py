@@ -42,13 +42,14 @@ def test_runtime(runtime, request):
         pytest.skip(f"protobuf has no {runtime} runtime here")
     whole = ["--long"] if request.config.getoption("--long") else []
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *whole, *TESTS],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=",
+         *whole, *TESTS],
         cwd=ROOT,
         env=environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         timeout=1800 if whole else 300,
-    )
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout

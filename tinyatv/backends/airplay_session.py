@@ -186,8 +186,12 @@ class ControlConnection:
             return
         self._ended = True
         if self.lost is not None:
-            closed = getattr(error, "closed", False)
-            self.lost(ConnectionLost(f"connection to {self._where} lost: {error}", closed=closed))
+            self.lost(self.loss(error))
+
+    def loss(self, error: AppleTVError) -> ConnectionLost:
+        """What ended the link, as an error for those who know the device alone."""
+        closed = getattr(error, "closed", False)
+        return ConnectionLost(f"connection to {self._where} lost: {error}", closed=closed)
 
     def feed_back(self) -> None:
         """From here on, tell the device every 2 s that we are there."""

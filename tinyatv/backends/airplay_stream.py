@@ -97,6 +97,10 @@ class Way:
         self.changed = threading.Event()  # something is to be looked at before the next poll
         control.lost = self._lost
 
+    def loss(self, error: ConnectionLost) -> AppleTVError:
+        """Why a request failed: the same, whether that or the reader has noticed it first."""
+        return self.error or self._control.loss(error)
+
     def _lost(self, error: AppleTVError) -> None:
         self.error = error
         self.changed.set()
@@ -625,9 +629,10 @@ class Stream:
                     raise CommandFailed(f"play_url: {self._nothing()} (airplay)", "play_url")
                 self._way.changed.wait(POLL if status.started else min(POLL, STARTING))
                 self._way.changed.clear()
-        except (ConnectionLost, CommandTimeout) as exc:
-            self._error = exc
-            gone = True
+        except ConnectionLost as exc:
+            self._error, gone = self._way.loss(exc), True
+        except CommandTimeout as exc:
+            self._error, gone = exc, True
         except AppleTVError as exc:
             self._error = exc
         finally:
