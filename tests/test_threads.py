@@ -10,6 +10,7 @@ import time
 import pytest
 
 import tinyatv
+from tests.virtual.airplay_client import Controller
 from tinyatv.cli import main
 from tinyatv.virtual import VirtualAppleTV
 from tinyatv.virtual.responder import Responder
@@ -94,19 +95,32 @@ def test_closed_while_a_thread_is_started(monkeypatch, case, thread):
     assert wrong == []
 
 
-@pytest.mark.parametrize("protocol", ["dmap", "mrp", "airplay", "companion"])
-def test_stopped_while_somebody_leaves(protocol):
-    """Who leaves just then may still be closing what he had opened: that is waited for."""
+@pytest.mark.parametrize(
+    ("protocol", "whole"),
+    [("dmap", True), ("mrp", True), ("airplay", True), ("airplay", False), ("companion", True)],
+)
+def test_stopped_while_somebody_leaves(protocol, whole):
+    """Who leaves just then may still be closing what he had opened: that is waited for.
+
+    With AirPlay, also if he closes the event channel alone: then another thread does it.
+    """
     profile = {"dmap": "atv3", "airplay": "tvos15"}.get(protocol, "tvos14")
-    with VirtualAppleTV(profile=profile, protocols=[protocol]) as tv:
+    with contextlib.ExitStack() as stack:
+        tv = stack.enter_context(VirtualAppleTV(profile=profile, protocols=[protocol]))
         server = tv.dmap.server if protocol == "dmap" else getattr(tv, protocol)
         stopped = threading.Event()
         stopping = threading.Thread(target=lambda: (server.stop(), stopped.set()), name="stops")
-        with socket.create_connection(("127.0.0.1", tv.ports[protocol]), WAIT):
+        if whole:
+            leaver = socket.create_connection(("127.0.0.1", tv.ports[protocol]), WAIT)
             assert tv.wait_for(lambda: server.peers)
-            tv.state.lock.acquire()  # which is needed to leave
+        else:
+            client = stack.enter_context(Controller(tv.airplay))
+            leaver = client.verify(tv.credentials["airplay"]).begin().events.sock
+            assert tv.wait_for(lambda: tv.airplay.answered)
+        tv.state.lock.acquire()  # which is needed to leave
         try:
-            until = time.monotonic() + WAIT
+            leaver.close()
+            until = time.monotonic() + 2 * WAIT  # a thread that needs the lock is given 5 s
             while server.peers and time.monotonic() < until:
                 threading.Event().wait(0.001)
             assert not server.peers

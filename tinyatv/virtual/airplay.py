@@ -14,6 +14,7 @@ import plistlib
 import secrets
 import socket
 import threading
+import weakref
 from typing import Any, Callable
 
 from ..crypto import curve25519
@@ -121,6 +122,8 @@ class VirtualAirPlay:
         self._state = state
         self._messages = 0
         self._replies: dict[int, dict[str, Any]] = {}
+        self._lock = threading.Lock()  # over the next
+        self._sessions: weakref.WeakSet[AirPlaySession] = weakref.WeakSet()  # also ending ones
         if about.generation.transient:
             accessory.transient = True
         self.server = HttpServer(
@@ -182,6 +185,8 @@ class VirtualAirPlay:
         """Stop to listen, drop everybody, join all threads."""
         self.stopping.set()
         self.server.stop()
+        for session in list(self._sessions):
+            session.join()
         self.player.close()
 
     def drop_peers(self) -> None:
@@ -363,6 +368,8 @@ class VirtualAirPlay:
         if self.stopping.is_set():
             return Response(503)
         session = peer.session = AirPlaySession(self, peer, body)
+        with self._lock:
+            self._sessions.add(session)
         if peer.link.ended:  # it may have been before there was a session to end
             session.close()
         session.start()

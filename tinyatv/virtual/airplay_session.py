@@ -104,6 +104,7 @@ class AirPlaySession:
         self._odd = airplay.oddities
         self._name = f"{airplay.name}-events-{peer.address[1]}"
         self._closing = threading.Event()
+        self._closed = threading.Event()
         self._connected = threading.Event()
         self._pushes: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._cseq = 0
@@ -140,6 +141,17 @@ class AirPlaySession:
         for link in [self._events, *(tunnel.link for tunnel in self.tunnels.copy())]:
             if link is not None:
                 link.close()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(5)
+        self._closed.set()
+
+    def join(self) -> None:
+        """Close it, and wait for whoever does so already; one of its own threads may."""
+        self.close()
+        self._closed.wait(5)
+        if self._events is not None:
+            self._events.close()
+        thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(5)
 
