@@ -407,7 +407,7 @@ def test_stopped_and_continued(tv, terminal):
         screen.keys("Up")
         assert tv.wait_for(lambda: tv.log == ["up"], WAIT)
         screen.keys("q")
-        screen.until("shell fg")
+        screen.until(lambda lines: "shell" in lines)  # it asks again
         screen.types("exit\n")
         assert screen.ended() == 0
 
