@@ -747,6 +747,20 @@ def test_interrupted(how):
         thread.join()
 
 
+def test_interrupted_while_it_starts(monkeypatch):
+    """Ctrl-C in the moment in which the thread is there, but not yet known to be."""
+    start = threading.Thread.start
+
+    def interrupted(thread):
+        start(thread)
+        if thread.name.startswith("tinyatv-scan"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        scan(600, interfaces=LOOPBACK)
+
+
 # -- the responder -------------------------------------------------------------------------------
 
 

@@ -126,7 +126,7 @@ def run_off(*args: str) -> tuple[int, str, str]:
         ["-i", "nobody,living room", "title"],
         ["--protocol", "mrp", "--timeout", "4", "title"],
         ["--protocol", "dmap", "title"],
-        ["-t", "0.2", "-n", "nobody", "title"],
+        ["-t", "1.5", "-n", "nobody", "title"],
     ],
     ids=" ".join,
 )
@@ -272,7 +272,7 @@ def test_changes_of_the_store_are_noticed(tv, serving):
 @pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
 def test_another_store(tv, serving, monkeypatch, tmp_path):
     monkeypatch.setenv("TINYATV_STORE", str(tmp_path / "other.json"))
-    assert run("-t", "0.2", "-n", "Living Room", "info")[0] == 0  # a scan finds it
+    assert run("-t", "20", "-n", "Living Room", "info")[0] == 0  # a scan finds it
     assert resident.press(["-n", "Living Room", "up"]) is None
     monkeypatch.undo()
 

@@ -11,6 +11,7 @@ import queue
 import re
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Callable, Union
 
 from .deadline import Deadline
@@ -245,8 +246,8 @@ def _conduct(
         for number, search in enumerate(searches):
             name = f"tinyatv-scan-{number}"
             thread = threading.Thread(target=run, args=(search,), name=name, daemon=True)
-            thread.start()
             threads.append(thread)
+            thread.start()
         running = len(threads)
         while running:
             try:
@@ -260,8 +261,13 @@ def _conduct(
     finally:
         for search in searches:
             search.stop()
+        starting = Deadline(1)
         for thread in threads:
-            thread.join()
+            # Ctrl-C while it was being started: it is there, but cannot be waited for yet.
+            while not thread.is_alive() and thread in threading.enumerate() and not starting.over:
+                time.sleep(0.001)
+            if thread.is_alive():
+                thread.join()
 
 
 def publish(
