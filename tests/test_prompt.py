@@ -40,7 +40,7 @@ def test_lines(tv):
     assert tv.log == ["up", "menu", "down", "down", "down", "text_clear", "text_append two words"]
     assert typed('text_set="one"\nquit\n', word="cli") == (0, "", "")
     assert tv.state.text == "one"
-    assert len(tv.mrp.peers) == 0
+    assert tv.wait_for(lambda: not tv.mrp.peers)
 
 
 def test_exit_code_is_that_of_the_last_failure(tv):
