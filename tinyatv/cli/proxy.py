@@ -50,10 +50,10 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     """Run it."""
     from ..proxy import Tap
 
+    file = None if flags.trace is None else new_trace(flags.trace, flags).open()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    file = None if flags.trace is None else new_trace(flags.trace, flags).open()
 
     lines = threading.Lock()  # so that a PIN is not printed inside a message
 
