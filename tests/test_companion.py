@@ -21,6 +21,7 @@ from tinyatv import (
     ShuffleState,
     TouchAction,
 )
+from tinyatv.backends.companion import IDENTITIES
 from tinyatv.pairing.credentials import Credentials
 from tinyatv.pairing.hap import Identity
 from tinyatv.pairing.hap_device import Accessory
@@ -1024,6 +1025,14 @@ def test_many_connections(tv, share):
             atv.up()
     assert tv.wait_for(lambda: not tv.companion.peers)
     assert tv.log == ["up"] * share(400)
+
+
+def test_connections_that_come_and_go_beside_one_that_stays(atv, tv):
+    """The device throws out who comes again: none of them may look like the one that stays."""
+    for _ in range(IDENTITIES + 1):
+        tinyatv.connect(tv.device).close()
+    atv.up()
+    assert tv.log == ["up"]
 
 
 def test_commands_from_many_threads(atv, tv):

@@ -168,10 +168,11 @@ class Events:
     def add(self, listener: Listener) -> int:
         """Add a listener; the first one starts the thread. Returns how many there are now."""
         with self._lock:
-            self._listeners = [*self._listeners, listener]
             if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                thread.start()
+                self._thread = thread
+            self._listeners = [*self._listeners, listener]
             return len(self._listeners)
 
     def remove(self, listener: Listener) -> int:

@@ -192,7 +192,11 @@ class Link:
                 with contextlib.suppress(OSError):
                     self._watch = Watch(self._sock)
             self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:  # there are too many already
+                self._thread = None
+                raise
 
     def send(self, message: Any, *, answered: bool = False) -> None:
         """Send a message without waiting for a reply.
@@ -567,19 +571,25 @@ class Listener:
         self._accepted = accepted
         self._name = name
         self._closing = threading.Event()
+        self._lock = threading.Lock()  # over starting and closing
         self._thread: threading.Thread | None = None
         self._sock = socket.create_server((host, port), backlog=64)
         self.host, self.port = self._sock.getsockname()[:2]
 
     def start(self) -> None:
-        """Start to accept."""
-        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-        self._thread.start()
+        """Start to accept; does nothing once it is closed."""
+        with self._lock:
+            if self._closing.is_set():
+                return
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            thread.start()
+            self._thread = thread
 
     def close(self) -> None:
         """Stop to listen and join the thread. Safe to call twice and from any thread."""
-        closed, thread = self._closing.is_set(), self._thread
-        self._closing.set()
+        with self._lock:
+            closed, thread = self._closing.is_set(), self._thread
+            self._closing.set()
         if not closed:
             try:
                 self._sock.shutdown(socket.SHUT_RDWR)

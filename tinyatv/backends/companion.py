@@ -125,6 +125,8 @@ TOUCHES = ("swipe", "touch", "click")
 TYPES = ("text_get", "text_set", "text_append", "text_clear")
 
 _connections = itertools.count(os.getpid())
+_numbering = threading.Lock()
+_numbered: set[CompanionBackend] = set()  # who is connected
 
 
 class CompanionBackend:
@@ -163,6 +165,7 @@ class CompanionBackend:
         self._pressing = threading.Lock()
         self._typing = threading.Lock()
         self._listening = False
+        self._number = 0  # of those that its device knows us by
         self._sessions: list[tuple[str, dict[str, Any]]] = []  # what ends each that was begun
         self._interests: list[str] = []
         self._touchpad: Touchpad | None = None
@@ -239,13 +242,27 @@ class CompanionBackend:
             self._interests.append(interest)
         self._fetch_power()
 
+    def _identity(self, client: bytes) -> str:
+        """Who we are to the device's list of those who are connected: 12 hex digits.
+
+        Always one of the same few for a pairing. Not always the same one: of two connections that
+        use the same, each one throws out the other.
+        """
+        first = next(_connections)
+        with _numbering:
+            numbers = [(first + more) % IDENTITIES for more in range(IDENTITIES)]
+            taken = {one._number for one in _numbered if one._where == self._where}
+            self._number = next((one for one in numbers if one not in taken), numbers[0])
+            _numbered.add(self)
+        return hashlib.sha256(client + b"%d" % self._number).hexdigest()[:12]
+
     def _about(self) -> dict[str, Any]:
         client = self._credentials.client_id
         return {
             "_bf": 0,
             "_cf": 512,
             "_clFl": 128,
-            "_i": _identity(client),
+            "_i": self._identity(client),
             "_idsID": client.decode("utf-8", "replace"),
             "_pubID": own_mac(client),
             "_sf": 256,
@@ -260,11 +277,12 @@ class CompanionBackend:
             first = not self._closing.is_set()
             self._closing.set()
             self._changed.notify_all()
-        if self._link is None:
-            return
-        if first and self._sessions and not self._link.ended:
-            self._take_leave(self._link)
-        self._link.close()
+        if self._link is not None:
+            if first and self._sessions and not self._link.ended:
+                self._take_leave(self._link)
+            self._link.close()
+        with _numbering:
+            _numbered.discard(self)
 
     def _take_leave(self, link: Link) -> None:
         """Undo what connect() did, all at once; a device that does not answer is left as it is."""
@@ -791,16 +809,6 @@ def _shown(frame: tuple[int, dict[Any, Any]]) -> str:
         key: list(value) if isinstance(value, dict) else "..." if key == "_pd" else value
         for key, value in message.items()
     })  # fmt: skip
-
-
-def _identity(client: bytes) -> str:
-    """Who we are to the device's list of those who are connected: 12 hex digits.
-
-    Always one of the same few for a pairing. Not always the same one: of two programs that use
-    the same, each one throws out the other.
-    """
-    number = next(_connections) % IDENTITIES
-    return hashlib.sha256(client + b"%d" % number).hexdigest()[:12]
 
 
 def _percent(level: Any) -> float | None:
