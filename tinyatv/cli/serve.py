@@ -176,20 +176,23 @@ class Server:
         self._listener.setblocking(False)
 
     def run(self) -> None:
-        """Take connections until :meth:`stop`."""
-        assert self._listener is not None, "open() comes first"
+        """Take connections until :meth:`stop`, or :meth:`close` on another thread."""
+        listener = self._listener
+        assert listener is not None, "open() comes first"
         poll = select.poll()
         poll.register(self._woken, select.POLLIN)
-        poll.register(self._listener, select.POLLIN)
+        poll.register(listener, select.POLLIN)
         while True:
             ready = [number for number, _ in poll.poll()]
             if self._woken.fileno() in ready:
                 return
             try:
-                sock, _ = self._listener.accept()
+                sock, _ = listener.accept()
             except BlockingIOError:
                 continue  # it has gone again
             except OSError as exc:
+                if self._listener is None:
+                    return  # closed
                 log.warning("serve: cannot accept: %s", reason(exc))
                 time.sleep(0.1)  # out of descriptors: let some go first
                 continue
