@@ -86,7 +86,6 @@ def main():
     for tv in tvs:
         for item in tv.state.items:
             item.duration = 36000.0  # nothing ends by itself while somebody measures
-            item.artwork_identifier = "cover"  # a new title is one message, and not two
         if profile != "atv3":
             tv.accessory.back_off = False
             tv.accessory.max_peers = 10000
