@@ -20,6 +20,7 @@ import pytest
 
 from tinyatv.errors import CommandTimeout, ConnectionFailed, ConnectionLost, ProtocolError
 from tinyatv.link import Link, Listener, open_socket
+from tinyatv.readiness import Watch
 from tinyatv.wire.http import HttpWire, Request, Response
 
 WAIT = 20.0  # s; a deadline for things that take milliseconds
@@ -377,7 +378,9 @@ def test_many_threads_keep_their_frames_whole(ends):
 
 # -- whose turn it is to read ----------------------------------------------------------------------
 
-TURNS = pytest.mark.skipif(not hasattr(select, "epoll"), reason="only the reader thread reads here")
+TURNS = pytest.mark.skipif(
+    not hasattr(select, "EPOLLEXCLUSIVE"), reason="only the reader thread reads here"
+)
 READER = "tinyatv-link-test"
 
 
@@ -385,7 +388,7 @@ READER = "tinyatv-link-test"
 def turns(request, monkeypatch):
     """Both kinds of system: where callers can take the turn, and where they cannot."""
     if not request.param:
-        monkeypatch.delattr(select, "epoll", raising=False)
+        monkeypatch.delattr(select, "EPOLLEXCLUSIVE", raising=False)
     return request.param
 
 
@@ -431,7 +434,7 @@ def waits(thread, *functions):
 def sent(e, size, thread="asking"):
     """Read what a thread has sent; returns once it waits for the reply."""
     e.read(size)
-    waits(thread, "ready", "request")
+    waits(thread, "ready", "wait_as_asker", "request")
 
 
 def answering(e, asked, data):
@@ -571,6 +574,22 @@ def test_all_who_wait_hear_of_the_end(ends, turns, trouble, caplog):
     assert e.losses.qsize() == 1
 
 
+def test_caller_leaves_what_one_read_does_not_take(ends, turns):
+    """What is behind his reply, and further than he reads, wakes the reader thread."""
+    heard, go = Heard(), threading.Event()
+    e = ends(received=lambda message: (heard(message), go.wait(WAIT))).started()
+    reply = asking("asking", e.link.request, (1, b""), LONG)
+    sent(e, 3)
+    e.peer.sendall(frame(EVENT, b"wait"))
+    assert heard.next() == ((EVENT, b"wait"), "asking" if turns else READER)
+    long = frame(EVENT, bytes(250))
+    e.peer.sendall(frame(1, b"x") + long * 300)
+    go.set()
+    assert reply.result(WAIT) == (1, b"x")
+    who = {heard.next()[1] for _ in range(300)}
+    assert who == ({"asking", READER} if turns else {READER})
+
+
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no way to interrupt a thread")
 @pytest.mark.parametrize("started", [True, False])
 def test_interrupted_caller_leaves_a_link_that_works(ends, turns, started):
@@ -594,6 +613,25 @@ def test_interrupted_caller_leaves_a_link_that_works(ends, turns, started):
     if not started:
         e.link.start()
     assert heard.next()[0] == (EVENT, b"y")
+
+
+@TURNS
+def test_interrupted_just_when_something_came(ends, monkeypatch):
+    """It woke nobody else, so it must not lie there until more comes."""
+    wait = Watch.wait_as_asker
+
+    def woken(self, timeout):
+        wait(self, timeout)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Watch, "wait_as_asker", woken)
+    heard = Heard()
+    e = ends(received=heard).started()
+    reply = asking("asking", e.link.request, (1, b""), LONG)
+    sent(e, 3)
+    e.peer.sendall(frame(EVENT, b"!"))
+    assert isinstance(reply.exception(WAIT), KeyboardInterrupt)
+    assert heard.next() == ((EVENT, b"!"), READER)
 
 
 @TURNS

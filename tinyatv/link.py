@@ -10,6 +10,8 @@ handed from one thread to another, which would take longer than all the rest tha
     reader thread   waits .................. (woken by nothing) ............ waits, reads, handles
     request()              sends, takes the turn, reads, handles, gives it back
     read_for()             waits in its place, reads, handles, goes away with what he wanted
+
+Bytes wake only one of them, without a system call that would say which: see ``readiness.py``.
 """
 
 from __future__ import annotations
@@ -158,6 +160,7 @@ class Link:
         self._sending = threading.Lock()
         self._reading = threading.Lock()  # whose turn it is; taken before `_sending`
         self._reads = 0  # the thread that has the turn, if it is not the reader thread
+        self._unread = False  # somebody was woken for bytes and may not have read them all
         self._lent = threading.Lock()  # held in read_for(); taken before `_reading`
         self._watch: Watch | None = None  # without one, only the reader thread reads
         self._ending = threading.Lock()
@@ -408,12 +411,9 @@ class Link:
         try:
             self._reads = threading.get_ident()
             if not self._ended:  # then the watch may be closed
-                self._watch.look_away()
-                try:
-                    self._read_until(reply, deadline)
-                finally:
-                    self._watch.look_back()  # for those who still wait, and for what comes next
+                self._read_until(reply, deadline)
         finally:
+            self._leave_rest()
             self._reads = 0
             self._reading.release()
 
@@ -431,6 +431,11 @@ class Link:
             self._reading.release()
         return True
 
+    def _leave_rest(self) -> None:
+        """Before the turn is given back: what is still unread woke nobody else."""
+        if self._unread and self._watch is not None and not self._ended:
+            self._watch.look_again()
+
     def _read_until(self, reply: queue.SimpleQueue[Any], deadline: Deadline) -> None:
         """Read on the caller's thread until the reply is there.
 
@@ -439,17 +444,18 @@ class Link:
         """
         last = reply if self._thread is None else None
         waiting, work = False, self._prepare is not None
+        arrived = self._arrived if self._watch is None else self._watch.wait_as_asker
         try:
             self._deliver(last)
             while reply.empty() and not self._ended and not deadline.over:
-                waiting = True
+                waiting = self._unread = True
                 work = work and self._work_ahead()  # the peer is busy with the request
                 try:
-                    arrived = ready(self._sock, False, 0 if work else deadline.left())
+                    self._unread = arrived(0 if work else deadline.left())
                 except ValueError:
                     return  # closed, during the handshake: later, that takes a turn
                 waiting = False
-                if arrived:
+                if self._unread:
                     self._read(last)
         except Exception as exc:
             self._failed(exc)
@@ -463,6 +469,7 @@ class Link:
         try:
             data = self._sock.recv(CHUNK)
         except BlockingIOError:
+            self._unread = False
             return  # somebody else was faster
         except OSError as exc:
             self._end(ConnectionLost(f"{self.name}: {reason(exc)}"), exc)
@@ -470,6 +477,7 @@ class Link:
         if not data:
             self._end(ConnectionLost(f"{self.name}: closed by the peer", closed=True))
             return
+        self._unread = len(data) == CHUNK
         self._idled = 0
         self._quiet_since = time.monotonic()
         self._wire.feed(data)
