@@ -25,6 +25,7 @@ from . import native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 TAG = 16
@@ -77,7 +78,8 @@ class Session:
     """The ciphers of a connection; each direction counts its messages.
 
     ``seal(data, aad=b"")`` encrypts the next message, ``open(data, aad=b"")`` decrypts it. One
-    thread may seal while another opens and a third prepares.
+    thread may seal while another opens and a third prepares. Both raise ValueError: what is opened
+    is not what the peer sealed next, or the session is closed.
 
     Args:
         out_key: For what we send, 32 bytes.
@@ -87,8 +89,11 @@ class Session:
 
     def __init__(self, out_key: bytes, in_key: bytes, wide: bool = False) -> None:
         aead = native(_native)
-        self._out = _Direction(out_key, wide, aead)
-        self._in = _Direction(in_key, wide, aead)
+        nonce = struct.Struct("<Q4x" if wide else "<4xQ").pack
+        self._out, self._in = (
+            _Prepared(key, nonce) if aead is None else _Native(key, nonce, aead)
+            for key in (out_key, in_key)
+        )
         self.seal = self._out.seal
         self.open = self._in.open
 
@@ -109,52 +114,70 @@ class Session:
         self._in.close()
 
 
-class _Direction:
-    """The key and counter of one direction, and key stream made ahead."""
+class _Native:
+    """The key and counter of one direction, of which ``cryptography`` does the work."""
 
-    def __init__(self, key: bytes, wide: bool, aead: Any) -> None:
+    def __init__(self, key: bytes, nonce: Callable[[int], bytes], aead: Any) -> None:
+        self.counter = 0
+        self._nonce = nonce
+        self._key: Any = aead(key)  # None once closed
+
+    def seal(self, data: bytes, aad: bytes = b"") -> bytes:
+        """Encrypt the next message."""
+        key, number = self._key, self.counter
+        if key is None:
+            raise _closed()
+        self.counter = number + 1
+        sealed: bytes = key.encrypt(self._nonce(number), data, aad)
+        return sealed
+
+    def open(self, data: bytes, aad: bytes = b"") -> bytes:
+        """Decrypt the next message; it counts as received even if it is refused."""
+        key, number = self._key, self.counter
+        if key is None:
+            raise _closed()
+        self.counter = number + 1
+        return _native_open(key, self._nonce(number), data, aad)
+
+    def prepare(self) -> None:
+        """Nothing: the work is too quick to be done ahead."""
+
+    def close(self) -> None:
+        self._key = None
+
+
+class _Prepared:
+    """The key and counter of one direction, and key stream made ahead, in pure Python."""
+
+    def __init__(self, key: bytes, nonce: Callable[[int], bytes]) -> None:
         if len(key) != 32:
             raise ValueError(f"a key has 32 bytes, not {len(key)}")
         self.counter = 0
-        self._nonce = struct.Struct("<Q4x" if wide else "<4xQ").pack
-        self._native = aead is not None
-        self._key: Any = aead(key) if self._native else bytes(key)  # None once closed
+        self._nonce = nonce
+        self._key: bytes | None = bytes(key)  # None once closed
         self._ready: dict[int, bytes] = {}  # by counter, from the next one on without a gap
         self._blocks = self._most = FIRST  # as many as the longest of the last messages took
         # Held to count, and not to compute: nobody waits for the other threads' work.
         self._lock = Lock()
 
     def seal(self, data: bytes, aad: bytes = b"") -> bytes:
-        """Encrypt the next message.
-
-        Raises:
-            ValueError: The session is closed.
-        """
+        """Encrypt the next message."""
         with self._lock:
             key, number = self._key, self.counter
             if key is None:
-                raise ValueError("the session is closed")
+                raise _closed()
             self.counter += 1
-            ready = b"" if self._native else self._take(number, len(data))
-        if self._native:
-            sealed: bytes = key.encrypt(self._nonce(number), data, aad)
-            return sealed
+            ready = self._take(number, len(data))
         return _seal(key, self._nonce(number), data, aad, ready)
 
     def open(self, data: bytes, aad: bytes = b"") -> bytes:
-        """Decrypt the next message; it counts as received even if it is refused.
-
-        Raises:
-            ValueError: Not what the peer sealed next, or the session is closed.
-        """
+        """Decrypt the next message; it counts as received even if it is refused."""
         with self._lock:
             key, number = self._key, self.counter
             if key is None:
-                raise ValueError("the session is closed")
+                raise _closed()
             self.counter += 1
-            ready = b"" if self._native else self._take(number, len(data) - TAG)
-        if self._native:
-            return _native_open(key, self._nonce(number), data, aad)
+            ready = self._take(number, len(data) - TAG)
         return _open(key, self._nonce(number), data, aad, ready)
 
     def _take(self, number: int, size: int) -> bytes:
@@ -166,9 +189,8 @@ class _Direction:
         self._blocks = max(self._blocks, blocks)
         return self._ready.pop(number, b"")
 
-    def prepare(self) -> bool | None:
-        if self._native:
-            return None
+    def prepare(self) -> bool:
+        """Make key stream for the next messages; False if there is enough."""
         with self._lock:
             if self._key is None or len(self._ready) > LOW:
                 return False
@@ -223,6 +245,10 @@ def _native_open(aead: Any, nonce: bytes, data: bytes, aad: bytes) -> bytes:
             if not isinstance(exc, InvalidTag):
                 raise
     raise _refused(data)
+
+
+def _closed() -> ValueError:
+    return ValueError("the session is closed")
 
 
 def _refused(data: bytes) -> ValueError:
