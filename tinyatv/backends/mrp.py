@@ -400,9 +400,10 @@ class MrpBackend:
                     self._set_capabilities(body.capabilities)
             elif kind == proto.KEYBOARD:
                 events = self._set_focus(body)
-            waiting = [found for wanted, found in self._expecting if wanted(message)]
-        for found in waiting:
-            found.put(message)
+            if self._expecting:
+                for wanted, found in self._expecting:
+                    if wanted(message):
+                        found.put(message)
         if self._listening:
             for event in events:
                 self._post(event)

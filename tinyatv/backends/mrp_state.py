@@ -168,8 +168,11 @@ class Players:
         """Fields that are there overwrite; an update cannot clear one."""
         _, player = self._player(body.playerPath)
         for update in body.contentItems:
+            if not update.HasField("metadata"):
+                continue
+            identifier = update.identifier
             for item in player.items:
-                if item.identifier == update.identifier and update.HasField("metadata"):
+                if item.identifier == identifier:
                     item.metadata.MergeFrom(update.metadata)
 
     def _set_client(self, body: Any) -> None:
@@ -285,17 +288,18 @@ class Players:
         identifier = (proto.text(item, "identifier") if item is not None else None) or None
         fields: dict[str, Any] = {}
         if metadata is not None:
+            has = metadata.HasField
             for name, field in TEXTS.items():
                 value = getattr(metadata, field)  # as proto.text(), without a call for each
-                if value or metadata.HasField(field):
+                if value or has(field):
                     fields[name] = value if type(value) is str else proto.text(metadata, field)
             for name, field in NUMBERS.items():
-                if metadata.HasField(field):
+                if has(field):
                     fields[name] = getattr(metadata, field)
             fields["total_time"] = _whole(metadata.duration)
             fields["media_type"] = MEDIA_TYPES.get(metadata.mediaType, MediaType.Unknown)
             moving = state is DeviceState.Playing and metadata.playbackRate != 0
-            fields["rate"] = float(moving)
+            fields["rate"] = 1.0 if moving else 0.0
             fields["position"] = _position(metadata, moving, now)
             if metadata.artworkAvailable or metadata.artworkURL:
                 image = proto.text(metadata, "artworkIdentifier")

@@ -29,11 +29,15 @@ def decode(
     Raises:
         ValueError: It is longer than allowed.
     """
-    value = 0
-    for at in range(start, min(len(data), start + longest)):
-        value |= (data[at] & 127) << 7 * (at - start)
-        if data[at] < 128:
-            return value, at + 1
-    if len(data) - start >= longest:
-        raise ValueError(f"a varint is longer than {longest} bytes")
-    return None
+    value = shift = 0
+    try:
+        while shift < 7 * longest:
+            byte = data[start]
+            start += 1
+            if byte < 128:
+                return value | byte << shift, start
+            value |= (byte & 127) << shift
+            shift += 7
+    except IndexError:
+        return None
+    raise ValueError(f"a varint is longer than {longest} bytes")
