@@ -6,6 +6,7 @@ import random
 import secrets
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from ..model import App, Artwork, DeviceState, MediaType, RepeatState, ShuffleState
 from .artwork import render
@@ -108,11 +109,12 @@ class Item:
         size = (640, 360) if wide else (512, 512)
         return render(f"{self.title}{self.album}", size, width, height)
 
-    def snapshot(self) -> Item:
-        """What it is now, whatever it becomes."""
-        now = Item.__new__(Item)
-        vars(now).update(vars(self))
-        return now
+    @classmethod
+    def restore(cls, attributes: dict[str, Any]) -> Item:
+        """An item as it was when a copy of its ``vars()`` was made."""
+        item = cls.__new__(cls)
+        vars(item).update(attributes)
+        return item
 
     @property
     def mime(self) -> str | None:

@@ -92,7 +92,7 @@ class PlayerView:
         self.speed = player.speed
         self._hidden = odd.netflix and player is state.player
         item = None if self._hidden else player.item
-        self._item = None if item is None else item.snapshot()
+        self._attributes = None if item is None else vars(item).copy()
         self._does = player.device_state
         self._offers = (
             frozenset(player.unknown), frozenset(player.disabled), player.repeat, player.shuffle,
@@ -101,7 +101,7 @@ class PlayerView:
         self._odd = odd.no_metadata, odd.rate_zero, odd.no_timestamp, odd.client_without_player
         self.facts = (
             self._does, self.speed, self._hidden, self._offers, self._where, app, self._odd,
-            None if item is None else vars(self._item),
+            self._attributes,
         )  # fmt: skip
         self._metadata: dict[str, Any] | None = None
 
@@ -118,44 +118,30 @@ class PlayerView:
     @property
     def item(self) -> str | None:
         """Identifier of what it plays, or None."""
-        return None if self._item is None else self._item.identifier
+        return None if self._attributes is None else self._attributes["identifier"]
 
     @property
     def artwork(self) -> bytes | None:
         """Image of what it plays; None draws one."""
-        return b"" if self._item is None else self._item.artwork
+        return b"" if self._attributes is None else self._attributes["artwork"]
 
     @property
     def metadata(self) -> dict[str, Any]:
         """What is told of that, without its position."""
         if self._metadata is None:
             no_metadata, rate_zero, _, _ = self._odd
-            self._metadata = {}
-            if self._item is not None and not no_metadata:
+            metadata = {}
+            if self._attributes is not None and not no_metadata:
                 still = rate_zero and self._does is DeviceState.Playing
-                rate = 0.0 if still else self.speed
-                self._metadata = {**_metadata(self._item), "playbackRate": rate}
+                metadata = _metadata(Item.restore(self._attributes))
+                metadata["playbackRate"] = 0.0 if still else self.speed
+            self._metadata = metadata
         return self._metadata
 
     @property
-    def path(self) -> dict[str, Any]:
+    def path(self) -> Any:
         """Where it is, as a field of messages."""
-        origin, process, identifier, name = self._where
-        client: dict[str, Any] = {
-            "processIdentifier": process, "bundleIdentifier": self.app.identifier,
-        }  # fmt: skip
-        if self.app.name is not None:
-            client["displayName"] = self.app.name
-        path = {
-            "origin": {"type": 1, "displayName": origin, "identifier": ORIGIN},
-            "client": client,
-        }
-        if self.identifier:
-            path["player"] = {
-                "identifier": identifier, "displayName": name,
-                "isDefaultPlayer": identifier == DEFAULT_PLAYER,
-            }  # fmt: skip
-        return path
+        return player_path(*self._where, self.app.identifier, self.app.name, bool(self.identifier))
 
     def jumped(self, before: PlayerView) -> bool:
         """True if the position is not where it would be by now."""
@@ -233,6 +219,7 @@ class View:
     ) -> None:
         self.about = about
         self.odd = odd
+        self.processes = processes
         with state.lock:
             apps = state.running
             for app in apps:
@@ -250,7 +237,6 @@ class View:
                     self.chosen[app.identifier] = key
                 if player is state.player and player.device_state is not DeviceState.Idle:
                     self.active = app.identifier
-            self.processes = {one: processes[one] for one in self.clients}
             self.hardware = Hardware(state, about)
             field = state.field
             self.field = field
@@ -439,6 +425,24 @@ class View:
         if self.field is None:
             return self.keyboard(state=DID_END)
         return self.keyboard(state=TEXT_CHANGED if self.field is before.field else DID_BEGIN)
+
+
+@functools.lru_cache(maxsize=64)
+def player_path(
+    origin: str, process: int, identifier: str, name: str, app: str, title: str | None, whole: bool
+) -> Any:
+    """Where a player is, as a field of messages: a message, since it is part of nearly all."""
+    client = {"processIdentifier": process, "bundleIdentifier": app}
+    path: dict[str, Any] = {
+        "origin": {"type": 1, "displayName": origin, "identifier": ORIGIN},
+        "client": client if title is None else {**client, "displayName": title},
+    }
+    if whole:
+        path["player"] = {
+            "identifier": identifier, "displayName": name,
+            "isDefaultPlayer": identifier == DEFAULT_PLAYER,
+        }  # fmt: skip
+    return build(proto.UPDATE_PLAYER, playerPath=path).body.playerPath
 
 
 @functools.lru_cache(maxsize=64)  # a view of every player is taken after each change
