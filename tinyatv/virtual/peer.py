@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import weakref
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from ..link import Wire
 
 AnyPeer = TypeVar("AnyPeer", bound="StreamPeer")
+
+# A device has a processor of its own. A virtual one may be on that of its client, who would have to
+# wait until the next message is made, too. Windows has no such call.
+give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 
 
 class StreamServer(Generic[AnyPeer]):
@@ -174,6 +179,7 @@ class StreamPeer:
     def _send(self, messages: tuple[Any, ...]) -> None:
         for message in messages:
             self.link.send(message)
+            give_way()
 
     def at_once(self) -> _AtOnce:
         """What goes out meanwhile, whoever sends it, leaves at the end and in one piece.
