@@ -482,9 +482,11 @@ def test_usual_property_list(size):
         assert fed(wire(), frame(plist.dumps({"params": {"data": prefixed}}))) == [data]
 
 
-def test_nearly_usual_property_lists():
+@pytest.mark.parametrize("message", [b"hello", bytes(range(40)), bytes(300)], ids=len)
+def test_nearly_usual_property_lists(message):
     """One bit changed anywhere: read as it stands or refused, exactly as by plistlib."""
-    whole = property_list(b"\x05hello")
+    prefixed = varint.encode(len(message)) + message
+    whole = property_list(prefixed)
     for at in range(len(whole)):
         for bit in range(8):
             payload = bytearray(whole)
@@ -498,13 +500,15 @@ def test_nearly_usual_property_lists():
                 continue
             params = content.get("params") if isinstance(content, dict) else None
             data = params.get("data") if isinstance(params, dict) else None
-            usual = isinstance(data, bytes) and data[:1] == b"\x05" and len(data) == 6
+            start = len(prefixed) - len(message)
+            usual = isinstance(data, bytes) and data[:start] == prefixed[:start]
+            usual = usual and len(data) == len(prefixed)
             try:
                 found = fed(wire(), frame(payload))
             except ValueError:
                 assert not usual
             else:
-                assert found == [data[1:]] if usual else True
+                assert found == [data[start:]] if usual else True
     for cut in range(len(whole)):
         with pytest.raises(ValueError, match="property list"):
             fed(wire(), frame(whole[:cut])) if cut else fed(wire(), frame(b"b"))

@@ -10,7 +10,9 @@
 Every ``sync`` is owed a ``rply`` with its sequence. Not for MicroPython: see ``plist.py``.
 """
 
+import functools
 import os
+import random
 from collections import deque
 from struct import Struct
 
@@ -70,7 +72,7 @@ class DataStreamWire:
         payload = property_list(varint.encode(len(data)) + data)
         sequence = self._sequence
         if sequence is None:
-            sequence = int.from_bytes(os.urandom(8), "big")
+            sequence = random.getrandbits(64)
         return _frame(b"sync", b"cmnd" if self._device else b"comm", sequence, payload)
 
     def feed(self, data: bytes) -> None:
@@ -148,9 +150,15 @@ def property_list(data: bytes) -> bytes:
         width = _width(size)
         power = width.bit_length() - 1
         sized = HEAD + bytes((0x4F, 0x10 | power)) + size.to_bytes(width, "big") + data
-    width = _width(len(sized))
-    table = bytes(OFFSETS) if width == 1 else b"".join([n.to_bytes(width, "big") for n in OFFSETS])
-    return sized + table + TRAILER.pack(width, 1, len(OFFSETS), 0, len(sized))
+    return sized + _table(len(sized))
+
+
+@functools.lru_cache(maxsize=256)  # many messages have the same size
+def _table(at: int) -> bytes:
+    """The end of such a list, from its table of objects on, which is there."""
+    width = _width(at)
+    offsets = [place.to_bytes(width, "big") for place in OFFSETS]
+    return b"".join(offsets) + TRAILER.pack(width, 1, len(OFFSETS), 0, at)
 
 
 def _width(number: int) -> int:
@@ -164,13 +172,15 @@ def _data(payload: bytes) -> bytes:
         ValueError: It is no property list.
     """
     if payload.startswith(HEAD) and len(payload) > len(HEAD) + 2:  # is it one as we would write it?
-        size, start = payload[len(HEAD)] & 15, len(HEAD) + 1
+        marker, width = payload[len(HEAD)], payload[len(HEAD) + 1]
+        start, size = len(HEAD) + 1, marker & 15
         if size == 15:
-            start += 1 + (1 << (payload[start] & 3))
+            start += 1 + (1 << (width & 3))
             size = int.from_bytes(payload[len(HEAD) + 2 : start], "big")
-        data = payload[start : start + size]
-        if property_list(data) == payload:
-            return data
+        end = start + size
+        usual = marker >> 4 == 4 and (marker & 15 != 15 or width >> 2 == 4)
+        if usual and end < len(payload) and payload[end:] == _table(end):
+            return payload[start:end]
     content = plist.loads(payload)
     params = content.get("params") if isinstance(content, dict) else None
     found = params.get("data") if isinstance(params, dict) else None
