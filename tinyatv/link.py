@@ -286,8 +286,8 @@ class Link:
             wanted: Asked after each message, and after each :meth:`ring`.
         """
         with self._lent:
-            if self._watch is None or self._ended or self._owes:
-                return  # the watch may be closed; what is owed must not wait for the caller
+            if self._watch is None or self._ended:
+                return  # the watch may be closed
             try:
                 self._watch.lend()
             except OSError:
