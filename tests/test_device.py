@@ -582,6 +582,17 @@ def test_failing_listener_does_not_stop_the_others(atv, device, caplog):
     assert "on purpose" in caplog.text
 
 
+def test_what_plays_comes_first_for_each_listener(atv, device):
+    """However late it comes; for those who have heard of it already, that is no news."""
+    first = listen(atv)
+    second = listen(atv)
+    third = listen(atv)
+    device.state.update(title="Other")
+    for received in (first, second, third):
+        assert received.get(timeout=WAIT).playing.title == "Other"
+        assert received.empty()
+
+
 def test_failing_updates_are_told_and_tried_again(atv, device, monkeypatch):
     monkeypatch.setattr("tinyatv.backends.dmap.PAUSES", (0.01, 0.05))
     device.fail("playing", status=500, times=3)

@@ -9,8 +9,15 @@ import pytest
 
 from tinyatv import events
 from tinyatv.errors import ConnectionLost
-from tinyatv.events import Disconnected, Event, Events, PowerChanged, VolumeChanged
-from tinyatv.model import PowerState
+from tinyatv.events import (
+    Disconnected,
+    Event,
+    Events,
+    PlayingChanged,
+    PowerChanged,
+    VolumeChanged,
+)
+from tinyatv.model import Playing, PowerState
 
 WAIT = 20.0  # s; a deadline for things that take milliseconds
 NAME = "tinyatv-events-test"
@@ -141,6 +148,91 @@ def test_listener_that_adds_another(hub):
     hub.close()
     assert first.volumes(2) == [1, 2]
     assert added.volumes(1) == [2]  # from the next event on
+
+
+def plays(number):
+    return PlayingChanged(Playing(title=str(number)))
+
+
+def test_late_listener_is_told_first_what_plays(hub):
+    first, late = Listener(), Listener()
+    hub.add(first)
+    post(hub, 1)
+    hub.post(plays(1))
+    hub.post(plays(2))
+    post(hub, 2)
+    heard = [first.events.get(timeout=WAIT) for _ in range(4)]
+    hub.add(late)
+    post(hub, 3)
+    assert late.events.get(timeout=WAIT) is heard[2]
+    assert late.volumes(1) == first.volumes(1) == [3]
+    assert late.threads == {NAME}
+
+
+@pytest.mark.parametrize("how", ["he left", "all left", "disconnected"])
+def test_late_listener_is_not_told_what_is_not_so(hub, how):
+    busy, free = threading.Event(), threading.Event()
+    first = Listener(lambda: (busy.set(), free.wait(WAIT)))
+    other, late = Listener(), Listener()
+    for listener in (first, other):
+        hub.add(listener)
+    hub.post(plays(1))
+    if how == "disconnected":
+        hub.post(Disconnected(None))
+    assert busy.wait(WAIT)
+    if how != "disconnected":
+        for _ in range(3):
+            hub.add(late)
+            hub.remove(late)
+    if how == "all left":
+        for listener in (first, other):
+            hub.remove(listener)
+    free.set()
+    if how == "disconnected":
+        assert [type(other.events.get(timeout=WAIT)) for _ in range(2)][1] is Disconnected
+    if how != "he left":
+        hub.add(late)
+    post(hub, 1)
+    hub.close()
+    assert late.volumes(how != "he left") == [1] * (how != "he left")
+
+
+def test_late_listener_that_comes_and_goes_is_told_once(hub):
+    busy, free = threading.Event(), threading.Event()
+    first, late = Listener(lambda: (busy.set(), free.wait(WAIT))), Listener()
+    hub.add(first)
+    hub.post(plays(1))
+    assert busy.wait(WAIT)
+    for _ in range(3):
+        hub.add(late)
+        hub.remove(late)
+    hub.add(late)
+    free.set()
+    post(hub, 1)
+    hub.close()
+    assert late.events.get(timeout=WAIT).playing.title == "1"
+    assert late.volumes(1) == [1]
+
+
+def test_late_listeners_miss_nothing_and_hear_nothing_twice(hub, share):
+    last = share(20_000)
+    hub.add(Listener())
+    hub.post(plays(0))
+    poster = threading.Thread(target=lambda: [hub.post(plays(n)) for n in range(1, last + 1)])
+    poster.start()
+    listeners = []
+    while poster.is_alive() and len(listeners) < 200:
+        listeners.append(Listener())
+        hub.add(listeners[-1])
+    poster.join(WAIT)
+    late = Listener()
+    hub.add(late)
+    hub.close()
+    for listener in (*listeners, late):
+        heard = []
+        while not listener.events.empty():
+            heard.append(int(listener.events.get().playing.title))
+        assert heard == list(range(heard[0], last + 1))
 
 
 def test_listener_that_posts(hub):

@@ -30,7 +30,7 @@ class Event:
 
 
 class PlayingChanged(Event):
-    """Something else plays, or it plays in another way; also sent once when listening starts.
+    """Something else plays, or it plays in another way; also told to each new listener first.
 
     Attributes:
         playing: What plays now.
@@ -143,6 +143,9 @@ class Reconnected(Event):
         self.protocols = protocols
 
 
+_WELCOME = Event()  # in the queue: listeners that came later than others are to be told what plays
+
+
 class Events:
     """Hands events to listeners, in order, on one thread of its own.
 
@@ -160,6 +163,8 @@ class Events:
         self._name = name
         self._listeners: list[Listener] = []
         self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._told: PlayingChanged | None = None  # what plays, as listeners know it
+        self._late: list[Listener] = []  # those who do not know it yet
         self._thread: threading.Thread | None = None
         self._ident = 0  # its own
         self._lock = threading.Lock()
@@ -173,6 +178,9 @@ class Events:
                 thread.start()
                 self._thread = thread
             self._listeners = [*self._listeners, listener]
+            if self._told is not None:
+                self._late.append(listener)
+                self._put(_WELCOME)
             return len(self._listeners)
 
     def remove(self, listener: Listener) -> int:
@@ -185,6 +193,10 @@ class Events:
             listeners = self._listeners.copy()
             listeners.remove(listener)
             self._listeners = listeners
+            if listener in self._late:
+                self._late.remove(listener)
+            if not listeners:
+                self._told = None  # who comes next is told anew
             return len(listeners)
 
     @property
@@ -228,13 +240,30 @@ class Events:
     def _pending(self) -> bool:
         return not self._queue.empty()
 
+    def _addressed(self, event: Event) -> tuple[Event, list[Listener]]:
+        """What is to be told, and to whom."""
+        with self._lock:
+            listeners = self._listeners
+            if event is _WELCOME:
+                listeners = self._late
+                event = self._told or event
+            elif isinstance(event, PlayingChanged) and listeners:
+                self._told = event
+            elif isinstance(event, Disconnected):
+                self._told = None  # the next connection tells it anew
+            else:
+                return event, listeners
+            self._late = []
+            return event, listeners
+
     def _run(self) -> None:
         self._ident = threading.get_ident()
         while True:
             event = self._next()
             if event is None:
                 return
-            for listener in self._listeners:
+            event, listeners = self._addressed(event)
+            for listener in listeners:
                 try:
                     listener(event)
                 except Exception:
