@@ -606,6 +606,30 @@ def server(tv):
     assert not os.path.exists(socket_path(store))
 
 
+def test_closed_while_it_takes_connections(runtime, share):
+    """Neither the thread that does that fails, nor does it go on."""
+    store = os.path.abspath(store_path())
+    path = socket_path(store)
+
+    def come():
+        while (sock := enter(path)) is not None:  # until nobody is there any more
+            sock.close()
+
+    for _ in range(share(600)):
+        server = Server(path, store)
+        server.open()
+        taking = threading.Thread(target=server.run, name="tinyatv-serve-main")
+        coming = threading.Thread(target=come)
+        for thread in (taking, coming):
+            thread.start()
+        resident.connect(path).close()
+        server.close()
+        for thread in (taking, coming):
+            thread.join(WAIT)
+            assert not thread.is_alive()
+    assert [one.name for one in threading.enumerate() if "tinyatv-serve" in one.name] == []
+
+
 @pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
 def test_damaged_requests(tv, server, share, monkeypatch):
     """None of them ends it, or leaves a thread."""

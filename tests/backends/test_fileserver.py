@@ -755,6 +755,30 @@ def test_context(film):
     assert closed(server)
 
 
+def test_no_thread_left_to_start(film, monkeypatch):
+    """Nothing stays open, and it can be closed, as who wanted to play the file will."""
+    server = FileServer(film, HOST, HOST)
+    listening = []
+    create = socket.create_server
+
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        patched.setattr(
+            socket,
+            "create_server",
+            lambda *a, **k: listening.append(create(*a, **k)) or listening[0],
+        )
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            server.start()
+    assert listening[0].fileno() == -1
+    server.close()
+    with pytest.raises(ConnectionLost, match="closed"):
+        server.start()
+
+
 def test_close_while_nobody_reads(tmp_path, serve):
     server = serve(sparse(tmp_path / "film.mp4", 64 * MB))
     socks = [stalled(server) for _ in range(4)]

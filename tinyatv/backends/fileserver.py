@@ -129,6 +129,7 @@ class FileServer:
         Raises:
             OSError: The file cannot be read, or the address is not ours.
             ConnectionLost: It was closed already.
+            RuntimeError: There are too many threads.
         """
         self._file = os.path.realpath(self._path)
         with _open(self._file) as file:
@@ -145,11 +146,15 @@ class FileServer:
             if self._closed.is_set() or self._thread is not None:
                 listening.close()
                 raise ConnectionLost(f"{self.name}: closed, or started before")
+            try:
+                thread.start()
+            except BaseException:
+                listening.close()
+                raise
+            self._listening, self._thread = listening, thread
             shown = f"[{self._own}]" if self._own.version == 6 else str(self._own)
             port = listening.getsockname()[1]
             self.url = f"http://{shown}:{port}{urllib.parse.quote(self._route)}"
-            self._listening, self._thread = listening, thread
-            thread.start()
         return self
 
     def close(self) -> None:
