@@ -134,6 +134,7 @@ class Server:
         self._listener: socket.socket | None = None
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
+        self._taking = threading.Lock()  # over the listener, and who came by it
         self._clients: list[tuple[socket.socket, threading.Thread]] = []
         self._stopper: socket.socket | None = None
         self._presses = 0
@@ -199,14 +200,18 @@ class Server:
             sock.setblocking(True)
             name = f"tinyatv-serve-{sock.fileno()}"
             thread = threading.Thread(target=self._serve, args=(sock,), name=name, daemon=True)
-            self._clients = [one for one in self._clients if one[1].is_alive()]
-            try:
-                thread.start()
-            except RuntimeError as exc:  # no more threads
-                log.warning("serve: cannot serve: %s", exc)
-                sock.close()
-            else:
-                self._clients.append((sock, thread))
+            with self._taking:
+                if self._listener is None:  # closed
+                    sock.close()
+                    return
+                self._clients = [one for one in self._clients if one[1].is_alive()]
+                try:
+                    thread.start()
+                except RuntimeError as exc:  # no more threads
+                    log.warning("serve: cannot serve: %s", exc)
+                    sock.close()
+                else:
+                    self._clients.append((sock, thread))
 
     @property
     def waker(self) -> int:
@@ -222,7 +227,8 @@ class Server:
 
     def close(self) -> None:
         """Close all connections and join all threads; blocks up to 5 s. Safe to call twice."""
-        self._listener, listener = None, self._listener
+        with self._taking:  # nobody comes from here on
+            self._listener, listener = None, self._listener
         if listener is not None:
             try:
                 os.unlink(self._path)
