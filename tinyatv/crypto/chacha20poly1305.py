@@ -184,9 +184,10 @@ class _Prepared:
         """Key stream that is prepared for a message; remembers how much would have been useful."""
         blocks = min(1 + (size + 63) // 64, LARGEST)
         if number % SPAN == 0:
-            self._blocks, self._most = self._most, blocks
-        self._most = max(self._most, blocks)
-        self._blocks = max(self._blocks, blocks)
+            self._blocks, self._most = max(self._most, blocks), blocks
+        elif blocks > self._most:  # not max() each time, which takes longer
+            self._most = blocks
+            self._blocks = max(self._blocks, blocks)
         return self._ready.pop(number, b"")
 
     def prepare(self) -> bool:
@@ -389,6 +390,9 @@ def _row(words: bytes, at: int, n: int) -> int:
 # -- Poly1305
 
 
+_pairs = [struct.Struct(f"<{4 * pairs}Q").unpack_from for pairs in range(64 * 16 // 32)]
+
+
 def _poly1305(key: bytes, data: bytes) -> bytes:
     """The tag of any data; here it is always whole blocks of 16 bytes."""
     r = int.from_bytes(key[:16], "little") & CLAMP
@@ -398,7 +402,7 @@ def _poly1305(key: bytes, data: bytes) -> bytes:
         done = len(data) // (16 * STRIDE) * (16 * STRIDE)
         total = _poly1305_strides(r, data, done)
     pairs = (len(data) - done) // 32
-    words = iter(struct.unpack_from(f"<{4 * pairs}Q", data, done))
+    words = iter(_pairs[pairs](data, done))
     square = r * r % P
     for a, b, c, d in zip(words, words, words, words):  # two blocks for one reduction
         total = ((total + (b << 64 | a | ONE)) * square + (d << 64 | c | ONE) * r) % P
