@@ -1016,6 +1016,32 @@ def test_the_end_is_told_before_the_next_begin(paused_player):
     assert states(told) == ["loading", "paused", "playing", "stopped", "loading", "playing"]
 
 
+def test_loaded_by_several_at_once(share):
+    """One of them plays in the end; the others are told that theirs was stopped."""
+    told = []
+    state = State("Living Room", "0011223344556677")
+    before = len(state.players)
+    player = UrlPlayer(state, "virtual-test", lambda load, kind, name: told.append((load, name)))
+    try:
+        for _ in range(share(400)):
+            loads = [
+                threading.Thread(target=player.load, args=(None, f"http://192.0.2.1/{n}.mp4"))
+                for n in range(4)
+            ]
+            for thread in loads:
+                thread.start()
+            for thread in loads:
+                thread.join(WAIT)
+            assert state.player is player.load_now.player
+            assert len(state.players) == before + 1
+        player.stop()
+        assert len(state.players) == before
+    finally:
+        player.close()
+    stopped = [load for load, name in told if name == "stopped"]
+    assert len(stopped) == len(set(stopped)) == share(400) * 4
+
+
 # -- playing, AirPlay 2 ----------------------------------------------------------------------------
 
 

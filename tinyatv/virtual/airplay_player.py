@@ -89,7 +89,7 @@ class UrlPlayer:
         told: Called with (load, kind, name) when something happens: ``"state"`` with
             ``"loading"``, ``"playing"``, ``"paused"``, ``"stopped"``; ``"notification"`` with
             ``"itemPlayedToEnd"`` and others. Each state that there was, in order, one at a time;
-            on any thread, with no lock held.
+            on any thread, with no lock held but that over :meth:`load`, so it must not load.
 
     Attributes:
         duration: Seconds that whatever is played takes.
@@ -120,6 +120,7 @@ class UrlPlayer:
         self._untold: deque[tuple[Load, str, str]] = deque()
         self._telling = False  # some thread does it
         self._closed = False
+        self._loading = threading.Lock()  # two must not replace the same one
         self._lock = threading.Lock()  # taken after that of the state
         self._load: Load | None = None
         self._before: Player | None = None  # what played when it began
@@ -139,23 +140,24 @@ class UrlPlayer:
         fraction: bool = False, rate: float = 0.0, title: str | None = None,
     ) -> None:  # fmt: skip
         """Play something else."""
-        self.stop()
         load = Load(owner, url, uuid, start, fraction, rate, title, self.duration)
-        self.urls.append(url)
-        self.fetched, self.body, self.error = [], b"", None
-        state = self._state
-        self._before = state.player
-        with self._lock:
-            self._load = load
-        state.note(f"play_url {url}")
-        state.activate(load.player)
         thread = threading.Thread(
             target=self._fetch, args=(load,), name=f"{self._name}-fetch", daemon=True
         )
-        with self._lock:  # close() on another thread joins it only once it runs
-            if not self._closed:
-                self._threads = [one for one in self._threads if one.is_alive()] + [thread]
-                thread.start()
+        with self._loading:
+            self.stop()
+            self.urls.append(url)
+            self.fetched, self.body, self.error = [], b"", None
+            state = self._state
+            self._before = state.player
+            with self._lock:
+                self._load = load
+            state.note(f"play_url {url}")
+            state.activate(load.player)
+            with self._lock:  # close() on another thread joins it only once it runs
+                if not self._closed:
+                    self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+                    thread.start()
 
     def rate(self, value: float) -> None:
         """Pause (0) or play."""
