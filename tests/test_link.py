@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -744,6 +745,40 @@ def test_caller_reads_in_the_place_of_a_guest(ends):
     e.peer.sendall(frame(EVENT, b"after"))
     assert heard.next() == ((EVENT, b"after"), "guest")
     guest.leave()
+
+
+@TURNS
+@pytest.mark.parametrize("who", ["guest", "caller"])
+def test_end_when_nobody_can_look_any_more(ends, monkeypatch, who):
+    """The system may have no room for a waiter that it had before: no silent link stays."""
+    heard, wait = Told(), Watch.wait_as_asker
+    e = ends(received=heard).started()
+
+    def no_room(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def interrupted(self, timeout):
+        wait(self, timeout)
+        raise KeyboardInterrupt
+
+    if who == "guest":
+        guest = Guest(e.link, heard)
+        waits("guest", "wait_as_guest")
+    with monkeypatch.context() as patched:
+        patched.setattr(Watch, "wait_as_asker", interrupted)
+        if who == "caller":
+            reply = asking("asking", e.link.request, (1, b""), LONG)
+            sent(e, 3)
+        patched.setattr(Watch, "_stand_in_line", no_room)
+        e.peer.sendall(frame(EVENT))
+        assert "cannot watch it: No space left" in str(e.losses.get(timeout=WAIT))
+        if who == "guest":
+            guest.leave()
+        else:
+            assert isinstance(reply.exception(WAIT), KeyboardInterrupt)
+    with pytest.raises(ConnectionLost, match="cannot watch it: No space left"):
+        e.link.request((2, b""), WAIT)
+    e.link._watch._stand_in_line(e.link._watch._host)  # there is room: the reader thread sees it
 
 
 @TURNS

@@ -298,7 +298,7 @@ class Link:
                     if self._watch.wait_as_guest(0 if work else None) and not self._read_once():
                         return
             finally:
-                self._watch.take_back()
+                self._look(self._watch.take_back)
 
     def ring(self) -> None:
         """Let the thread in :meth:`read_for` ask again whether there is what it wants."""
@@ -434,7 +434,14 @@ class Link:
     def _leave_rest(self) -> None:
         """Before the turn is given back: what is still unread woke nobody else."""
         if self._unread and self._watch is not None and not self._ended:
-            self._watch.look_again()
+            self._look(self._watch.look_again)
+
+    def _look(self, call: Callable[[], object]) -> None:
+        """Let the watch look at the socket again; a link that nobody looks at must end."""
+        try:
+            call()
+        except OSError as exc:  # no memory for that, or too many are watched by now
+            self._end(ConnectionLost(f"{self.name}: cannot watch it: {reason(exc)}"), exc)
 
     def _read_until(self, reply: queue.SimpleQueue[Any], deadline: Deadline) -> None:
         """Read on the caller's thread until the reply is there.

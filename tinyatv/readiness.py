@@ -23,7 +23,7 @@ class Watch:
 
     They stand in a line: bytes wake the asker while it waits; else the host, or the guest while it
     has the host's place. Who was woken reads all of them, or calls :meth:`look_again`, for nobody
-    else hears of them. The end of the connection wakes all who wait.
+    else hears of them. The end of the connection wakes all who stand there.
 
     Raises:
         OSError: No descriptor is left, or the system cannot do this: only Linux can, since 4.5.
@@ -55,7 +55,11 @@ class Watch:
         return bool(self._guest.poll(timeout, 1))
 
     def look_again(self) -> None:
-        """Wake the host, or the guest, if there is something to read."""
+        """Wake the host, or the guest, if there is something to read.
+
+        Raises:
+            OSError: The system has no room for that any more; he hears of nothing from here on.
+        """
         with self._lock:
             self._on_duty.unregister(self._sock)
             self._stand_in_line(self._on_duty)
@@ -79,7 +83,11 @@ class Watch:
             self._on_duty = self._guest
 
     def take_back(self) -> None:
-        """From here on, they wake the host again; the guest does not wait."""
+        """From here on, they wake the host again; the guest does not wait.
+
+        Raises:
+            OSError: As :meth:`look_again`.
+        """
         with self._lock:
             self._on_duty = self._host
             self._stand_in_line(self._host)

@@ -400,10 +400,9 @@ class MrpBackend:
                     self._set_capabilities(body.capabilities)
             elif kind == proto.KEYBOARD:
                 events = self._set_focus(body)
-            if self._expecting:
-                for wanted, found in self._expecting:
-                    if wanted(message):
-                        found.put(message)
+            for wanted, found in self._expecting:
+                if wanted(message):
+                    found.put(message)
         if self._listening:
             for event in events:
                 self._post(event)

@@ -156,8 +156,8 @@ class UrlPlayer:
             state.activate(load.player)
             with self._lock:  # close() on another thread joins it only once it runs
                 if not self._closed:
-                    self._threads = [one for one in self._threads if one.is_alive()] + [thread]
                     thread.start()
+                    self._threads = [one for one in self._threads if one.is_alive()] + [thread]
 
     def rate(self, value: float) -> None:
         """Pause (0) or play."""
