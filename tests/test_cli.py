@@ -16,7 +16,7 @@ import pytest
 import tinyatv
 from tinyatv.cli import main
 from tinyatv.cli.words import ELSEWHERE, HELP, SUBCOMMANDS
-from tinyatv.device import ROUTES
+from tinyatv.routes import ROUTES
 from tinyatv.virtual import VirtualAppleTV
 
 WAIT = 10.0

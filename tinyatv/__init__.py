@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from .connecting import connect as connect
     from .connecting import pair as pair
     from .credentials import Store as Store
-    from .device import ROUTES as ROUTES
     from .device import AppleTV as AppleTV
     from .discovery import scan as scan
     from .errors import AppleTVError as AppleTVError
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
     from .model import Service as Service
     from .model import ShuffleState as ShuffleState
     from .model import TouchAction as TouchAction
+    from .routes import ROUTES as ROUTES
     from .trace import Trace as Trace
     from .virtual import VirtualAppleTV as VirtualAppleTV
 
@@ -67,7 +67,7 @@ _HOME = {
     "errors": "", "events": "",
     "connect": "connecting", "pair": "connecting",
     "Store": "credentials",
-    "ROUTES": "device", "AppleTV": "device",
+    "AppleTV": "device",
     "scan": "discovery",
     "AppleTVError": "errors", "CommandFailed": "errors", "CommandTimeout": "errors",
     "ConnectionFailed": "errors", "ConnectionLost": "errors", "CredentialsError": "errors",
@@ -82,6 +82,7 @@ _HOME = {
     "OutputDevice": "model", "PairingRequirement": "model", "Playing": "model",
     "PowerState": "model", "RepeatState": "model", "Service": "model", "ShuffleState": "model",
     "TouchAction": "model",
+    "ROUTES": "routes",
     "Trace": "trace",
     "VirtualAppleTV": "virtual",
 }  # fmt: skip

@@ -10,13 +10,14 @@ import enum
 import time
 from typing import TYPE_CHECKING, Any, Callable
 
+from . import routes
 from .errors import AppleTVError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
 
-PROTOCOLS = ("mrp", "dmap", "airplay", "raop", "companion")
+PROTOCOLS = tuple(routes.PROTOCOLS)
 """Names of the protocols, in the order in which they name a device (its main identifier)."""
 
 

@@ -86,7 +86,8 @@ def _explain(word: str, out: Output) -> None:
 
 def about_word(word: str) -> list[str]:
     """Who serves a word, and what it is in Python, as far as it is a command of the device."""
-    from ..device import FIELDS, ROUTES, AppleTV
+    from ..device import AppleTV
+    from ..routes import FIELDS, ROUTES
 
     command = _command(word)
     lines = []
