@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Callable
 
 from ..errors import ConnectionFailed, ConnectionLost
 from ..link import Link, keep_alive, open_socket
+from ..pairing.credentials import Credentials, parse
 from ..pairing.hap import Identity, drive
 from ..pairing.hap_setup import hap_setup, own_info, preparation
 from ..wire.companion import SETUP_NEXT, SETUP_START, CompanionWire
-from . import PairingRequest, try_connect
+from . import PairingRequest
 from .companion import exchange_by, secure
 
 if TYPE_CHECKING:
     from ..model import Device, Service
-    from ..pairing.credentials import Credentials
 
 ANSWER_TIMEOUT = 10.0  # s; devices take a while to check a PIN
 
@@ -23,7 +23,7 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
     """Pair with a device, as the contract has it; it has accepted the credentials already."""
     host, port = device.address, service.port
     identity = Identity(request.client_id().encode())
-    link = _connect(host, port, CompanionWire(), preparation(identity))
+    link = _connect(host, port, CompanionWire(), ANSWER_TIMEOUT, preparation(identity))
     try:
         steps = hap_setup(identity, request.shown_pin, info=own_info(request.name))
         credentials = drive(steps, exchange_by(link, "pair", SETUP_START, SETUP_NEXT, {"_pwTy": 1}))
@@ -33,19 +33,19 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
         ) from exc
     finally:
         link.close()
-    _verify(host, port, credentials)
+    _verify(host, port, credentials, ANSWER_TIMEOUT)
     return str(credentials)
 
 
 def check(device: Device, service: Service, *, timeout: float) -> None:
-    """Find out whether a device accepts the credentials of a service: connect."""
-    try_connect(device, service, timeout)
+    """Find out whether a device accepts the credentials of a service: verify, and no more."""
+    credentials = parse(service.credentials or None).checked()
+    _verify(device.address, service.port, credentials, max(timeout, ANSWER_TIMEOUT))
 
 
-def _verify(host: str, port: int, credentials: Credentials) -> None:
-    """Put new credentials to use, on a connection of their own."""
+def _verify(host: str, port: int, credentials: Credentials, timeout: float) -> None:
     wire = CompanionWire()
-    link = _connect(host, port, wire)
+    link = _connect(host, port, wire, timeout)
     try:
         secure(link, wire, credentials)
     except ConnectionLost as exc:
@@ -55,11 +55,10 @@ def _verify(host: str, port: int, credentials: Credentials) -> None:
 
 
 def _connect(
-    host: str, port: int, wire: CompanionWire, prepare: Callable[[], bool | None] | None = None
-) -> Link:
-    sock = open_socket(host, port, ANSWER_TIMEOUT, "companion")
+    host: str, port: int, wire: CompanionWire, timeout: float,
+    prepare: Callable[[], bool | None] | None = None,
+) -> Link:  # fmt: skip
+    sock = open_socket(host, port, timeout, "companion")
     keep_alive(sock)
-    return Link(
-        sock, wire, lambda message: None, timeout=ANSWER_TIMEOUT, name=f"tinyatv-companion-{host}",
-        prepare=prepare,
-    )  # fmt: skip
+    name = f"tinyatv-companion-{host}"
+    return Link(sock, wire, lambda message: None, timeout=timeout, name=name, prepare=prepare)

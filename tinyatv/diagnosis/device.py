@@ -284,7 +284,7 @@ class Checkup:
 
 
 def verify(device: Device, service: Service, timeout: float) -> None:
-    """Find out whether a service, and no other, accepts its credentials.
+    """Use a service, and no other, with its credentials.
 
     Args:
         device: Where it is.
@@ -292,9 +292,13 @@ def verify(device: Device, service: Service, timeout: float) -> None:
         timeout: Seconds that the connection, and each answer, may take.
 
     Raises:
-        AppleTVError: It does not.
+        AppleTVError: That does not work.
     """
-    load_pairing(service.protocol).check(device, service, timeout=timeout)
+    if BACKENDS[service.protocol].connected:
+        alone = Device(device.name, device.address, [service])
+        AppleTV(alone, timeout=timeout).open().close()
+    else:  # connecting needs no credentials there
+        load_pairing(service.protocol).check(device, service, timeout=timeout)
 
 
 def _named(commands: list[str]) -> str:
