@@ -21,8 +21,7 @@ import threading
 
 import pytest
 
-from tests.conftest import cases
-from tests.test_records import check_scan
+from tests.support.vectors import cases, check_scan
 from tinyatv import discovery, mdns
 from tinyatv.discovery import Publication, browse, publish, scan
 from tinyatv.errors import AppleTVError, DeviceNotFound

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv import CommandFailed, DeviceInfo, Service
 from tinyatv.backends import airplay, airplay_stream
 from tinyatv.backends.airplay_session import read_plist

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv import App, DeviceState, MediaType, RepeatState, ShuffleState, proto
 from tinyatv.backends import mrp_state
 from tinyatv.backends.mrp_state import DEFAULT_PLAYER, REPEAT_MODE, SHUFFLE_MODE, Players
