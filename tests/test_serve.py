@@ -23,12 +23,12 @@ from tests.support.program import Program
 from tinyatv import resident
 from tinyatv.cli import main
 from tinyatv.cli.serve import Server
-from tinyatv.places import socket_path, store_path
+from tinyatv.files import socket_path, store_path
 from tinyatv.virtual import VirtualAppleTV
 
 WAIT = 20.0
 SERVED = {"binascii", "_socket"} | {f"tinyatv{name}" for name in (
-    "", ".__main__", ".places", ".resident",
+    "", ".__main__", ".files", ".resident",
 )}  # fmt: skip
 
 

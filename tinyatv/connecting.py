@@ -17,7 +17,7 @@ from .errors import (
 from .model import PROTOCOLS, Device, Service
 
 if TYPE_CHECKING:
-    from .credentials import Store
+    from .store import Store
 
 log = logging.getLogger(__name__)
 
@@ -315,7 +315,7 @@ def _ask_pin() -> str:
 def _store(store: Store | None) -> Store:
     if store is not None:
         return store
-    from .credentials import Store
+    from .store import Store
 
     return Store()
 

@@ -320,7 +320,7 @@ def new_trace(path: str, flags: Arguments) -> Trace:
     Raises:
         ValueError: It is one of those, and would be emptied before it is read.
     """
-    from ..places import store_path
+    from ..files import store_path
     from ..trace import Trace
 
     read = [getattr(flags, "what", None), getattr(flags, "replay", None)]
