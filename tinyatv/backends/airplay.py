@@ -323,7 +323,8 @@ def pair(
     from ..errors import ConnectionFailed, PairingError
     from ..pairing.hap import Identity, drive
     from ..pairing.hap_setup import hap_setup, own_info, preparation
-    from .airplay_session import OCTETS, PAIRING_AGENT, PLIST
+    from ..wire.airplay_codes import OCTETS, PLIST
+    from .airplay_session import PAIRING_AGENT
 
     identity = Identity(client_id.encode())
     prepare = None if legacy else preparation(identity)
