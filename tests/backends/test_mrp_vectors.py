@@ -10,7 +10,7 @@ from tests.conftest import cases
 from tinyatv import App, DeviceState, MediaType, RepeatState, ShuffleState, proto
 from tinyatv.backends import mrp_state
 from tinyatv.backends.mrp_state import DEFAULT_PLAYER, REPEAT_MODE, SHUFFLE_MODE, Players
-from tinyatv.records import Record, build_device
+from tinyatv.discovery.records import Record, build_device
 from tinyatv.wire.mrp import MrpWire
 
 MUSIC, PLEX = "com.apple.TVMusic", "com.plexapp.plex"
