@@ -11,8 +11,7 @@ from tinyatv import CommandFailed, DeviceInfo, Service
 from tinyatv.backends import airplay, airplay_stream
 from tinyatv.backends.airplay_session import read_plist
 from tinyatv.backends.airplay_tunnel import Tunnel
-from tinyatv.pairing.credentials import TRANSIENT, Credentials
-from tinyatv.records import (
+from tinyatv.discovery.records import (
     Record,
     airplay_features,
     build_device,
@@ -20,6 +19,7 @@ from tinyatv.records import (
     parse_extended_features,
     parse_txt,
 )
+from tinyatv.pairing.credentials import TRANSIENT, Credentials
 from tinyatv.virtual import airplay_about
 from tinyatv.wire import airplay_codes, dmap, plist
 from tinyatv.wire.http import Response
