@@ -531,8 +531,6 @@ class AppleTV:
                     backend.unlisten()
 
     def _tune_in(self, backends: dict[str, Any]) -> None:
-        if "mrp" in backends:  # what plays is news that it brings without being asked
-            self._events.link = backends["mrp"].link
         for backend in backends.values():
             backend.listen()
 

@@ -168,7 +168,7 @@ class CompanionBackend:
         wire = CompanionWire()
         link = self._link = Link(
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
-            name=f"tinyatv-companion-{self._host}", prepare=wire.prepare, shown=_shown,
+            name=f"tinyatv-companion-{self._host}", prepare=wire.prepare,
         )  # fmt: skip
         try:
             secure(link, wire, self._credentials)
@@ -769,15 +769,6 @@ class CompanionBackend:
         known = power is not PowerState.Unknown
         states["power_state"] = FeatureState.Available if known else FeatureState.Unknown
         return states
-
-
-def _shown(frame: tuple[int, dict[Any, Any]]) -> str:
-    """A message in the log: without keys, and without what somebody types."""
-    _, message = frame
-    return repr({
-        key: list(value) if isinstance(value, dict) else "..." if key == "_pd" else value
-        for key, value in message.items()
-    })  # fmt: skip
 
 
 def _percent(level: Any) -> float | None:

@@ -268,11 +268,6 @@ class MrpBackend:
         if self._link is not None:
             self._link.fail(error)
 
-    @property
-    def link(self) -> Link | None:
-        """What brings the messages that events are made of."""
-        return self._link
-
     def listen(self) -> None:
         """Start to post what changes; what plays now comes first."""
         with self._lock:
