@@ -19,7 +19,7 @@ import threading
 import pytest
 
 import tinyatv
-from tests.test_cli import Program, free_port, run, run_json
+from tests.support.program import Program, free_port, run, run_json
 from tinyatv import Device, Service
 from tinyatv.diagnosis import computer, network
 from tinyatv.diagnosis import store as diagnosis_store

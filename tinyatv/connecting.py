@@ -21,7 +21,7 @@ from .pairing.credentials import shares_credentials_with, should_pair
 from .routes import BACKENDS
 
 if TYPE_CHECKING:
-    from .credentials import Store
+    from .store import Store
 
 log = logging.getLogger(__name__)
 
@@ -97,9 +97,9 @@ def connect_to(
     atv = AppleTV(
         device, protocols=wanted, timeout=timeout, reconnect=reconnect, rediscover=rediscover
     )
-    from .wake import Waking
+    from .discovery.wake import WakeOnLan
 
-    with Waking(device) as waking:
+    with WakeOnLan(device) as waking:
         try:
             return atv.open()
         except ConnectionFailed as exc:
@@ -295,7 +295,7 @@ def _ask_pin() -> str:
 def _store(store: Store | None) -> Store:
     if store is not None:
         return store
-    from .credentials import Store
+    from .store import Store
 
     return Store()
 

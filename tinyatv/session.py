@@ -155,7 +155,8 @@ class Session:
             failed = [errors[b.protocol] for b in made if b.protocol in errors]
             raise failed[0] if failed else ConnectionLost("closed while connecting")
         if subscribed:
-            self._start_listening(backends)
+            for backend in backends.values():
+                backend.subscribe()
 
     def _new_backends(self) -> list[Backend]:
         """A backend for each protocol that can be used, in the order of the table."""
@@ -288,11 +289,11 @@ class Session:
         """If the device is lost, and about to come back, wake it up; blocks for at most 15 s."""
         if self._reconnecting is None or self.backends:
             return
-        from .wake import WAKE_TIMEOUT, Waking
+        from .discovery.wake import WAKE_TIMEOUT, WakeOnLan
 
         deadline = Deadline(WAKE_TIMEOUT)
         self._reconnected.clear()
-        with Waking(self.device, at_once=True):
+        with WakeOnLan(self.device, at_once=True):
             while not (self.backends or self.closed or deadline.over):
                 self._retry_now.set()
                 self._reconnected.wait(1.0)
@@ -345,18 +346,11 @@ class Session:
                 on = self.events.heard
                 changed, self._subscribed = self._subscribed is not on, on
                 backends = self.backends.copy()
-            if changed and on:
-                self._start_listening(backends)
-            elif changed:
-                for backend in backends.values():
+            for backend in backends.values() if changed else ():
+                if on:
+                    backend.subscribe()
+                else:
                     backend.unsubscribe()
-
-    def _start_listening(self, backends: dict[str, Backend]) -> None:
-        for backend in backends.values():
-            if backend.link is not None:
-                self.events.link = backend.link
-        for backend in backends.values():
-            backend.subscribe()
 
     def _post(self, protocol: str, event: Event) -> None:
         """A backend has news; called on any thread."""

@@ -14,7 +14,6 @@ from ..routes import BACKENDS
 if TYPE_CHECKING:
     from ..errors import AppleTVError
     from ..events import Event
-    from ..link import Link
     from ..model import (
         Account,
         App,
@@ -89,11 +88,6 @@ class Backend(Protocol):
 
     def features(self) -> dict[str, FeatureState]:
         """What the device can do now, of the commands and fields that this protocol serves."""
-
-    @property
-    def link(self) -> Link | None:
-        """The connection that brings news of what is playing without being asked, or None."""
-        return None
 
     @staticmethod
     def tunnel(device: Device, service: Service, *, timeout: float) -> Tunnel | None:

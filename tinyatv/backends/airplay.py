@@ -7,6 +7,12 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..discovery.records import (
+    AIRPLAY_2_FEATURES,
+    PLAY_URL_FEATURES,
+    airplay_features,
+    parse_extended_features,
+)
 from ..errors import (
     AppleTVError,
     CommandFailed,
@@ -17,12 +23,6 @@ from ..errors import (
 )
 from ..model import FeatureState
 from ..pairing.credentials import TRANSIENT, Credentials, parse
-from ..records import (
-    AIRPLAY_2_FEATURES,
-    PLAY_URL_FEATURES,
-    airplay_features,
-    parse_extended_features,
-)
 from . import Backend
 from .airplay_session import ControlConnection
 

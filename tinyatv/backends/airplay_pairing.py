@@ -14,9 +14,10 @@ from ..errors import (
 from ..pairing.credentials import Credentials, parse
 from ..pairing.hap import Identity, drive
 from ..pairing.hap_setup import hap_setup, own_info, preparation
+from ..wire.airplay_codes import OCTETS, PLIST
 from . import PairingRequest
 from .airplay import device_key, is_legacy
-from .airplay_session import ANSWER_TIMEOUT, OCTETS, PAIRING_AGENT, PLIST, ControlConnection
+from .airplay_session import ANSWER_TIMEOUT, PAIRING_AGENT, ControlConnection
 
 if TYPE_CHECKING:
     from ..model import Device, Service
