@@ -22,9 +22,9 @@ from tinyatv import (
     TouchAction,
 )
 from tinyatv.backends.companion import IDENTITIES
+from tinyatv.pairing.accessory import Accessory
 from tinyatv.pairing.credentials import Credentials
 from tinyatv.pairing.hap import Identity
-from tinyatv.pairing.hap_device import Accessory
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.companion import VirtualCompanion
 from tinyatv.virtual.companion_about import CompanionAbout

@@ -32,7 +32,7 @@ from .hap import Identity, Refusal, Reply, Steps
 from .hap_setup import checked_pin
 
 if TYPE_CHECKING:
-    from .hap_device import Accessory
+    from .accessory import Accessory
 
 FIRST = b"\1\0\0\0"  # of verify
 SECOND = b"\0\0\0\0"
