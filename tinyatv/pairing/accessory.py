@@ -10,26 +10,26 @@ from typing import Callable
 from . import hap
 from .hap import Identity, Refusal
 
-DELAYS = (1, 16, 32, 64, 128, 256, 512)  # s; the pause that a wrong PIN costs, the n-th time
-MAX_FAILURES = 100
+DELAYS = (1, 16, 32, 64, 128, 256, 512)  # s; the pause after the n-th wrong PIN, as devices ask for
+MAX_FAILURES = 100  # HomeKit Accessory Protocol: MaxTries after 100 wrong PINs
 
 
 class Accessory:
-    """Who the device is, whom it knows, and the PIN on its screen. One for all its protocols.
+    """The device's identity, its list of paired clients, and the PIN on its screen.
 
     Args:
         identity: Its own.
         pin: Always this PIN; None makes up a new one each time.
         show: Called with a PIN when it appears, and with None when it goes away.
-        info: About it, for those who pair: an OPACK dictionary.
+        info: About it, for clients that pair: an OPACK dictionary.
 
     Attributes:
         clients: Public key of each client that is paired, by identifier.
         pin_shown: What is on screen now, or None.
         failures: Wrong PINs since the last right one.
-        locked_until: Time of `clock` before which nobody may pair.
+        locked_until: Time of `clock` before which pairing is refused.
         clock: Seconds; a test may put its own here.
-        back_off: False lets everybody try as often as they like.
+        back_off: False allows any number of tries, without a pause.
         max_peers: How many clients it stores.
         refuse: Code of an error to answer every pairing with, or None.
         transient: True allows pairing without a PIN.
@@ -61,10 +61,11 @@ class Accessory:
         self._lock = threading.Lock()
 
     def begin(self, owner: object, transient: bool, *, early: bool = False) -> str:
-        """Somebody wants to pair: show a PIN and return it.
+        """A client wants to pair: show a PIN and return it.
 
         Args:
-            owner: Who. If it has an attribute `hides_pin` that is true, the PIN is not shown.
+            owner: The connection that pairs. If its attribute `hides_pin` is true, the PIN is not
+                shown.
             transient: True to do without a PIN.
             early: True if the handshake comes later; it will be about the same PIN.
 

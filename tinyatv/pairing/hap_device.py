@@ -19,7 +19,7 @@ class Handshakes:
 
     Args:
         accessory: The device.
-        owner: Who pairs, in the eyes of the device; None is this object.
+        owner: What pairs, in the eyes of the device; None is this object.
     """
 
     def __init__(self, accessory: Accessory, owner: object = None) -> None:
@@ -30,7 +30,7 @@ class Handshakes:
     def answer(self, data: bytes) -> Reply:
         """Take a message of pair-setup or pair-verify and return the reply to it.
 
-        The first message of a handshake tells which one it is: a method, or a public key.
+        The first message of a handshake says which one it is: it has a method, or a public key.
         """
         try:
             items = hap.read(data)
