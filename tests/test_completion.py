@@ -20,10 +20,12 @@ import pytest
 import tinyatv
 from tests.test_cli import run
 from tinyatv import Device, Service
-from tinyatv.cli import NAMES, common_flags, subcommand_parser
 from tinyatv.cli.completion import SHELLS, Tables, argument
+from tinyatv.cli.flags import common_flags
 from tinyatv.cli.help import topics
-from tinyatv.cli.words import ELSEWHERE, HELP, SUBCOMMANDS, parse
+from tinyatv.cli.parsers import subcommand_parser
+from tinyatv.cli.program import NAMES
+from tinyatv.cli.words import is_program, lines, parse, programs
 from tinyatv.virtual import PROFILES
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -248,12 +250,13 @@ def test_offers(shell, line, wanted):
 
 def test_everything_is_offered(shell):
     words = {word.rstrip("=") for word in shell.offers("tinyatv ")}
-    assert words == {*HELP, *ELSEWHERE, *SUBCOMMANDS}
-    assert {word.rstrip("=") for word in shell.offers("tinyatv play ")} == {*HELP, *ELSEWHERE}
+    assert words == set(lines())
+    plain = {word for word in lines() if not is_program(word)}
+    assert {word.rstrip("=") for word in shell.offers("tinyatv play ")} == plain
     assert shell.offers("tinyatv help ") == set(topics())
 
 
-@pytest.mark.parametrize("word", ["", *SUBCOMMANDS])
+@pytest.mark.parametrize("word", ["", *(row.name for row in programs())])
 def test_every_flag_is_offered(shell, word):
     parser = subcommand_parser(word, common_flags()) if word else common_flags()
     left = [line.strip().split("  ")[0] for line in parser.format_help().splitlines()]
@@ -335,14 +338,15 @@ def test_bash_that_cuts_words_elsewhere(shell):
 
 def test_what_is_offered_is_accepted():
     tables = Tables()
-    assert {word.rstrip("=") for word in tables.words} == {*HELP, *ELSEWHERE}
+    plain = {word for word in lines() if not is_program(word)}
+    assert {word.rstrip("=") for word in tables.words} == plain
     for word in tables.words:
         if not word.endswith("="):
             parse(word)
     for word, kind in tables.behind.items():
         for choice in [] if kind.startswith("@") else kind.split():
             parse(f"{word}={choice}")
-    assert set(tables.arguments) == set(SUBCOMMANDS)
+    assert set(tables.arguments) == {row.name for row in programs()}
 
 
 @pytest.mark.parametrize(
@@ -381,7 +385,7 @@ def test_names_never_fail(stored, capsys, content):
 
 def test_names_load_only_what_they_need(stored):
     script = (
-        "import sys; from tinyatv.cli import main; code = main(['complete-names']);"
+        "import sys; from tinyatv.cli.program import main; code = main(['complete-names']);"
         "print(code, *[m for m in ('zeroconf', 'asyncio', 'google.protobuf', 'requests', 'socket',"
         "'tinyatv.device', 'tinyatv.discovery', 'tinyatv.cli.help') if m in sys.modules])"
     )

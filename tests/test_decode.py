@@ -16,7 +16,7 @@ import tinyatv
 from tests.conftest import cases
 from tests.mutations import mutate
 from tinyatv import decode, proto
-from tinyatv.cli import main
+from tinyatv.cli.program import main
 from tinyatv.virtual import VirtualAppleTV
 from tinyatv.wire import dmap, opack, plist, tlv8
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PROTOCOLS = ("mrp", "dmap", "airplay", "raop", "companion")
 """Names of the protocols, in the order in which they name a device (its main identifier)."""
+PASSWORDS = ("airplay", "raop")
+"""Protocols in which a device may want a password."""
 
 
 class MediaType(enum.Enum):
