@@ -8,6 +8,7 @@ checked when a word is parsed, before anything touches the network.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Command:
         name: The word.
         help: What it does, in a few words.
         args: What may follow ``=``.
-        run: Runs it; None calls the method of that name, and reports that it was done.
+        run: Runs it; None calls the method of the device that `feature` names.
         aliases: Other words for the same.
         feature: Command or field of the device behind it, as in ``ROUTES``; None: its own name.
         known_as: What other tools call it, which names it in `features`; also an alias.
@@ -143,9 +144,9 @@ class Command:
         self.name = name
         self.help = help
         self.args = args
-        self.run = _call if run is None and program is None else run
-        self.aliases = aliases if known_as is None else (known_as, *aliases)
         self.feature = name if feature is None else feature
+        self.run = partial(_call, self.feature) if run is None and program is None else run
+        self.aliases = aliases if known_as is None else (known_as, *aliases)
         self.known_as = name if known_as is None else known_as
         self.group = group
         self.served = served and program is None
@@ -177,8 +178,8 @@ class Step:
         run(target, out, self.command.name, *self._args)
 
 
-def _call(atv: Any, out: Output, name: str, *args: Any) -> None:
-    getattr(atv, name)(*args)
+def _call(verb: str, atv: Any, out: Output, name: str, *args: Any) -> None:
+    getattr(atv, verb)(*args)
     out.result(command=name)
 
 
