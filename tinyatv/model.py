@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PROTOCOLS = tuple(routes.PROTOCOLS)
 """Names of the protocols, in the order in which they name a device (its main identifier)."""
+PASSWORDS = ("airplay", "raop")
+"""Protocols in which a device may want a password."""
 
 
 class MediaType(enum.Enum):
