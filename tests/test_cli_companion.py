@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from tests.test_cli import Person, Program, run, run_json
+from tests.support.program import Person, Program, run, run_json
 from tinyatv.pairing.hap_device import Accessory
 from tinyatv.virtual import VirtualAppleTV
 

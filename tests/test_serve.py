@@ -18,17 +18,17 @@ import time
 import pytest
 
 import tinyatv
-from tests.mutations import mutate
-from tests.test_cli import Program
+from tests.support.mutations import mutate
+from tests.support.program import Program
 from tinyatv import resident
 from tinyatv.cli import main
 from tinyatv.cli.serve import Server
-from tinyatv.places import socket_path, store_path
+from tinyatv.files import socket_path, store_path
 from tinyatv.virtual import VirtualAppleTV
 
 WAIT = 20.0
 SERVED = {"binascii", "_socket"} | {f"tinyatv{name}" for name in (
-    "", ".__main__", ".places", ".resident",
+    "", ".__main__", ".files", ".resident",
 )}  # fmt: skip
 
 

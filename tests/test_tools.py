@@ -16,13 +16,13 @@ import sys
 import pytest
 
 import tinyatv
-from tests.test_cli import free_port, run, run_json
+from tests.support.program import free_port, run, run_json
 from tinyatv.cli import main
 from tinyatv.cli.migrating import SURPRISES, Row, rows, state
 from tinyatv.cli.output import Output
 from tinyatv.cli.words import ELSEWHERE, parse
-from tinyatv.credentials import Store
 from tinyatv.model import Device, Service
+from tinyatv.store import Store
 from tinyatv.virtual import VirtualAppleTV
 
 # Origin: the project's sheet on the field's tools, whose sections are named; a plain list of the

@@ -17,7 +17,7 @@ from .errors import (
 from .model import PROTOCOLS, Device, Service
 
 if TYPE_CHECKING:
-    from .credentials import Store
+    from .store import Store
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +91,9 @@ def connect_to(
     atv = AppleTV(
         device, protocols=wanted, timeout=timeout, reconnect=reconnect, rediscover=rediscover
     )
-    from .wake import Waking
+    from .discovery.wake import WakeOnLan
 
-    with Waking(device) as waking:
+    with WakeOnLan(device) as waking:
         try:
             return atv.open()
         except ConnectionFailed as exc:
@@ -315,7 +315,7 @@ def _ask_pin() -> str:
 def _store(store: Store | None) -> Store:
     if store is not None:
         return store
-    from .credentials import Store
+    from .store import Store
 
     return Store()
 

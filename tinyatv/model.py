@@ -401,7 +401,7 @@ class Artwork(_Data):
         Raises:
             OSError: The file cannot be written; what was there before is kept.
         """
-        from ._files import replace_file
+        from .files import replace_file
 
         replace_file(path, self.data)
 

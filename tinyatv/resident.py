@@ -17,7 +17,7 @@ import os
 import sys
 
 from . import __version__
-from .places import socket_path, store_path
+from .files import socket_path, store_path
 
 TYPE_CHECKING = False  # see __init__.py
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv import proto
 from tinyatv.crypto.chacha20poly1305 import Session
 from tinyatv.errors import ProtocolError

@@ -9,9 +9,9 @@ import tracemalloc
 
 import pytest
 
-from tests.conftest import cases
-from tests.mutations import mutate
-from tests.proto.trees import frames
+from tests.support.mrp_trees import frames
+from tests.support.mutations import mutate
+from tests.support.vectors import cases
 from tinyatv import proto
 from tinyatv.crypto.chacha20poly1305 import Session
 from tinyatv.wire import plist, varint

@@ -8,7 +8,7 @@ import tracemalloc
 
 import pytest
 
-from tests.mutations import mutate
+from tests.support.mutations import mutate
 from tinyatv.wire.http import BODY_LIMIT, HEAD_LIMIT, HttpWire, Request, Response
 
 

@@ -11,8 +11,8 @@ import threading
 
 import pytest
 
-from tests.conftest import cases
-from tests.proto.trees import frames
+from tests.support.mrp_trees import frames
+from tests.support.vectors import cases
 from tinyatv import proto
 from tinyatv.crypto import hkdf
 from tinyatv.crypto.chacha20poly1305 import Session

@@ -320,7 +320,7 @@ def new_trace(path: str, flags: Arguments) -> Trace:
     Raises:
         ValueError: It is one of those, and would be emptied before it is read.
     """
-    from ..places import store_path
+    from ..files import store_path
     from ..trace import Trace
 
     read = [getattr(flags, "what", None), getattr(flags, "replay", None)]
@@ -355,7 +355,7 @@ def logs(flags: Arguments) -> None:
             stream=sys.stderr,
         )
         logging.getLogger("urllib3").setLevel(logging.INFO)  # its debug log shows whole URLs
-        for name in ("zeroconf", "tinyatv.mdns"):
+        for name in ("zeroconf", "tinyatv.discovery.mdns"):
             logging.getLogger(name).setLevel(logging.DEBUG if flags.mdns_debug else logging.INFO)
         for handler in logging.getLogger().handlers:
             handler.addFilter(_hide_home_sharing)

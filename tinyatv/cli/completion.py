@@ -46,7 +46,7 @@ def print_names(kind: str = "names") -> None:
     Args:
         kind: ``names``, which are names and aliases, or ``ids``.
     """
-    from ..credentials import Store
+    from ..store import Store
 
     try:
         known = Store().devices()

@@ -24,8 +24,8 @@ from .target import choose, scan, the_store
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..credentials import Store
     from ..model import Device
+    from ..store import Store
     from . import Arguments, Parser
     from .output import Output
 

@@ -208,7 +208,7 @@ class History:
 
     def save(self) -> None:
         """Write the file. Not worth failing for."""
-        from .._files import replace_file
+        from ..files import replace_file
 
         if self._path is None or not self._lines:
             return

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__, resident
 from ..connecting import connect_to
-from ..credentials import Store
 from ..deadline import Deadline
 from ..device import AppleTV
 from ..errors import AppleTVError, CommandFailed, ConnectionFailed, ConnectionLost, ProtocolError
+from ..files import socket_path, store_path
 from ..link import reason
-from ..places import socket_path, store_path
+from ..store import Store
 from .output import Output
 from .target import stored
 from .words import HERE, SAME, Run, parse_all

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..credentials import SECRETS
 from ..errors import CommandFailed
 from ..model import PROTOCOLS, Device, Service
+from ..store import SECRETS
 from .target import called, choose, secret, the_store
 
 if TYPE_CHECKING:
-    from ..credentials import Store
+    from ..store import Store
     from . import Arguments
     from .output import Output
 

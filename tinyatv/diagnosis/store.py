@@ -8,10 +8,10 @@ import time
 from shlex import quote
 from typing import Any
 
-from ..credentials import FOREIGN, Store
 from ..deadline import Deadline
 from ..errors import AppleTVError
 from ..model import Device
+from ..store import FOREIGN, Store
 from . import NOTE, OK, PROBLEM, WARNING, Finding
 
 PATIENCE = 1.0  # s; writing takes milliseconds, so who holds the lock longer does not work

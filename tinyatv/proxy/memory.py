@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 
-from .._files import replace_file
 from ..errors import CredentialsError
+from ..files import replace_file
 
 KEY = 32  # bytes
 

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from .errors import CredentialsError, DeviceNotFound
+from .files import replace_file
+from .files import store_path as default_path
 from .model import (
     PROTOCOLS,
     Device,
@@ -27,14 +29,13 @@ from .model import (
     PairingRequirement,
     Service,
 )
-from .places import store_path as default_path
 
 VERSION = 1
 FOREIGN = "~/.pyatv.conf"
 SECRETS = ("credentials", "password")  # fields of a service that nobody else may see
 
 
-class Known:
+class StoredDevice:
     """A device in the store.
 
     Attributes:
@@ -57,7 +58,7 @@ class Store:
     Reading never fails because a file is missing; a damaged one is reported and left alone.
 
     Args:
-        path: File; None takes :func:`tinyatv.places.store_path`.
+        path: File; None takes :func:`tinyatv.files.store_path`.
         memory: Keep everything in memory and touch no file.
         foreign: Another library's store to read credentials from; None reads none.
     """
@@ -78,7 +79,7 @@ class Store:
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def devices(self) -> list[Known]:
+    def devices(self) -> list[StoredDevice]:
         """All devices, in the order in which they were added.
 
         Raises:
@@ -86,7 +87,7 @@ class Store:
         """
         return [known for known, _ in self._known_entries()]
 
-    def _known_entries(self) -> list[tuple[Known, list[str]]]:
+    def _known_entries(self) -> list[tuple[StoredDevice, list[str]]]:
         """All devices, each with the identifiers that it answers to.
 
         These are more than its services have: some services are not stored, since they only name
@@ -96,7 +97,7 @@ class Store:
         default = data.get("default")
         return [
             (
-                Known(_device(entry), entry.get("alias"), default in entry["identifiers"]),
+                StoredDevice(_device(entry), entry.get("alias"), default in entry["identifiers"]),
                 entry["identifiers"],
             )
             for entry in data.get("devices", [])
@@ -339,8 +340,6 @@ class Store:
             self._memory.setdefault("devices", [])
             yield self._memory
             return
-        from ._files import replace_file  # its imports are worth the time only when writing
-
         os.makedirs(os.path.dirname(os.path.abspath(self.path)), mode=0o700, exist_ok=True)
         with _locked(self.path + ".lock"):
             data = self._read()
