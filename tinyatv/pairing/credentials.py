@@ -17,6 +17,7 @@ from ..errors import CredentialsError
 
 TRANSIENT = b"transient"
 KEY = 32  # bytes of a key or seed
+LEGACY = "these are AirPlay 1 credentials: pair again"  # where others are wanted
 
 
 class Credentials:
