@@ -5,42 +5,20 @@ from __future__ import annotations
 import json
 import os
 import pty
-import select
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 import tinyatv
-from tinyatv.cli import main
+from tests.support.program import PLAYING_KEYS, WAIT, Person, Program, free_port, run, run_json
 from tinyatv.cli.words import ELSEWHERE, HELP, SUBCOMMANDS
 from tinyatv.device import ROUTES
 from tinyatv.virtual import VirtualAppleTV
 
-WAIT = 10.0
-
-# Origin: section 4.5 of the project's sheet on the field's tools, keys in their order.
-PLAYING_KEYS = [
-    "hash", "media_type", "device_state", "title", "artist", "album", "genre", "total_time",
-    "position", "shuffle", "repeat", "series_name", "season_number", "episode_number",
-    "content_identifier", "itunes_store_identifier", "app", "app_id",
-]  # fmt: skip
 INFO_KEYS = ["mac", "model", "model_str", "operating_system", "version"]
 SCAN_KEYS = ["name", "address", "identifier", "all_identifiers", "device_info", "services"]
-
-
-def run(capsys, *args: str) -> tuple[int, str, str]:
-    code = main(args)
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
-def run_json(capsys, *args: str) -> tuple[int, list[dict]]:
-    code, out, err = run(capsys, *args, "--json")
-    assert err == ""
-    return code, [json.loads(line) for line in out.splitlines()]
 
 
 # -- words -----------------------------------------------------------------------------------------
@@ -470,19 +448,6 @@ def type_pin_when_shown(process: subprocess.Popen, tv: VirtualAppleTV, **remote)
     return process.communicate(timeout=30)[0]
 
 
-class Program(subprocess.Popen):
-    """The program; a failing test ends it instead of waiting for it."""
-
-    def __init__(self, *args: str, command=("-u", "-m", "tinyatv"), **streams) -> None:
-        streams = streams or dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        super().__init__([sys.executable, *command, *args], text=True, **streams)
-
-    def __exit__(self, kind, error, trace):
-        if kind is not None:
-            self.kill()
-        super().__exit__(kind, error, trace)
-
-
 @pytest.fixture
 def unpaired(own_store, monkeypatch):
     with VirtualAppleTV("Bedroom", mdns_port=0, credentials=()) as tv:
@@ -552,13 +517,6 @@ def test_full_disk_loses_no_pairing(unpaired, own_store):
     )  # fmt: skip
 
 
-def free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
-
-
 def test_wizard_in_a_terminal(unpaired, capsys):
     """A person at a real pseudo-terminal."""
     guid, port = "0123456789ABCDEF", free_port()
@@ -580,26 +538,6 @@ def test_wizard_in_a_terminal(unpaired, capsys):
     os.close(screen)
     assert process.returncode == 0
     assert run(capsys, "-n", "Bedroom", "pause")[0] == 0
-
-
-class Person:
-    """Somebody at a terminal, who reads on until what they wait for has come."""
-
-    def __init__(self, screen: int) -> None:
-        self._screen = screen
-        self._unread = ""
-
-    def reads(self, wanted: str) -> str:
-        until = time.monotonic() + 30
-        while wanted not in self._unread:
-            ready, _, _ = select.select([self._screen], [], [], max(0, until - time.monotonic()))
-            assert ready, f"{wanted!r} did not come; came: {self._unread!r}"
-            self._unread += os.read(self._screen, 4096).decode()
-        text, self._unread = self._unread.split(wanted, 1)
-        return text
-
-    def types(self, text: str) -> None:
-        os.write(self._screen, f"{text}\n".encode())
 
 
 def test_wizard_without_devices(own_store, monkeypatch, capsys):

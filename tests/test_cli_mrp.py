@@ -11,7 +11,7 @@ import sys
 import pytest
 
 import tinyatv
-from tests.test_cli import Person, Program, run, run_json
+from tests.support.program import Person, Program, run, run_json
 from tinyatv import PowerState
 from tinyatv.virtual import VirtualAppleTV
 

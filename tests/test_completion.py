@@ -18,7 +18,7 @@ import time
 import pytest
 
 import tinyatv
-from tests.test_cli import run
+from tests.support.program import run
 from tinyatv import Device, Service
 from tinyatv.cli import NAMES, common_flags, subcommand_parser
 from tinyatv.cli.completion import SHELLS, Tables, argument

@@ -13,8 +13,8 @@ import types
 import pytest
 
 import tinyatv
-from tests.conftest import cases
-from tests.mutations import mutate
+from tests.support.mutations import mutate
+from tests.support.vectors import cases
 from tinyatv import decode, proto
 from tinyatv.cli import main
 from tinyatv.virtual import VirtualAppleTV

@@ -18,6 +18,15 @@ import pytest
 import requests
 
 import tinyatv
+from tests.support.commands import (
+    AIRPLAY_ASKED,
+    COMPANION_ASKED,
+    COMPANION_PRESSED,
+    DMAP_ASKED,
+    DMAP_PRESSED,
+    MRP_ASKED,
+    MRP_PRESSED,
+)
 from tinyatv import DeviceState, FeatureState, RepeatState, ShuffleState, crypto
 from tinyatv.device import BACKENDS, FIELDS, ROUTES
 from tinyatv.virtual import Item, VirtualAppleTV
@@ -42,40 +51,8 @@ def listen(atv: tinyatv.AppleTV) -> queue.SimpleQueue:
 
 # -- commands --------------------------------------------------------------------------------------
 
-PRESSED = [
-    ("up", {}, ["up"]),
-    ("down", {"presses": 3}, ["down", "down", "down"]),
-    ("left", {}, ["left"]),
-    ("right", {"presses": 2}, ["right", "right"]),
-    ("up", {"hold": 0.6}, ["up hold"]),
-    ("select", {}, ["select"]),
-    ("select", {"hold": 1.0}, ["select hold"]),
-    ("select", {"presses": 2}, ["select", "select"]),
-    ("menu", {}, ["menu"]),
-    ("menu", {"hold": 1.0}, ["top_menu"]),
-    ("top_menu", {}, ["top_menu"]),
-    ("play", {}, ["play"]),
-    ("pause", {}, ["pause"]),
-    ("play_pause", {}, ["play_pause"]),
-    ("stop", {}, ["stop"]),
-    ("next", {}, ["next"]),
-    ("previous", {}, ["previous"]),
-    ("volume_up", {}, ["volume_up"]),
-    ("volume_down", {}, ["volume_down"]),
-    ("skip_forward", {}, ["set_position 110"]),
-    ("skip_forward", {"seconds": 30}, ["set_position 130"]),
-    ("skip_forward", {"seconds": 999}, ["set_position 222"]),
-    ("skip_backward", {}, ["set_position 90"]),
-    ("skip_backward", {"seconds": 999}, ["set_position 0"]),
-    ("set_position", {"seconds": 30}, ["set_position 30"]),
-    ("set_shuffle", {"shuffle": ShuffleState.Songs}, ["set_shuffle Songs"]),
-    ("set_shuffle", {"shuffle": ShuffleState.Off}, ["set_shuffle Off"]),
-    ("set_repeat", {"repeat": RepeatState.Track}, ["set_repeat Track"]),
-    ("set_repeat", {"repeat": RepeatState.All}, ["set_repeat All"]),
-]
 
-
-@pytest.mark.parametrize(("command", "args", "seen"), PRESSED)
+@pytest.mark.parametrize(("command", "args", "seen"), DMAP_PRESSED)
 def test_command(atv, device, command, args, seen):
     device.state.pause()
     device.state.set_position(100)
@@ -86,16 +63,12 @@ def test_command(atv, device, command, args, seen):
 
 def test_every_route_has_a_test_and_a_method():
     """Each command over each protocol that serves it."""
-    from tests import test_companion
-    from tests.test_airplay import ASKED as AIRPLAY_ASKED
-    from tests.test_mrp import ASKED as MRP_ASKED
-    from tests.test_mrp import PRESSED as MRP_PRESSED
-
-    asked = {"playing", "artwork", "volume", "set_volume", "server_info"}
-    tested = {"dmap": {command for command, _, _ in PRESSED} | asked}
-    tested["mrp"] = {command for command, _, _ in MRP_PRESSED} | MRP_ASKED
-    tested["airplay"] = AIRPLAY_ASKED
-    tested["companion"] = {c for c, _, _ in test_companion.PRESSED} | test_companion.ASKED
+    tested = {
+        "dmap": {command for command, _, _ in DMAP_PRESSED} | DMAP_ASKED,
+        "mrp": {command for command, _, _ in MRP_PRESSED} | MRP_ASKED,
+        "airplay": AIRPLAY_ASKED,
+        "companion": {command for command, _, _ in COMPANION_PRESSED} | COMPANION_ASKED,
+    }
     for protocol in BACKENDS:
         assert {c for c, served in ROUTES.items() if protocol in served} == tested[protocol]
     for command in ROUTES:

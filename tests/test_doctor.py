@@ -19,7 +19,7 @@ import threading
 import pytest
 
 import tinyatv
-from tests.test_cli import Program, free_port, run, run_json
+from tests.support.program import Program, free_port, run, run_json
 from tinyatv import Device, Service
 from tinyatv.device import BACKENDS
 from tinyatv.diagnosis import computer, network

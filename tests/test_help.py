@@ -14,7 +14,7 @@ import sys
 import pytest
 
 import tinyatv
-from tests.test_cli import run, run_json
+from tests.support.program import run, run_json
 from tinyatv.cli import common_flags, program_parser, subcommand_parser
 from tinyatv.cli.help import about_word, topics
 from tinyatv.cli.manual import page

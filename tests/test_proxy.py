@@ -16,7 +16,7 @@ import threading
 import pytest
 
 import tinyatv
-from tests.virtual.remote import Remote
+from tests.support.mrp_client import Remote
 from tinyatv import Device, Service
 from tinyatv.cli import main
 from tinyatv.discovery import browse

@@ -9,8 +9,7 @@ import threading
 import pytest
 
 import tinyatv
-from tests.test_airplay import ours
-from tests.test_mrp import Heard
+from tests.support.watching import Heard, ours
 from tinyatv.virtual import VirtualAppleTV
 
 WAIT = 30.0  # s; a deadline for things that take milliseconds

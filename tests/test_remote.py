@@ -16,8 +16,8 @@ import time
 import pytest
 
 import tinyatv
-from tests.test_cli import Person, Program, run
-from tests.test_screen import SCREEN
+from tests.support.program import Person, Program, run
+from tests.support.screen import SCREEN
 from tinyatv import PowerState
 from tinyatv.virtual import VirtualAppleTV
 

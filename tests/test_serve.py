@@ -18,8 +18,8 @@ import time
 import pytest
 
 import tinyatv
-from tests.mutations import mutate
-from tests.test_cli import Program
+from tests.support.mutations import mutate
+from tests.support.program import Program
 from tinyatv import resident
 from tinyatv.cli import main
 from tinyatv.cli.serve import Server

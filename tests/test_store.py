@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from tests.test_model import ROOT, limited
+from tests.support.program import ROOT, limited
 from tinyatv.errors import CredentialsError, DeviceNotFound
 from tinyatv.model import Device, DeviceInfo, OperatingSystem, Service
 from tinyatv.store import Store, default_path

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import tinyatv
-from tests.virtual.airplay_client import Controller
+from tests.support.airplay_client import Controller
 from tinyatv.cli import main
 from tinyatv.virtual import VirtualAppleTV
 from tinyatv.virtual.responder import Responder

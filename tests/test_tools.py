@@ -16,7 +16,7 @@ import sys
 import pytest
 
 import tinyatv
-from tests.test_cli import free_port, run, run_json
+from tests.support.program import free_port, run, run_json
 from tinyatv.cli import main
 from tinyatv.cli.migrating import SURPRISES, Row, rows, state
 from tinyatv.cli.output import Output

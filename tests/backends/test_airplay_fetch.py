@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from tests.media import Server
+from tests.support.media import Server
 from tinyatv import ConnectionLost
 from tinyatv.backends import airplay_fetch
 from tinyatv.backends.airplay_fetch import LIMIT, Errands, Fetcher
