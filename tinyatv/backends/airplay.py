@@ -22,7 +22,7 @@ from ..errors import (
     ProtocolError,
 )
 from ..model import FeatureState
-from ..pairing.credentials import TRANSIENT, Credentials, parse
+from ..pairing.credentials import LEGACY, TRANSIENT, Credentials, parse
 from . import Backend
 from .airplay_session import ControlConnection
 
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 TRANSIENT_FEATURES = 1 << 43 | 1 << 48  # either bit: nobody needs to be paired to try
 TUNNEL_SINCE = 13  # tvOS that carries MRP
 QUEUE_SINCE = 18  # tvOS that wants the play queue
+HAP_SINCE = 15  # tvOS that does nothing for somebody who is paired the old way alone
 PTP_SINCE = [26, 5]  # tvOS that refuses our clock
 
 
@@ -108,7 +109,10 @@ class AirPlayBackend(Backend):
         Raises:
             ConnectionFailed: It cannot be reached, or hangs up.
             CommandTimeout: It takes the connection and does not answer.
+            CredentialsError: They are AirPlay 1 credentials, and this is not AirPlay 1.
         """
+        if self._given.kind == "legacy" and (self._version or 0) >= HAP_SINCE:
+            raise CredentialsError(f"{self._host} port {self._port} (airplay): {LEGACY}")
         if self._tunnel is not None:
             try:
                 self._tunnel.wait()
@@ -235,7 +239,12 @@ class AirPlayBackend(Backend):
         from .airplay_stream import Stream
 
         control = self._control(self._credentials(method))
-        control.open()
+        try:
+            control.open()
+        except (CommandFailed, CredentialsError, ProtocolError) as exc:
+            if self._given.kind == "legacy" and self._bits & AIRPLAY_2_FEATURES:
+                raise CredentialsError(f"play_url: {LEGACY}") from exc
+            raise
         playing = method(control, self._given.client_id, self._prefers_ptp, about, path)
         server = None
         try:
