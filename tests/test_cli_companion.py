@@ -147,7 +147,8 @@ def test_secrets_stay_out_of_the_log(tv, capsys):
     with Program("--debug", "type", "hunter2", "text_get") as process:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "hunter2\n")
-    assert "['_tiD']" in err  # something of everything
+    assert " > _tiC event " in err  # something of everything
+    assert " < reply " in err
     keys = tv.credentials["companion"].split(":")[:2]
     assert not [key for key in keys if key in err.lower()]
     assert "hunter2" not in err

@@ -7,9 +7,8 @@ import random
 import pytest
 
 from tests.support.vectors import cases, check_scan
-from tinyatv import records
-from tinyatv.model import PairingRequirement
-from tinyatv.records import (
+from tinyatv.discovery import records
+from tinyatv.discovery.records import (
     AIRPLAY,
     AIRPORT,
     COMPANION,
@@ -25,6 +24,7 @@ from tinyatv.records import (
     build_device,
     merge_devices,
 )
+from tinyatv.model import PairingRequirement
 
 ADDRESS = "192.0.2.7"
 

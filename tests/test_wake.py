@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import tinyatv
-from tinyatv import wake
+from tinyatv.discovery import wake
 from tinyatv.virtual import VirtualAppleTV
 
 WAIT = 20.0  # s; a deadline: the kernel knocks again after 1, 3, 7 s
@@ -204,5 +204,5 @@ def test_a_device_that_answers_is_left_alone(packets, monkeypatch):
 def test_a_sleep_proxy_answers_for_it(packets, monkeypatch):
     """Then it is known to sleep, and the packet goes out at once."""
     monkeypatch.setattr(wake, "PATIENCE", WAIT)
-    with wake.Waking(by_hand(1, MAC, deep_sleep=True)):
+    with wake.WakeOnLan(by_hand(1, MAC, deep_sleep=True)):
         assert packets.recv(2048) == wake.magic_packet(MAC)

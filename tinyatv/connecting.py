@@ -91,9 +91,9 @@ def connect_to(
     atv = AppleTV(
         device, protocols=wanted, timeout=timeout, reconnect=reconnect, rediscover=rediscover
     )
-    from .wake import Waking
+    from .discovery.wake import WakeOnLan
 
-    with Waking(device) as waking:
+    with WakeOnLan(device) as waking:
         try:
             return atv.open()
         except ConnectionFailed as exc:

@@ -531,8 +531,6 @@ class AppleTV:
                     backend.unlisten()
 
     def _tune_in(self, backends: dict[str, Any]) -> None:
-        if "mrp" in backends:  # what plays is news that it brings without being asked
-            self._events.link = backends["mrp"].link
         for backend in backends.values():
             backend.listen()
 
@@ -875,11 +873,11 @@ class AppleTV:
 
     def _wake(self) -> None:
         """Wake up a device that is lost until it is back, or has had time enough."""
-        from .wake import WAKE_TIMEOUT, Waking
+        from .discovery.wake import WAKE_TIMEOUT, WakeOnLan
 
         deadline = Deadline(WAKE_TIMEOUT)
         self._back.clear()
-        with Waking(self.device, at_once=True):
+        with WakeOnLan(self.device, at_once=True):
             while not (self._backends or self._closing.is_set() or deadline.over):
                 self._hurry.set()
                 self._back.wait(1.0)

@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from .errors import AppleTVError
-    from .link import Link
     from .model import KeyboardFocus, OutputDevice, Playing, PowerState
 
 log = logging.getLogger(__name__)
-
-BURST = 0.002  # s; as long as the next event may well come at once
 
 Listener = Callable[[Any], object]
 
@@ -151,22 +148,15 @@ class Events:
 
     Args:
         name: Of the thread.
-
-    Attributes:
-        link: Brings most of them. While the thread has nothing to tell, it reads there itself: to
-            be woken by another thread that does would take longer than all the rest. None for none.
     """
 
     def __init__(self, name: str) -> None:
-        self.link: Link | None = None
-        self._reads: Link | None = None  # what the thread reads now
         self._name = name
         self._listeners: list[Listener] = []
         self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._told: PlayingChanged | None = None  # what plays, as listeners know it
         self._late: list[Listener] = []  # those who do not know it yet
         self._thread: threading.Thread | None = None
-        self._ident = 0  # its own
         self._lock = threading.Lock()
         self._closed = False
 
@@ -180,7 +170,7 @@ class Events:
             self._listeners = [*self._listeners, listener]
             if self._told is not None:
                 self._late.append(listener)
-                self._put(_WELCOME)
+                self._queue.put(_WELCOME)
             return len(self._listeners)
 
     def remove(self, listener: Listener) -> int:
@@ -207,7 +197,7 @@ class Events:
     def post(self, event: Event) -> None:
         """Queue an event. Never blocks; without listeners it is dropped."""
         if self._listeners:
-            self._put(event)
+            self._queue.put(event)
 
     def close(self) -> None:
         """Deliver what is queued, then end the thread. Blocks until then, at most 5 s."""
@@ -215,30 +205,9 @@ class Events:
             closing, self._closed = not self._closed, True
             thread = self._thread
         if closing:
-            self._put(None)
+            self._queue.put(None)
         if thread is not None and thread is not threading.current_thread():
             thread.join(5)
-
-    def _put(self, event: Event | None) -> None:
-        self._queue.put(event)
-        link = self._reads
-        if link is not None and threading.get_ident() != self._ident:
-            link.ring()
-
-    def _next(self) -> Event | None:
-        """Wait for the next event."""
-        if self.link is not None:
-            try:
-                return self._queue.get(timeout=BURST)
-            except queue.Empty:
-                self._reads = self.link
-            if self._reads is not None:
-                self._reads.read_for(self._pending)
-                self._reads = None
-        return self._queue.get()
-
-    def _pending(self) -> bool:
-        return not self._queue.empty()
 
     def _addressed(self, event: Event) -> tuple[Event, list[Listener]]:
         """What is to be told, and to whom."""
@@ -257,9 +226,8 @@ class Events:
             return event, listeners
 
     def _run(self) -> None:
-        self._ident = threading.get_ident()
         while True:
-            event = self._next()
+            event = self._queue.get()
             if event is None:
                 return
             event, listeners = self._addressed(event)

@@ -11,8 +11,7 @@ from tinyatv import CommandFailed, DeviceInfo, Service
 from tinyatv.backends import airplay, airplay_stream
 from tinyatv.backends.airplay_session import read_plist
 from tinyatv.backends.airplay_tunnel import Tunnel
-from tinyatv.pairing.credentials import TRANSIENT, Credentials
-from tinyatv.records import (
+from tinyatv.discovery.records import (
     Record,
     airplay_features,
     build_device,
@@ -20,8 +19,9 @@ from tinyatv.records import (
     parse_extended_features,
     parse_txt,
 )
+from tinyatv.pairing.credentials import TRANSIENT, Credentials
 from tinyatv.virtual import airplay_about
-from tinyatv.wire import dmap, plist
+from tinyatv.wire import airplay_codes, dmap, plist
 from tinyatv.wire.http import Response
 
 LOW = (1 << 64) - 1
@@ -101,7 +101,7 @@ def test_timing(case):
     elif "error" in case["expect"]:
         assert asked(bytes.fromhex(case["request_hex"])) == b""
     else:
-        whole = int(case["receive_ntp_hex"][:8], 16) - airplay_stream.NTP_EPOCH
+        whole = int(case["receive_ntp_hex"][:8], 16) - airplay_codes.NTP_EPOCH
         now = whole + int(case["receive_ntp_hex"][8:], 16) / 2**32
         reply = airplay_stream.timing_reply(bytes.fromhex(case["request_hex"]), now)
         assert reply.hex() == case["expect"]["reply_hex"]

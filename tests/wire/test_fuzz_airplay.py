@@ -104,14 +104,14 @@ WAYS = [number, size_of_a_frame, sized, trailer]
 
 
 def fed(wire, data, step):
-    """How many messages were in it, and whether it was refused then; what is owed is taken."""
+    """How many messages were in it, and whether it was refused then; pending replies are taken."""
     count = 0
     try:
         for at in range(0, len(data), step):
             wire.feed(data[at : at + step])
             while True:
                 message = wire.next_message()
-                wire.owed()
+                wire.pending_replies()
                 if message is None:
                     break
                 repr(message)
@@ -231,7 +231,7 @@ class Heard:
     def next_message(self):
         return None
 
-    def owed(self):
+    def pending_replies(self):
         return b""
 
     def unused(self):

@@ -193,7 +193,7 @@ def test_whole(data, expect):
     wire = HttpWire()
     wire.feed(data)
     assert [parts(m) for m in messages(wire)] == [parts(expect)]
-    assert wire.owed() == b""
+    assert wire.pending_replies() == b""
     assert wire.key(expect) is None
 
 

@@ -158,7 +158,7 @@ def test_nothing():
     assert receiver.next_message() is None
     receiver.feed(b"")
     assert receiver.next_message() is None
-    assert receiver.owed() == b""
+    assert receiver.pending_replies() == b""
     receiver.prepare()  # nothing to prepare without a cipher
 
 

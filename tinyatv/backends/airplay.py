@@ -7,6 +7,12 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..discovery.records import (
+    AIRPLAY_2_FEATURES,
+    PLAY_URL_FEATURES,
+    airplay_features,
+    parse_extended_features,
+)
 from ..errors import (
     AppleTVError,
     CommandFailed,
@@ -17,12 +23,6 @@ from ..errors import (
 )
 from ..model import FeatureState
 from ..pairing.credentials import TRANSIENT, Credentials, parse
-from ..records import (
-    AIRPLAY_2_FEATURES,
-    PLAY_URL_FEATURES,
-    airplay_features,
-    parse_extended_features,
-)
 from .airplay_session import ControlConnection
 
 if TYPE_CHECKING:
@@ -323,7 +323,8 @@ def pair(
     from ..errors import ConnectionFailed, PairingError
     from ..pairing.hap import Identity, drive
     from ..pairing.hap_setup import hap_setup, own_info, preparation
-    from .airplay_session import OCTETS, PAIRING_AGENT, PLIST
+    from ..wire.airplay_codes import OCTETS, PLIST
+    from .airplay_session import PAIRING_AGENT
 
     identity = Identity(client_id.encode())
     prepare = None if legacy else preparation(identity)

@@ -25,10 +25,11 @@ from ..errors import (
 )
 from ..link import reason
 from ..pairing.hap import own_mac
+from ..wire import airplay_codes as codes
 from ..wire import plist
 from ..wire.http import Request
 from .airplay_fetch import Errands, Fetcher
-from .airplay_session import PLIST, ControlConnection, new_uuid, read_plist
+from .airplay_session import ControlConnection, new_uuid, read_plist
 
 if TYPE_CHECKING:
     from .fileserver import FileServer
@@ -39,10 +40,8 @@ END = 3.0  # s before its end; what is over from there on has come to it: we onl
 POLL = 1.0  # s between two questions of how far it is
 STARTING = 0.2  # s between two questions of whether it has begun
 TRIES = 3  # of /play; a 500 is transient
-NTP_EPOCH = 2208988800  # s from 1900 to 1970
 SETUP_TIMEOUT = 35.0  # s; a device that cannot reach our clock takes 30 to say so
 QUEUE_AGENT = "AirPlay/870.14.1"
-QUEUE_TYPE = "A6B27562-B43A-4F2D-B75F-82391E250194"
 
 
 class Status:
@@ -150,7 +149,7 @@ class AirPlay1(Way):
 
     def _play(self, body: dict[str, Any], headers: list[tuple[str, str]]) -> None:
         data = plist.dumps(body)
-        self._control.http("POST", "/play", data, headers, content_type=PLIST, timeout=20.0)
+        self._control.http("POST", "/play", data, headers, content_type=codes.PLIST, timeout=20.0)
 
     _seek_to = 0.0
 
@@ -279,9 +278,9 @@ class Queue(AirPlay2):
         self._advance(position=position)
         self._session = self._begin()
         stream = {
-            "type": 130,
-            "controlType": 1,
-            "clientTypeUUID": QUEUE_TYPE,
+            "type": codes.STREAM,
+            "controlType": codes.QUEUE_CONTROL,
+            "clientTypeUUID": codes.PLAY_QUEUE,
             "clientUUID": new_uuid(),
             "channelID": f"{new_uuid()}-RCS-1",
         }
@@ -314,7 +313,7 @@ class Queue(AirPlay2):
             ("X-Apple-StreamID", self._stream),
         ]
         self._control.http(
-            "POST", "/command", body, headers, content_type=PLIST, timeout=timeout
+            "POST", "/command", body, headers, content_type=codes.PLIST, timeout=timeout
         )  # fmt: skip
 
     def heard(self, request: Request) -> None:
@@ -369,7 +368,7 @@ class Queue(AirPlay2):
         """Say what plays, which only works once it does. Nothing depends on it."""
         if not self.about:
             return
-        told = {f"kMRMediaRemoteNowPlayingInfo{key}": text for key, text in self.about.items()}
+        told = {codes.NOW_PLAYING + key: text for key, text in self.about.items()}
         params = {"type": "npi-text", "mergePolicy": "replace", "params": told}
         try:
             self._command({"type": "updateMRNowPlayingInfo", "params": params}, timeout=5.0)
@@ -476,7 +475,7 @@ class _Clock:
         while not self._closing:
             try:
                 request, address = self._sock.recvfrom(64)
-                if len(request) >= 32 and request[:2] == b"\x80\xd2":
+                if len(request) >= codes.TIMING_SIZE and request[:2] == codes.TIMING_REQUEST:
                     self._sock.sendto(timing_reply(request, time.time()), address)
             except OSError as exc:
                 log.debug("clock: %s", exc)
@@ -485,8 +484,10 @@ class _Clock:
 def timing_reply(request: bytes, now: float) -> bytes:
     """The answer to a timing request, at a Unix time."""
     whole = int(now)
-    stamp = struct.pack(">II", (whole + NTP_EPOCH) % (1 << 32), int((now - whole) * (1 << 32)))
-    return b"\x80\xd3\x00\x07" + bytes(4) + request[24:32] + stamp + stamp
+    stamp = struct.pack(
+        ">II", (whole + codes.NTP_EPOCH) % (1 << 32), int((now - whole) * (1 << 32))
+    )
+    return codes.TIMING_REPLY + b"\x00\x07" + bytes(4) + request[24:32] + stamp + stamp
 
 
 class Stream:

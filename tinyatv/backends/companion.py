@@ -39,9 +39,10 @@ from ..events import KeyboardChanged, PowerChanged, VolumeChanged
 from ..link import Link, keep_alive, open_socket
 from ..model import Account, App, FeatureState, KeyboardFocus, PowerState, TouchAction
 from ..pairing.hap import own_mac
+from ..wire import companion_codes as codes
 from ..wire.companion import EVENT, OPACK, REPLY, REQUEST, CompanionWire
 from .companion_pairing import refusal, secure
-from .companion_touch import CLICK, SIDE, Touchpad
+from .companion_touch import Touchpad
 
 if TYPE_CHECKING:
     from ..events import Event
@@ -60,60 +61,28 @@ ROUNDING = 3.5  # percent; devices with 16 steps of volume were seen
 SKIP = 10.0  # s
 IDENTITIES = 16
 
-SERVICE = "com.apple.tvremoteservices"
-INTERESTS = ("_iMC", "SystemStatus", "TVSystemStatus")
-UNKNOWN_REQUEST = 58822  # error: the device does not know the request
+INTERESTS = ("_iMC", *codes.STATUS_EVENTS)
 
-DOWN, UP = 1, 2
-BUTTONS = {
-    "up": 1,
-    "down": 2,
-    "left": 3,
-    "right": 4,
-    "menu": 5,
-    "select": 6,
-    "home": 7,
-    "volume_up": 8,
-    "volume_down": 9,
-    "siri": 10,
-    "screensaver": 11,
-    "turn_off": 12,
-    "turn_on": 13,
-    "play_pause": 14,
-    "channel_up": 15,
-    "channel_down": 16,
-    "guide": 17,
-    "page_up": 18,
-    "page_down": 19,
-    "control_center": 19,  # which is what it does
-    "mute": 29,
-}
-
-PLAY, PAUSE, NEXT, PREVIOUS, GET_VOLUME, SET_VOLUME, SKIP_BY = 1, 2, 3, 4, 5, 6, 7
-BEGIN_FAST_FORWARD, END_FAST_FORWARD, BEGIN_REWIND, END_REWIND = 8, 9, 10, 11
-SET_CAPTIONS = 13
-CAPTIONS = {"auto": 1, "on": 2, "forced": 3, "toggle": 4}
-
-VOLUME = 0x100
+VOLUME = codes.CONTROLS["volume"]
 CONTROLS = {  # feature: bit of what can be controlled now
-    "play": 0x001,
-    "pause": 0x002,
-    "next": 0x004,
-    "previous": 0x008,
-    "begin_fast_forward": 0x010,
-    "end_fast_forward": 0x010,
-    "begin_rewind": 0x020,
-    "end_rewind": 0x020,
+    "play": codes.CONTROLS["play"],
+    "pause": codes.CONTROLS["pause"],
+    "next": codes.CONTROLS["next"],
+    "previous": codes.CONTROLS["previous"],
+    "begin_fast_forward": codes.CONTROLS["fast_forward"],
+    "end_fast_forward": codes.CONTROLS["fast_forward"],
+    "begin_rewind": codes.CONTROLS["rewind"],
+    "end_rewind": codes.CONTROLS["rewind"],
     "volume": VOLUME,
     "set_volume": VOLUME,
-    "skip_forward": 0x200,
-    "skip_backward": 0x400,
+    "skip_forward": codes.CONTROLS["skip_forward"],
+    "skip_backward": codes.CONTROLS["skip_backward"],
 }
 ATTENTION = {  # state of attention: what it amounts to
-    1: PowerState.Off,
-    2: PowerState.On,  # the screen saver
-    3: PowerState.On,
-    4: PowerState.On,  # idle
+    codes.ASLEEP: PowerState.Off,
+    codes.SCREENSAVER: PowerState.On,
+    codes.AWAKE: PowerState.On,
+    codes.IDLE: PowerState.On,
 }
 ALWAYS = (
     "up", "down", "left", "right", "select", "menu", "home", "play_pause", "volume_up",
@@ -199,7 +168,7 @@ class CompanionBackend:
         wire = CompanionWire()
         link = self._link = Link(
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
-            name=f"tinyatv-companion-{self._host}", prepare=wire.prepare, shown=_shown,
+            name=f"tinyatv-companion-{self._host}", prepare=wire.prepare,
         )  # fmt: skip
         try:
             secure(link, wire, self._credentials)
@@ -216,17 +185,17 @@ class CompanionBackend:
     def _introduce(self) -> None:
         """The start of every connection, in the order in which remotes do it."""
         self._ask("connect", "_systemInfo", self._about())
-        side = {"_height": float(SIDE), "_tFl": 0, "_width": float(SIDE)}
+        side = {"_height": float(codes.PAD), "_tFl": 0, "_width": float(codes.PAD)}
         touchpad = Touchpad()
         if self._try("_touchStart", side) is not None:
             self._touchpad = touchpad
             self._sessions.append(("_touchStop", {"_i": 1}))
         mine = secrets.randbits(32)
-        answer = self._ask("connect", "_sessionStart", {"_srvT": SERVICE, "_sid": mine})
+        answer = self._ask("connect", "_sessionStart", {"_srvT": codes.SERVICE, "_sid": mine})
         theirs = answer.get("_sid")
         if not isinstance(theirs, int) or not 0 <= theirs < 1 << 32:
             raise ProtocolError(f"{self._where} begins no session")
-        end = {"_srvT": SERVICE, "_sid": theirs << 32 | mine}
+        end = {"_srvT": codes.SERVICE, "_sid": theirs << 32 | mine}
         self._sessions.append(("_sessionStop", end))
         # Old systems do not know it; without it, new ones do not tell whether they are awake.
         if self._try("TVRCSessionStart", {"ProtocolVersionKey": "1.2"}) is not None:
@@ -352,7 +321,7 @@ class CompanionBackend:
         code = reply.get("_ec")
         if code or reply.get("_em"):
             number = int(code) if isinstance(code, int) else None
-            how = ": the device does not know how" if number == UNKNOWN_REQUEST else ""
+            how = ": the device does not know how" if number == codes.NO_HANDLER else ""
             raise CommandFailed(f"{word}{how}: {refusal(reply)}", word, number)
         answer = reply.get("_c", None if full else {})
         if not isinstance(answer, dict):
@@ -428,7 +397,7 @@ class CompanionBackend:
         if not flags & VOLUME:
             self._level = None
             return None
-        question = self._message(REQUEST, "_mcc", {"_mcc": GET_VOLUME})
+        question = self._message(REQUEST, "_mcc", {"_mcc": codes.GET_VOLUME})
         self._asking = question[1]["_x"]
         return question
 
@@ -500,12 +469,12 @@ class CompanionBackend:
         """Press a button; each of its edges is answered. Two threads must not mix theirs."""
         with self._alone(button):
             for _ in range(presses):
-                self._edge(button, button, DOWN)
+                self._edge(button, button, codes.DOWN)
                 self._keep_down(button, hold)
-                self._edge(button, button, UP)
+                self._edge(button, button, codes.UP)
 
     def _edge(self, word: str, button: str, edge: int) -> None:
-        self._ask(word, "_hidC", {"_hBtS": edge, "_hidC": BUTTONS[button]})
+        self._ask(word, "_hidC", {"_hBtS": edge, "_hidC": codes.BUTTONS[button]})
 
     def _keep_down(self, word: str, seconds: float) -> None:
         if seconds and self._closing.wait(seconds):
@@ -523,7 +492,7 @@ class CompanionBackend:
 
     def siri_start(self) -> None:
         with self._alone("siri_start"):
-            self._edge("siri_start", "siri", DOWN)
+            self._edge("siri_start", "siri", codes.DOWN)
             try:
                 self._ask("siri_start", "_siriStart", {})
             except AppleTVError:
@@ -539,7 +508,7 @@ class CompanionBackend:
 
     def _let_go(self, word: str, button: str) -> None:
         try:
-            self._edge(word, button, UP)
+            self._edge(word, button, codes.UP)
         except CommandFailed as exc:
             log.info("%s", exc)  # it was not down
 
@@ -563,10 +532,10 @@ class CompanionBackend:
         touchpad = self._touches("click")
         with self._alone("click"):
             for _ in range(presses):
-                self._edge("click", "select", DOWN)
+                self._edge("click", "select", codes.DOWN)
                 self._keep_down("click", hold or CLICK_TIME)
-                self._edge("click", "select", UP)
-                self._tell("_hidT", touchpad.at(SIDE, SIDE, CLICK))
+                self._edge("click", "select", codes.UP)
+                self._tell("_hidT", touchpad.at(codes.PAD, codes.PAD, codes.CLICK))
             self._settle()
 
     def _touches(self, word: str) -> Touchpad:
@@ -577,40 +546,40 @@ class CompanionBackend:
     # -- playback --------------------------------------------------------------------------------
 
     def play(self) -> None:
-        self._control("play", PLAY)
+        self._control("play", codes.PLAY)
 
     def pause(self) -> None:
-        self._control("pause", PAUSE)
+        self._control("pause", codes.PAUSE)
 
     def play_pause(self) -> None:
         self._press("play_pause")
 
     def next(self) -> None:
-        self._control("next", NEXT)
+        self._control("next", codes.NEXT)
 
     def previous(self) -> None:
-        self._control("previous", PREVIOUS)
+        self._control("previous", codes.PREVIOUS)
 
     def skip_forward(self, seconds: float) -> None:
-        self._control("skip_forward", SKIP_BY, _skpS=float(seconds or SKIP))
+        self._control("skip_forward", codes.SKIP_BY, _skpS=float(seconds or SKIP))
 
     def skip_backward(self, seconds: float) -> None:
-        self._control("skip_backward", SKIP_BY, _skpS=-float(seconds or SKIP))
+        self._control("skip_backward", codes.SKIP_BY, _skpS=-float(seconds or SKIP))
 
     def begin_fast_forward(self) -> None:
-        self._control("begin_fast_forward", BEGIN_FAST_FORWARD)
+        self._control("begin_fast_forward", codes.BEGIN_FAST_FORWARD)
 
     def end_fast_forward(self) -> None:
-        self._control("end_fast_forward", END_FAST_FORWARD)
+        self._control("end_fast_forward", codes.END_FAST_FORWARD)
 
     def begin_rewind(self) -> None:
-        self._control("begin_rewind", BEGIN_REWIND)
+        self._control("begin_rewind", codes.BEGIN_REWIND)
 
     def end_rewind(self) -> None:
-        self._control("end_rewind", END_REWIND)
+        self._control("end_rewind", codes.END_REWIND)
 
     def captions(self, mode: str) -> None:
-        self._control("captions", SET_CAPTIONS, _mcs=CAPTIONS[mode])
+        self._control("captions", codes.SET_CAPTIONS, _mcs=codes.CAPTIONS[mode])
 
     def _control(self, word: str, number: int, **more: Any) -> dict[Any, Any]:
         return self._ask(word, "_mcc", {"_mcc": number, **more})
@@ -633,7 +602,7 @@ class CompanionBackend:
 
     def volume(self, output_device: str | None = None) -> float:
         self._check_output("volume", output_device)
-        level = _percent(self._control("volume", GET_VOLUME).get("_vol"))
+        level = _percent(self._control("volume", codes.GET_VOLUME).get("_vol"))
         if level is None:
             raise CommandFailed("volume: the device does not tell (companion)", "volume")
         return level
@@ -666,7 +635,7 @@ class CompanionBackend:
         """Set the volume, and wait until it is so: the answer only says that it was heard."""
         with self._changed:
             known = self._level
-        self._control(word, SET_VOLUME, _vol=level / 100)
+        self._control(word, codes.SET_VOLUME, _vol=level / 100)
         if known is not None and abs(known - level) < 0.05:
             return  # what it has is not told again
 
@@ -708,7 +677,7 @@ class CompanionBackend:
 
     def _switch(self, word: str, wanted: PowerState, wait: bool) -> None:
         with self._alone(word):
-            self._edge(word, word, UP)  # the only edge that these have
+            self._edge(word, word, codes.UP)  # the only edge that these have
         deadline = Deadline(WAKE_TIMEOUT)
         while wait and self.power_state() is not wanted:
             if deadline.over:
@@ -800,15 +769,6 @@ class CompanionBackend:
         known = power is not PowerState.Unknown
         states["power_state"] = FeatureState.Available if known else FeatureState.Unknown
         return states
-
-
-def _shown(frame: tuple[int, dict[Any, Any]]) -> str:
-    """A message in the log: without keys, and without what somebody types."""
-    _, message = frame
-    return repr({
-        key: list(value) if isinstance(value, dict) else "..." if key == "_pd" else value
-        for key, value in message.items()
-    })  # fmt: skip
 
 
 def _percent(level: Any) -> float | None:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from ..errors import ConnectionFailed, PairingError
 from ..link import Link, Listener, reason
 from ..pairing import dmap as pairing
+from ..wire.dmap_codes import CONTENT_TYPE
 from ..wire.http import HttpWire, Request, Response
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ class _Server:
             code, body = self.remote.answer(parts.path, dict(parse_qsl(parts.query)))
         log.debug("%s %s: %d", message.method, parts.path, code)
         try:
-            headers = [("Content-Type", "application/x-dmap-tagged")] if body else []
+            headers = [("Content-Type", CONTENT_TYPE)] if body else []
             link.send(Response(code, headers=headers, body=body))
         except ConnectionError:
             pass  # the device did not wait for the answer

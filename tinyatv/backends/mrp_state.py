@@ -26,22 +26,21 @@ from ..model import (
     ShuffleState,
     content_hash,
 )
+from ..proto import commands
 
-DEFAULT_PLAYER = "MediaRemote-DefaultPlayer"
-EPOCH = 978307200  # s; Unix time of 2001-01-01, from which devices count
-
-STATES = {  # playbackState: what it is; 1 depends on the rate as well
-    0: DeviceState.Paused,
-    1: DeviceState.Playing,
-    2: DeviceState.Paused,
-    3: DeviceState.Stopped,
-    4: DeviceState.Loading,
-    5: DeviceState.Seeking,
+STATES = {  # playbackState: what it is; STATE_PLAYING depends on the rate as well
+    commands.STATE_UNKNOWN: DeviceState.Paused,
+    commands.STATE_PLAYING: DeviceState.Playing,
+    commands.STATE_PAUSED: DeviceState.Paused,
+    commands.STATE_STOPPED: DeviceState.Stopped,
+    commands.STATE_INTERRUPTED: DeviceState.Loading,
+    commands.STATE_SEEKING: DeviceState.Seeking,
 }
-MEDIA_TYPES = {1: MediaType.Music, 2: MediaType.Video}
-REPEAT = {2: RepeatState.Track, 3: RepeatState.All}  # mode: state; anything else is Off
-REPEAT_MODE = {RepeatState.Off: 1, RepeatState.Track: 2, RepeatState.All: 3}
-SHUFFLE_MODE = {ShuffleState.Off: 1, ShuffleState.Albums: 2, ShuffleState.Songs: 3}
+MEDIA_TYPES = {commands.MEDIA_AUDIO: MediaType.Music, commands.MEDIA_VIDEO: MediaType.Video}
+REPEAT_MODE = {RepeatState[name]: mode for name, mode in commands.REPEAT_MODES.items()}
+REPEAT = {mode: state for state, mode in REPEAT_MODE.items()}  # anything else is Off
+SHUFFLE_MODE = {ShuffleState[name]: mode for name, mode in commands.SHUFFLE_MODES.items()}
+SHUFFLE = {mode: state for state, mode in SHUFFLE_MODE.items()}  # anything else is Songs
 
 TEXTS = {  # field of Playing: field of the metadata
     "title": "title",
@@ -56,10 +55,6 @@ NUMBERS = {
     "episode_number": "episodeNumber",
     "itunes_store_identifier": "iTunesStoreIdentifier",
 }
-
-PLAY, PAUSE, TOGGLE, STOP, NEXT, PREVIOUS = 1, 2, 3, 4, 5, 6
-BEGIN_FAST_FORWARD, END_FAST_FORWARD, BEGIN_REWIND, END_REWIND = 9, 10, 11, 12
-SKIP_FORWARD, SKIP_BACKWARD, SEEK, REPEAT_COMMAND, SHUFFLE_COMMAND = 18, 19, 45, 46, 47
 
 
 class Player:
@@ -218,7 +213,7 @@ class Players:
         """The player that counts, or None."""
         if self._active is None:
             return None
-        return self._active.active or self._active.players.get(DEFAULT_PLAYER)
+        return self._active.active or self._active.players.get(commands.DEFAULT_PLAYER)
 
     @property
     def metadata(self) -> Any:
@@ -250,9 +245,13 @@ class Players:
     def _doing(self, player: Player | None, metadata: Any) -> DeviceState:
         if player is None or player.state is None:
             return DeviceState.Idle
-        if player.state == 2 and player.item is None:
+        if player.state == commands.STATE_PAUSED and player.item is None:
             return DeviceState.Idle
-        if player.state == 1 and metadata is not None and metadata.HasField("playbackRate"):
+        if (
+            player.state == commands.STATE_PLAYING
+            and metadata is not None
+            and metadata.HasField("playbackRate")
+        ):
             # 0 while playing is what some apps say; their picture moves all the same.
             rate = metadata.playbackRate
             if not math.isclose(rate, 0.0) and not math.isclose(rate, 1.0):
@@ -261,15 +260,13 @@ class Players:
 
     def shuffle(self) -> ShuffleState:
         """The shuffle state; Off if the app has none."""
-        info = self.command(SHUFFLE_COMMAND)
-        mode = 1 if info is None else info.shuffleMode
-        if mode == 1:
-            return ShuffleState.Off
-        return ShuffleState.Albums if mode == 2 else ShuffleState.Songs
+        info = self.command(commands.SET_SHUFFLE)
+        mode = commands.SHUFFLE_MODES["Off"] if info is None else info.shuffleMode
+        return SHUFFLE.get(mode, ShuffleState.Songs)
 
     def repeat(self) -> RepeatState:
         """The repeat state; Off if the app has none."""
-        info = self.command(REPEAT_COMMAND)
+        info = self.command(commands.SET_REPEAT)
         return REPEAT.get(info.repeatMode, RepeatState.Off) if info is not None else RepeatState.Off
 
     def playing(
@@ -334,5 +331,5 @@ def _position(metadata: Any, moving: bool, now: float | None) -> float | None:
     if not at or not math.isfinite(at) or not math.isfinite(elapsed):
         return None
     if moving:
-        elapsed += (time.time() - EPOCH if now is None else now) - at
+        elapsed += (time.time() - commands.EPOCH if now is None else now) - at
     return max(0.0, elapsed)

@@ -355,7 +355,7 @@ def logs(flags: Arguments) -> None:
             stream=sys.stderr,
         )
         logging.getLogger("urllib3").setLevel(logging.INFO)  # its debug log shows whole URLs
-        for name in ("zeroconf", "tinyatv.mdns"):
+        for name in ("zeroconf", "tinyatv.discovery.mdns"):
             logging.getLogger(name).setLevel(logging.DEBUG if flags.mdns_debug else logging.INFO)
         for handler in logging.getLogger().handlers:
             handler.addFilter(_hide_home_sharing)

@@ -36,7 +36,7 @@ EVENT, REQUEST, REPLY = 1, 2, 3  # values of _t
 
 HEADER = 4
 TAG = 16
-FIRST_LIMIT = 64 * 1024  # bytes; largest frame of a peer that has not proved who it is
+FIRST_LIMIT = 64 * 1024  # bytes; largest frame of a peer that has not authenticated yet
 LIMIT = 0xFFFFFF  # bytes; what the length can say
 
 
@@ -47,7 +47,7 @@ class CompanionWire:
         limit: Largest payload that is accepted, in bytes.
     """
 
-    owes = False  # never anything: see owed()
+    has_replies = False  # see pending_replies()
 
     def __init__(self) -> None:
         self.limit = FIRST_LIMIT
@@ -114,8 +114,8 @@ class CompanionWire:
                 raise ValueError("a message that is no dictionary")
             return kind, message
 
-    def owed(self) -> bytes:
-        """Nothing: messages are answered by those who understand them."""
+    def pending_replies(self) -> bytes:
+        """Nothing: only the owner of the connection replies to messages."""
         return b""
 
     def key(self, message: "Frame") -> "Any":
@@ -137,5 +137,5 @@ class CompanionWire:
         self.limit = LIMIT
 
     def prepare(self) -> "bool | None":
-        """Let the cipher do a piece of work ahead; False if there is none, None if never."""
+        """Let the cipher work ahead; False if there is nothing to do now, None if never."""
         return self._cipher is not None and self._cipher.prepare()

@@ -7,7 +7,7 @@
                                     or zeros     rest is                    length: varint | message
                                                                             ...}}, or nothing
 
-Every ``sync`` is owed a ``rply`` with its sequence. Not for MicroPython: see ``plist.py``.
+Every ``sync`` is answered by a ``rply`` with its sequence. Not for MicroPython: see ``plist.py``.
 """
 
 import functools
@@ -64,7 +64,7 @@ class DataStreamWire:
         self._start = 0
         self._data = b""  # of the frame that is being taken apart
         self._at = 0
-        self._owed: "deque[bytes]" = deque()  # one thread may read while another one writes
+        self._replies: "deque[bytes]" = deque()  # one thread may read while another one writes
 
     def encode(self, message: "Any") -> bytes:
         """Turn a message into a frame."""
@@ -103,12 +103,12 @@ class DataStreamWire:
         self._at = start + length
         return self._loads(data[start : self._at])
 
-    def owed(self) -> bytes:
+    def pending_replies(self) -> bytes:
         """The replies to all frames that came since the last call, pings included."""
-        owed = []
-        while self._owed:
-            owed.append(self._owed.popleft())
-        return b"".join(owed)
+        replies = []
+        while self._replies:
+            replies.append(self._replies.popleft())
+        return b"".join(replies)
 
     def unused(self) -> bytes:
         """Take back what was fed and belongs to no frame yet: encryption begins there."""
@@ -131,7 +131,7 @@ class DataStreamWire:
         self._start += size
         _, kind, _, sequence = HEADERS.unpack_from(frame)
         if kind == b"sync":
-            self._owed.append(_frame(b"rply", b"", sequence, self._reply))
+            self._replies.append(_frame(b"rply", b"", sequence, self._reply))
             self._data = _data(frame[SIZE:]) if size > SIZE else b""
             self._at = 0
         return True

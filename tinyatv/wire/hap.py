@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         def encode(self, message: Any) -> bytes: ...
         def feed(self, data: bytes) -> None: ...
         def next_message(self) -> Any: ...
-        def owed(self) -> bytes: ...
+        def pending_replies(self) -> bytes: ...
         def key(self, message: Any) -> Any: ...
         def unused(self) -> bytes: ...
 
@@ -43,25 +43,25 @@ class HapWire:
         inner: Makes bytes of messages and messages of bytes.
 
     Attributes:
-        owes: False if the inner wire never owes anything.
+        has_replies: False if the inner wire never has to reply by itself.
     """
 
     def __init__(self, inner: "Inner") -> None:
-        self.owes = getattr(inner, "owes", True)
+        self.has_replies = getattr(inner, "has_replies", True)
         self._inner = inner
         self._cipher: "Cipher | None" = None
         self._buffer = bytearray()
         self._start = 0
 
     def encode(self, message: "Any") -> bytes:
-        """Turn a message, and what is owed, into bytes, sealed once there is a cipher."""
+        """Turn a message and pending replies into bytes, sealed once there is a cipher."""
         data = self._inner.encode(message)
-        return self._seal(data + self._inner.owed() if self.owes else data)
+        return self._seal(data + self._inner.pending_replies() if self.has_replies else data)
 
     def encode_all(self, messages: "Any") -> bytes:
         """The same for several at once: they take fewer blocks than one after the other."""
         data = b"".join([self._inner.encode(message) for message in messages])
-        return self._seal(data + self._inner.owed() if self.owes else data)
+        return self._seal(data + self._inner.pending_replies() if self.has_replies else data)
 
     def feed(self, data: bytes) -> None:
         """Store received bytes."""
@@ -94,9 +94,9 @@ class HapWire:
         """What pairs a message's reply with it, or None."""
         return self._inner.key(message)
 
-    def owed(self) -> bytes:
-        """What the inner wire owes, sealed: it has to leave before what is sealed after it."""
-        return self._seal(self._inner.owed())
+    def pending_replies(self) -> bytes:
+        """Replies of the inner wire, sealed: they must leave before whatever is sealed later."""
+        return self._seal(self._inner.pending_replies())
 
     def secure(self, cipher: "Cipher") -> None:
         """From here on, seal and open with `cipher`, which counts both directions itself.

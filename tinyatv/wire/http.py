@@ -134,7 +134,7 @@ class HttpWire:
         limit: Largest body that is accepted, in bytes.
     """
 
-    owes = False  # never anything: see owed()
+    has_replies = False  # see pending_replies()
 
     def __init__(self, limit: int = BODY_LIMIT) -> None:
         self.limit = limit
@@ -160,8 +160,8 @@ class HttpWire:
         if b"\n" in data:
             self._broken = True
 
-    def owed(self) -> bytes:
-        """Nothing: HTTP owes no bytes by itself."""
+    def pending_replies(self) -> bytes:
+        """Nothing: in HTTP, only the owner of the connection replies."""
         return b""
 
     def key(self, message: "Request | Response") -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         def prepare(self) -> "bool | None": ...
 
 
-FIRST_LIMIT = 64 * 1024  # bytes; largest frame of a peer that has not proved who it is
+FIRST_LIMIT = 64 * 1024  # bytes; largest frame of a peer that has not authenticated yet
 LIMIT = 16 * 1024 * 1024  # bytes; artwork comes in one piece
 
 
@@ -39,7 +39,7 @@ class MrpWire:
         limit: Largest frame that is accepted, in bytes.
     """
 
-    owes = False  # never anything: see owed()
+    has_replies = False  # see pending_replies()
 
     def __init__(
         self,
@@ -93,8 +93,8 @@ class MrpWire:
             body = self._cipher.open(body)
         return self._loads(body)
 
-    def owed(self) -> bytes:
-        """Nothing: messages are answered by those who understand them."""
+    def pending_replies(self) -> bytes:
+        """Nothing: only the owner of the connection replies to messages."""
         return b""
 
     def secure(self, cipher: "Cipher") -> None:
@@ -103,5 +103,5 @@ class MrpWire:
         self.limit = LIMIT
 
     def prepare(self) -> "bool | None":
-        """Let the cipher do a piece of work ahead; False if there is none, None if never."""
+        """Let the cipher work ahead; False if there is nothing to do now, None if never."""
         return self._cipher is not None and self._cipher.prepare()
