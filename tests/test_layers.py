@@ -74,6 +74,14 @@ class Package:
         inside = f"{base}.{name}" if base else name
         return inside if base is not None and inside in self.trees else base
 
+    def names_from(self, module: str) -> Iterator[tuple[str, str, str | None]]:
+        """(name in this module, module it is from, name there or None for that module itself)."""
+        for node in ast.walk(self.trees[module]):
+            for alias in node.names if isinstance(node, ast.ImportFrom) else ():
+                source, base = self._source(module, node, alias.name), self._base(module, node)
+                if source in self.trees:
+                    yield alias.asname or alias.name, source, alias.name if source == base else None
+
     def _imports(self, module: str) -> set[str]:
         found: list[str | None] = []
         for node in _at_run_time(self.trees[module]):
@@ -180,27 +188,58 @@ def not_downward(package: Package, rows: list[list[str]]) -> list[str]:
 
 
 def protocol_names(package: Package) -> list[str]:
-    """`module:line name` of each literal that is a protocol's name where it should not be.
+    """`module:line name` of each place that names a protocol where it should not.
 
     Where it may be: in the tables, in the modules of that protocol (their file or folder starts
     with its name) and in text for people, which has other words in it. What is put together from
-    pieces, spelt in capitals, in bytes, or as the keyword of a `dict(...)`, is a name as well.
+    pieces, spelt in capitals, in bytes, or as the keyword of a `dict(...)`, is a name as well, and
+    so is each use of a constant that stands for one.
     """
     found = []
     for module, tree in package.trees.items():
         parts = package.paths[module].with_suffix("").parts
         if parts[-1] in TABLES:
             continue
-        for line, name in sorted(_names(tree)):
+        for line, name in sorted(_names(tree, _constants(package, module))):
             if not any(part.startswith(name) for part in parts):
                 found.append(f"{module}:{line} {name}")
     return found
 
 
-def _names(node: ast.AST) -> Iterator[tuple[int, str]]:
+def _constants(package: Package, module: str) -> dict[str, str]:
+    """The names in a module that stand for a protocol's: {"MRP": "mrp", "profiles.MRP": "mrp"}."""
+    found = _assigned(package.trees[module])
+    for local, source, name in package.names_from(module):
+        there = _assigned(package.trees[source])
+        if name is None:
+            found.update({f"{local}.{constant}": text for constant, text in there.items()})
+        elif name in there:
+            found[local] = there[name]
+    return found
+
+
+def _assigned(tree: ast.Module) -> dict[str, str]:
+    found = {}
+    for node in tree.body:
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                pairs = [(target, node.value)]
+                if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                    pairs = list(zip(target.elts, node.value.elts))
+                for name, value in pairs:
+                    if (text := _text(value) or "").casefold() in PROTOCOLS:
+                        found[_dotted(name)] = text.casefold()
+    return found
+
+
+def _names(node: ast.AST, constants: dict[str, str]) -> Iterator[tuple[int, str]]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
             continue  # a docstring
+        if isinstance(child, (ast.Name, ast.Attribute)) and _dotted(child) in constants:
+            if isinstance(child.ctx, ast.Load):
+                yield child.lineno, constants[_dotted(child)]
+            continue
         text = _text(child) if isinstance(child, ast.expr) else None
         if text is not None:
             words = re.findall(r"\w+", text.casefold())
@@ -210,7 +249,7 @@ def _names(node: ast.AST) -> Iterator[tuple[int, str]]:
                 continue
         if isinstance(child, ast.keyword) and child.arg in PROTOCOLS:
             yield child.value.lineno, child.arg
-        yield from _names(child)
+        yield from _names(child, constants)
 
 
 def _text(node: ast.expr) -> str | None:
@@ -409,6 +448,23 @@ def test_the_eleventh_name_of_a_protocol_is_found(made, hidden):
     ten = {"a.py": "x = {'dmap', 'mrp', 'airplay', 'companion', 'raop'}\n" * 2}
     assert len(protocol_names(made(ten))) == LITERALS
     assert protocol_names(made({**ten, "b.py": hidden}))[LITERALS:] == ["b:1 mrp"]
+
+
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [
+        ("from .routes import MRP\nif x == MRP: pass", 1),
+        ("from .routes import MRP as M\nif x == M: pass\ny = M", 2),
+        ("from . import routes\nif x == routes.MRP: pass", 1),
+        ("def f():\n    from toy.routes import RAOP\n    return RAOP", 1),
+        ("from .routes import OTHER\nx = OTHER", 0),
+        ("X = 'mrp'\ny = X", 2),
+        ("X, Y = 'mrp', 1\ny = Y", 1),
+    ],
+)
+def test_each_use_of_a_constant_names_the_protocol(made, source, count):
+    table = "MRP, RAOP = 'mrp', 'raop'\nOTHER = 'other'"
+    assert len(protocol_names(made({"routes.py": table, "a.py": source}))) == count
 
 
 @pytest.mark.parametrize(
