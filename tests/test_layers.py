@@ -13,6 +13,12 @@ from collections.abc import Iterator
 
 import pytest
 
+import tinyatv
+
+SOURCE = pathlib.Path(tinyatv.__file__).parent
+ROOT = SOURCE.parent
+GUIDE = ROOT / "CONTRIBUTING.md"
+
 PROTOCOLS = ("dmap", "mrp", "airplay", "companion", "raop")
 TABLES = ("routes", "profiles")  # modules that exist to name protocols
 LITERALS = 10  # protocol names that may stand anywhere else
@@ -276,6 +282,36 @@ def _text(node: ast.expr) -> str | None:
 def _joined(nodes: list[ast.expr]) -> str | None:
     pieces = [_text(node) for node in nodes]
     return None if None in pieces else "".join(piece or "" for piece in pieces)
+
+
+# -- this project ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ours():
+    return Package(SOURCE)
+
+
+def test_no_circles(ours):
+    assert circles(ours) == []
+
+
+def test_imports_run_down(ours):
+    assert not_downward(ours, layers(GUIDE.read_text("utf-8"))) == []
+
+
+def test_the_guide_names_files_that_exist():
+    named = re.findall(r"(?<![>*\w])[\w/]*\w\.py\b", GUIDE.read_text("utf-8"))
+    there = [
+        f"/{p.relative_to(ROOT)}" for top in (SOURCE, ROOT / "tests") for p in top.rglob("*.py")
+    ]
+    assert "device.py" in named
+    assert [name for name in named if not any(p.endswith(f"/{name}") for p in there)] == []
+
+
+def test_protocols_are_named_in_few_places(ours):
+    names = protocol_names(ours)
+    assert len(names) <= LITERALS, "\n".join(names)
 
 
 # -- the checks themselves -------------------------------------------------------------------------
