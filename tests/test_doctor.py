@@ -464,7 +464,7 @@ def test_missing_package(tv, name):
     module = {"protobuf": "google.protobuf"}.get(name, name)
     script = (
         f"import sys; sys.modules[{module!r}] = None\n"
-        "from tinyatv.cli import main; sys.exit(main(['doctor', '--json']))"
+        "from tinyatv.cli.program import main; sys.exit(main(['doctor', '--json']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
@@ -509,7 +509,7 @@ def test_near():
 
 ISOLATED = """
 import fcntl, json, os, socket, struct, sys
-from tinyatv.cli import main
+from tinyatv.cli.program import main
 
 def loopback_up():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

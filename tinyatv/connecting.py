@@ -16,7 +16,7 @@ from .errors import (
     NotSupported,
     PairingError,
 )
-from .model import PROTOCOLS, Device, Service
+from .model import PROTOCOLS, Device, Service, identifier_keys
 from .pairing.credentials import shares_credentials_with, should_pair
 from .routes import BACKENDS
 
@@ -165,7 +165,7 @@ def _rediscover(device: Device, timeout: float, store: Store) -> Device:
         raise DeviceNotFound(f"{device.name} was described by hand and has no identifier")
     hosts = [device.query] if device.query else None
     for found in scan(timeout, hosts=hosts, wanted=device.identifiers):
-        if set(found.identifiers) & set(device.identifiers):
+        if identifier_keys(found.identifiers) & identifier_keys(device.identifiers):
             for service in found.services:
                 old = device.service(service.protocol)
                 if old is not None:

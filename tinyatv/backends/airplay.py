@@ -22,7 +22,7 @@ from ..errors import (
     ProtocolError,
 )
 from ..model import FeatureState
-from ..pairing.credentials import TRANSIENT, Credentials, parse
+from ..pairing.credentials import LEGACY, TRANSIENT, Credentials, parse
 from . import Backend
 from .airplay_session import ControlConnection
 
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 # HomePods accept it (seen on a HomePod mini with 18.1).
 TRANSIENT_FEATURES = 1 << 43 | 1 << 48
 TUNNEL_SINCE = 13  # first tvOS that carries MRP; from 15 on there is no other way
+HAP_SINCE = 15  # first tvOS that takes HAP credentials alone, and none of the legacy kind
 QUEUE_SINCE = 18  # first tvOS that ignores /play and takes the play queue instead
 PTP_SINCE = [26, 5]  # from here on NTP was seen refused; a HomePod with 26.6 answers 400
 
@@ -113,7 +114,10 @@ class AirPlayBackend(Backend):
         Raises:
             ConnectionFailed: It cannot be reached, or hangs up.
             CommandTimeout: It takes the connection and does not answer.
+            CredentialsError: They are AirPlay 1 credentials, and this is not AirPlay 1.
         """
+        if self._given.kind == "legacy" and (self._version or 0) >= HAP_SINCE:
+            raise CredentialsError(f"{self._host} port {self._port} (airplay): {LEGACY}")
         if self._tunnel is not None:
             try:
                 self._tunnel.wait()
@@ -240,7 +244,12 @@ class AirPlayBackend(Backend):
         from .airplay_stream import Stream
 
         control = self._control(self._credentials(method))
-        control.open()
+        try:
+            control.open()
+        except (CommandFailed, CredentialsError, ProtocolError) as exc:
+            if self._given.kind == "legacy" and self._bits & AIRPLAY_2_FEATURES:
+                raise CredentialsError(f"play_url: {LEGACY}") from exc
+            raise
         playing = method(control, self._given.client_id, self._prefers_ptp, about, path)
         server = None
         try:

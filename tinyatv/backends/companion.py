@@ -165,6 +165,10 @@ class CompanionBackend(Backend):
             CredentialsError: It does not accept the credentials.
             ProtocolError: It answers with nonsense.
         """
+        if self._credentials.kind == "legacy":
+            from ..pairing.credentials import LEGACY
+
+            raise CredentialsError(f"{self._where}: {LEGACY}")
         if self._credentials.kind != "hap":
             raise CredentialsError(f"{self._where} needs the credentials of a pairing: pair first")
         sock = open_socket(self._host, self._port, self._timeout, self.protocol)

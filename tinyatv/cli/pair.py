@@ -22,7 +22,7 @@ from .output import one_line
 from .target import choose, open_target, scan, the_store
 
 if TYPE_CHECKING:
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
 

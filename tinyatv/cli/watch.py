@@ -45,7 +45,7 @@ from .target import choose_all, has_credentials, open_device, open_target, the_s
 if TYPE_CHECKING:
     from ..device import AppleTV
     from ..model import Device
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
 
 CAN_POLL = hasattr(select, "poll")  # else select() is for sockets alone
 LOOK = 1.0  # s; how often to look whether anybody still reads

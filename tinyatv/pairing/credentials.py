@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 TRANSIENT = b"transient"
 KEY = 32  # bytes of a key or seed
+LEGACY = "these are AirPlay 1 credentials: pair again"  # where others are wanted
 
 
 class Credentials:
