@@ -10,14 +10,17 @@ import enum
 import time
 from typing import TYPE_CHECKING, Any, Callable
 
+from . import routes
 from .errors import AppleTVError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
 
-PROTOCOLS = ("mrp", "dmap", "airplay", "raop", "companion")
+PROTOCOLS = tuple(routes.PROTOCOLS)
 """Names of the protocols, in the order in which they name a device (its main identifier)."""
+PASSWORDS = ("airplay", "raop")
+"""Protocols in which a device may want a password."""
 
 
 class MediaType(enum.Enum):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from .target import the_store
 
 if TYPE_CHECKING:
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..model import Device
     from ..store import Store
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
 MARKS = {OK: ("✓", "ok"), NOTE: ("·", "--"), WARNING: ("!", "!"), PROBLEM: ("✗", "XX")}
