@@ -30,10 +30,11 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, Protocol, Union
 
 from . import __version__, link
-from .decode import LIMIT, describe, lines, printable
+from .decode import LIMIT, describe, lines
 from .link import reason
 from .model import PROTOCOLS
 from .redact import Redactor, each
+from .text import printable
 from .wire.http import HttpWire, Request, Response
 
 if TYPE_CHECKING:
@@ -287,9 +288,7 @@ def _create(path: Path) -> IO[bytes]:
     try:
         about = os.fstat(handle)
         if any(os.path.samestat(about, one.file) for one in replays):
-            raise ValueError(
-                f"{os.fspath(path)} is being replayed: name another file"
-            )
+            raise ValueError(f"{os.fspath(path)} is being replayed: name another file")
         if stat.S_ISREG(about.st_mode):
             if hasattr(os, "geteuid") and about.st_uid != os.geteuid():
                 why = "it belongs to another user, who could read the trace"
