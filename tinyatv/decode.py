@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable
 
+from .text import printable
 from .wire.http import HttpWire, Request, Response
 
 LIMIT = 64 * 1024 * 1024  # bytes that are decoded at once
@@ -483,10 +484,3 @@ def _scalar(value: Any) -> str:
     if isinstance(value, str):
         return printable(value)
     return json.dumps(value)
-
-
-def printable(text: str) -> str:
-    """A text without anything that a terminal would obey."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -12,6 +12,7 @@ import sys
 from typing import IO, TYPE_CHECKING
 
 from .. import decode, trace
+from ..text import printable
 
 if TYPE_CHECKING:
     from .flags import Arguments, Parser
@@ -38,7 +39,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         try:
             data = decode.unhexed(what)
         except ValueError as exc:
-            shown = decode.printable(what[:40])
+            shown = printable(what[:40])
             raise ValueError(f"{shown}: no such file, and not hex digits ({exc})") from exc
         _bytes(data, kind, out)
     return 0
