@@ -13,8 +13,8 @@ import pytest
 
 import tinyatv
 from tests.support.program import PLAYING_KEYS, WAIT, Person, Program, free_port, run, run_json
-from tinyatv.cli.words import ELSEWHERE, HELP, SUBCOMMANDS
-from tinyatv.device import ROUTES
+from tinyatv.cli.words import COMMANDS, lines, programs
+from tinyatv.routes import ROUTES
 from tinyatv.virtual import VirtualAppleTV
 
 INFO_KEYS = ["mac", "model", "model_str", "operating_system", "version"]
@@ -76,7 +76,7 @@ def test_chain_stops_at_the_first_failure(tv, capsys):
     assert tv.log == ["play"]
 
 
-@pytest.mark.parametrize("word", sorted(ELSEWHERE))
+@pytest.mark.parametrize("word", [row.name for row in COMMANDS.values() if row.missing])
 def test_word_of_another_protocol(tv, capsys, word):
     code, _, err = run(capsys, word)
     assert code == 5
@@ -84,13 +84,13 @@ def test_word_of_another_protocol(tv, capsys, word):
 
 
 def test_every_word_has_help(capsys):
-    for word in {**HELP, **SUBCOMMANDS, **ELSEWHERE}:
+    for word in lines():
         code, out, _ = run(capsys, "help", word)
         assert code == 0
         assert out.startswith(f"{word}: ")
     code, out, _ = run(capsys, "commands")
     assert code == 0
-    assert all(word in out for word in HELP)
+    assert all(word in out for word in lines())
     assert run(capsys, "help", "nonsense")[0] == 2
 
 
@@ -224,7 +224,7 @@ def test_stored_device_needs_no_scan(tv, capsys, monkeypatch, flags):
 
 def test_warm_press_loads_only_what_it_needs(tv):
     script = (
-        "import sys; from tinyatv.cli import main; code = main(['play_pause']);"
+        "import sys; from tinyatv.cli.program import main; code = main(['play_pause']);"
         "print(code, *[m for m in ('zeroconf', 'asyncio', 'google.protobuf', 'dataclasses',"
         "'tinyatv.discovery', 'tinyatv.virtual', 'plistlib') if m in sys.modules])"
     )
@@ -379,11 +379,11 @@ def test_help_and_version(capsys):
     assert "examples:" in out
     assert "exit codes:" in out
     assert run(capsys, "--version") == (0, f"tinyatv {tinyatv.__version__}\n", "")
-    for word in SUBCOMMANDS:
-        if word not in ("help", "commands"):
-            code, out, _ = run(capsys, word, "--help")
+    for row in programs():
+        if row.program != "help":
+            code, out, _ = run(capsys, row.name, "--help")
             assert code == 0
-            assert f"tinyatv {word}" in out
+            assert f"tinyatv {row.name}" in out
 
 
 # -- the store -------------------------------------------------------------------------------------
@@ -501,7 +501,7 @@ def test_full_disk_loses_no_pairing(unpaired, own_store):
     guid, port = "0123456789ABCDEF", free_port()
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));"
-        "from tinyatv.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from tinyatv.cli.program import main; sys.exit(main(sys.argv[1:]))"
     )
     args = ["pair", "--pairing-guid", guid, "--pairing-port", str(port), "--no-announce"]
     with Program(*args, command=("-u", "-c", script)) as process:

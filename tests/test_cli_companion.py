@@ -132,7 +132,8 @@ def test_features(tv, capsys):
 
 def test_a_press_over_companion_loads_what_it_needs(tv):
     script = (
-        "import sys; from tinyatv.cli import main; code = main(['-n', 'Living Room', 'home']);"
+        "import sys; from tinyatv.cli.program import main;"
+        "code = main(['-n', 'Living Room', 'home']);"
         "print(code, *sorted(m for m in sys.modules if m in "
         "('zeroconf', 'asyncio', 'requests', 'dataclasses', 'tinyatv.discovery', 'tinyatv.virtual',"
         "'plistlib', 'tinyatv.wire.http', 'google.protobuf', 'tinyatv.backends.mrp')))"

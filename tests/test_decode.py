@@ -16,7 +16,7 @@ import tinyatv
 from tests.support.mutations import mutate
 from tests.support.vectors import cases
 from tinyatv import decode, proto
-from tinyatv.cli import main
+from tinyatv.cli.program import main
 from tinyatv.virtual import VirtualAppleTV
 from tinyatv.wire import dmap, opack, plist, tlv8
 

@@ -11,7 +11,7 @@ import pytest
 
 import tinyatv
 from tests.support.airplay_client import Controller
-from tinyatv.cli import main
+from tinyatv.cli.program import main
 from tinyatv.virtual import VirtualAppleTV
 from tinyatv.virtual.responder import Responder
 from tinyatv.virtual.state import State

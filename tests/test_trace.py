@@ -16,7 +16,7 @@ import pytest
 
 import tinyatv
 from tinyatv import link, proto, redact, trace
-from tinyatv.cli import main
+from tinyatv.cli.program import main
 from tinyatv.virtual import VirtualAppleTV
 from tinyatv.wire.http import Request, Response
 
@@ -284,7 +284,7 @@ def test_disk_gets_full(tv, tmp_path):
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, -1))
-from tinyatv.cli import main
+from tinyatv.cli.program import main
 sys.exit(main(["--trace", sys.argv[1], "-n", "Living Room", "--storage", "none", *sys.argv[2:]]))
 """
     flags = ["--manual", "--address", "127.0.0.1", "--protocol", "dmap", "--port"]

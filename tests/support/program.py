@@ -12,7 +12,7 @@ import sys
 import time
 
 import tinyatv
-from tinyatv.cli import main
+from tinyatv.cli.program import main
 
 WAIT = 10.0  # s; a deadline for things that take milliseconds
 

@@ -13,7 +13,7 @@ from ..store import SECRETS, Store
 
 if TYPE_CHECKING:
     from ..device import AppleTV
-    from . import Arguments
+    from .flags import Arguments
     from .output import Output
 
 
