@@ -483,9 +483,7 @@ class _Poller:
         missed = 0  # short requests without an answer since the last answer
         last: Playing | None = None
         while not self._stop.is_set():
-            timeout = POLL_TIMEOUT if revision else backend._timeout
-            if last is not None and not revision:
-                timeout = min(timeout, ALIVE_TIMEOUT)
+            timeout = POLL_TIMEOUT if revision else min(ALIVE_TIMEOUT, backend._timeout)
             error: AppleTVError
             try:
                 status = backend._fetch_status(self._http, revision, timeout)
@@ -495,7 +493,7 @@ class _Poller:
                     revision = 0
                     continue
                 missed += 1
-                if missed == SILENT and last is not None:
+                if missed == SILENT:
                     backend._gone(exc)
                     return
                 error = exc
