@@ -62,6 +62,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+HEARTBEAT = 30.0  # s without a message from the device until it is asked whether it is there
+HEARTBEAT_EVERY = 4.5  # s, at most, from one question to the next: 39 s in all
+MAX_MISSED = 2  # unanswered ones until it is given up; a single late answer can be harmless
 OPTIONAL_TIMEOUT = 2.0  # s for an answer that some systems never give
 SETTLE = 1.0  # s until a change of volume is reported; some outputs report none
 GOODBYE = 1.0  # s for the answer to the last request of a connection
@@ -176,7 +179,8 @@ class CompanionBackend(Backend):
         wire = CompanionWire()
         link = self._link = Link(
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
-            name=f"tinyatv-companion-{self._host}", prepare=wire.prepare,
+            name=f"tinyatv-companion-{self._host}", prepare=wire.prepare, idle=self._idle,
+            idle_after=HEARTBEAT, idle_every=min(HEARTBEAT_EVERY, self._timeout),
         )  # fmt: skip
         try:
             secure(link, wire, self._credentials)
@@ -351,6 +355,16 @@ class CompanionBackend(Backend):
     def _settle(self) -> None:
         """Wait until the device has seen our events, by a request behind them."""
         self._try("_ping", {})  # "I do not know how" is an answer
+
+    def _idle(self, times: int) -> None:
+        """Nothing arrived for long: ask, twice, whether the device is still there.
+
+        ``{}`` and "no request handler" (58822, from systems that do not know ``_ping``) both prove
+        it. An empty NoOp frame would not: no device answers it.
+        """
+        if times > MAX_MISSED:
+            raise ConnectionLost(f"{self._where} does not answer any more")
+        self._open().send(self._message(REQUEST, "_ping", {}))
 
     def _await(self, condition: Callable[[], bool], seconds: float | None) -> bool:
         """Wait for something that the device reports; False if it did not.

@@ -49,9 +49,11 @@ log = logging.getLogger(__name__)
 
 BODY_TYPE = "application/x-www-form-urlencoded"  # for binary bodies and empty ones, too
 LOGIN_TIMEOUT = 25.0  # a sleeping Apple TV 3 takes 15 to 20 s to wake up and answer
-# Then the same revision is asked for again, so nothing is lost. A device that is gone is noticed
-# much earlier, by the keep-alive of TCP.
-POLL_TIMEOUT = 600.0
+# s that a poll for changes waits. Then a short request shows whether the device is still there: the
+# keep-alive of TCP does not notice a device that only acknowledges packets.
+POLL_TIMEOUT = 30.0
+ALIVE_TIMEOUT = 4.0  # s, at most, for each of two such requests: 39 s in all
+SILENT = 2  # requests without an answer, one after the other, until the device is given up
 PAUSES = (1.0, 30.0)  # first and longest pause after a failed update
 
 GUID = re.compile(r"0x[0-9A-Fa-f]{16}")
@@ -138,6 +140,7 @@ class DmapBackend(Backend):
         self._poller: _Poller | None = None
         self._closed = False
         self._ended = False
+        self._silent = 0  # commands without an answer, one after the other
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -254,11 +257,16 @@ class DmapBackend(Backend):
                     self._login(http)
                     doing, limit = command, timeout
         except CommandTimeout as exc:
+            if http is self._http:
+                self._silent += 1
+                if self._silent == SILENT:
+                    self._gone(exc)
             raise CommandTimeout(f"no reply to {doing} within {limit:g} s (dmap)") from exc
         except ConnectionFailed as exc:  # it was there when we logged in
             raise self._gone(exc) from exc
         except (ConnectionLost, ProtocolError) as exc:
             raise type(exc)(f"{doing}: {exc}") from exc
+        self._silent = 0
         if not 200 <= code < 300:
             raise CommandFailed(f"{command}: refused with status {code} (dmap)", command, code)
         answer: bytes = response.content
@@ -473,16 +481,22 @@ class _Poller:
         backend = self._backend
         revision, pause = 0, PAUSES[0]
         broken = False  # the connection broke, and nothing has come since
+        missed = 0  # short requests without an answer since the last answer
         last: Playing | None = None
         while not self._stop.is_set():
-            timeout = POLL_TIMEOUT if revision else backend._timeout
+            timeout = POLL_TIMEOUT if revision else min(ALIVE_TIMEOUT, backend._timeout)
             error: AppleTVError
             try:
                 status = backend._fetch_status(self._http, revision, timeout)
                 playing = backend._playing_of(status)
             except CommandTimeout as exc:
-                if revision:
+                if revision:  # nothing has changed, or it is gone: a short request shows which
+                    revision = 0
                     continue
+                missed += 1
+                if missed == SILENT:
+                    backend._gone(exc)
+                    return
                 error = exc
             except ConnectionLost as exc:
                 if self._stop.is_set() or backend._ended:
@@ -496,7 +510,7 @@ class _Poller:
             except AppleTVError as exc:
                 error = exc
             else:
-                revision, pause, broken = status["cmsr"], PAUSES[0], False
+                revision, pause, broken, missed = status["cmsr"], PAUSES[0], False, 0
                 if last is None or playing != last or playing.jumped(last):
                     backend._post(PlayingChanged(playing))
                 last = playing

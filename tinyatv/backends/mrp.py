@@ -59,8 +59,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT = 30.0  # s without a message from the device until it is asked for one
-MAX_MISSED = 2  # unanswered heartbeats until it is given up: one late answer can be harmless
+HEARTBEAT = 30.0  # s without a message from the device until it is asked whether it is there
+HEARTBEAT_EVERY = 4.5  # s, at most, from one question to the next: 39 s in all
+MAX_MISSED = 2  # unanswered ones until it is given up; a single late answer can be harmless
 WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
 VOLUME_STEP = 5.0  # percent; for outputs that only know absolute levels (HomePods)
 ROUNDING = 3.5  # percent; devices with 16 steps of volume have been seen, of 6.25 each
@@ -205,6 +206,7 @@ class MrpBackend(Backend):
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
             name=f"tinyatv-mrp-{self._host}", prepare=wire.prepare, idle=self._idle,
             idle_after=HEARTBEAT if self._tunnel is None else None,  # the tunnel has its own
+            idle_every=min(HEARTBEAT_EVERY, self._timeout),
         )  # fmt: skip
         try:
             self._introduce(link, wire)
