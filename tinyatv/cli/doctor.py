@@ -48,13 +48,13 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     known = network.interfaces()
     report.add("Network", network.findings(known, _hosts(flags)))
     try:
-        patients = Patients(flags, store, out)
+        checks = DeviceChecks(flags, store, out)
     except (AppleTVError, ImportError, OSError) as exc:
         hint = network.SAME_NETWORK
         report.add("Devices", [Finding("devices", PROBLEM, one_line(exc), hint)])
         return report.summary()
-    report.add("Devices", patients.findings())
-    for device, checked in patients.check(known, flags):
+    report.add("Devices", checks.findings())
+    for device, checked in checks.check(known, flags):
         report.add(f"{device.name} ({device.address or 'address unknown'})", checked)
     return report.summary()
 
@@ -120,7 +120,7 @@ def _can_show(text: str) -> bool:
     return True
 
 
-class Patients:
+class DeviceChecks:
     """The devices to check.
 
     Args:
@@ -187,15 +187,15 @@ class Patients:
         self, known: list[network.Interface], flags: Arguments
     ) -> Iterable[tuple[Device, list[Finding]]]:
         """Check all of them at once; yields them in order."""
-        from ..diagnosis.device import Checkup
+        from ..diagnosis.device import DeviceCheck
 
         answered = self._ask(flags)
         protocols = None if flags.protocol is None else (flags.protocol,)
 
         def examine(device: Device, ways: list[str]) -> list[Finding]:
-            checkup = Checkup(device, known, timeout=flags.timeout, protocols=protocols)
+            check = DeviceCheck(device, known, timeout=flags.timeout, protocols=protocols)
             try:
-                return checkup.findings(ways, self._stored(device))
+                return check.findings(ways, self._stored(device))
             except Exception as exc:  # one device must not hide the others
                 text = f"the check itself failed: {one_line(exc)}"
                 advice = "this is a bug; --debug shows more"

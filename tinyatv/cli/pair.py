@@ -203,8 +203,8 @@ def _wizard(flags: Arguments, out: Output) -> int:
 def _state(service: Service) -> str | None:
     """Why a service need not be paired, or None."""
     if service.credentials:
-        free = service.protocol == "dmap" and service.pairing.name == "Optional"
-        return "needs no pairing: Home Sharing is on" if free else "is paired already"
+        shared = service.properties.get("hg")  # its Home Sharing id, which opens it
+        return "needs no pairing: Home Sharing is on" if shared else "is paired already"
     if needs_pairing(service):
         return None
     if service.pairing.name == "Disabled":

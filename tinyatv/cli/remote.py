@@ -20,7 +20,7 @@ from ..events import KeyboardChanged, PowerChanged, Reconnected, VolumeChanged
 from ..model import PowerState, RepeatState, ShuffleState
 from .command import HOLD
 from .output import terminal
-from .screen import Asked, Failed, TextTold, Told, View, draw
+from .screen import Answered, Failed, FeaturesKnown, TextKnown, View, draw
 from .target import called, open_target
 
 if TYPE_CHECKING:
@@ -335,7 +335,7 @@ class Remote:
     def _learn(self) -> None:
         """Ask for what is only told when it changes."""
         atv, put = self._atv, self._events.put
-        put(Told(atv.features()))
+        put(FeaturesKnown(atv.features()))
         asked: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
             (atv.power_state, PowerChanged),
             (atv.volume, VolumeChanged),
@@ -343,7 +343,7 @@ class Remote:
         )
         for ask, event in asked:
             try:
-                put(Asked(event(ask())))
+                put(Answered(event(ask())))
             except (NotSupported, CommandFailed):
                 pass  # not this one
 
@@ -351,7 +351,7 @@ class Remote:
         """What the text field holds, if the device tells."""
         if self.view.supports("text_get"):
             try:
-                self._events.put(TextTold(self._atv.text_get() or "", edits))
+                self._events.put(TextKnown(self._atv.text_get() or "", edits))
             except AppleTVError:
                 pass  # no text field, or one that keeps it for itself
 
@@ -363,7 +363,7 @@ class Remote:
         if text != "":
             left = (text or "")[:-1]
             self._atv.text_set(left)
-            self._events.put(TextTold(left, edits))
+            self._events.put(TextKnown(left, edits))
 
     # -- the screen ------------------------------------------------------------------------------
 

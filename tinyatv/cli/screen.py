@@ -60,7 +60,7 @@ class Failed(Event):
         self.error = error
 
 
-class Told(Event):
+class FeaturesKnown(Event):
     """What the device can do now.
 
     Attributes:
@@ -73,7 +73,7 @@ class Told(Event):
         self.features = features
 
 
-class Asked(Event):
+class Answered(Event):
     """An answer as an event; what the device has told meanwhile is newer.
 
     Attributes:
@@ -86,7 +86,7 @@ class Asked(Event):
         self.event = event
 
 
-class TextTold(Event):
+class TextKnown(Event):
     """What is in the text field.
 
     Attributes:
@@ -138,7 +138,7 @@ class View:
 
     def apply(self, event: Any) -> None:
         """Take in what happened."""
-        if isinstance(event, Asked):
+        if isinstance(event, Answered):
             event = event.event
             if type(event) in self._told:
                 return
@@ -155,10 +155,10 @@ class View:
             if event.focus is not self.focus:  # after a reconnection it may be an old story
                 self.typed = "" if event.focus is KeyboardFocus.Focused else None
             self.focus = event.focus
-        elif isinstance(event, TextTold):
+        elif isinstance(event, TextKnown):
             if self.typed is not None and event.edits == self.edits:  # else it is an old story
                 self.typed = event.text
-        elif isinstance(event, Told):
+        elif isinstance(event, FeaturesKnown):
             self.features = event.features
         elif isinstance(event, Disconnected):
             self.lost = "closed" if event.error is None else one_line(event.error)

@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..deadline import Deadline
-from ..device import PAUSES
+from ..device import FIELDS, PAUSES, ROUTES
 from ..errors import (
     AppleTVError,
     CommandTimeout,
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 CAN_POLL = hasattr(select, "poll")  # else select() is for sockets alone
 LOOK = 1.0  # s; how often to look whether anybody still reads
 SETTLE = 1.0  # s; within which several protocols of a device go, if the device itself went
+REPORTING = {*FIELDS["push_updates"], *ROUTES["power_state"]}  # protocols that report changes
 AWAY = (ConnectionFailed, ConnectionLost, CommandTimeout, DeviceNotFound)  # may come back
 
 
@@ -222,8 +223,9 @@ class Watch:
         if closing:
             atv.close()
             return
-        if atv.protocols and set(atv.protocols) <= {"airplay", "raop"}:
-            raise NotSupported(f"nothing tells of changes; connected: {', '.join(atv.protocols)}")
+        if atv.protocols and REPORTING.isdisjoint(atv.protocols):
+            connected = ", ".join(atv.protocols)
+            raise NotSupported(f"nothing reports changes; connected by {connected}")
         atv.add_listener(self._listen)
         try:
             self._look(atv)

@@ -35,7 +35,7 @@ RESTART = "restart the Apple TV: Settings > System > Restart, or pull its plug"
 FEW = 6  # commands that are named one by one
 
 
-class Checkup:
+class DeviceCheck:
     """The checks of one device.
 
     Args:
