@@ -173,7 +173,7 @@ def test_text_field(view):
     view.apply(KeyboardChanged(KeyboardFocus.Focused))
     view.apply(TextKnown("dune"))
     assert texts(view)[8] == "Text: dune_"
-    assert texts(view)[-1].startswith("letters go to the TV")
+    assert texts(view)[-1].startswith("what you type goes to the TV")
     asked = view.edits
     view.edit("dunes")
     view.apply(TextKnown("too late", asked))

@@ -1,6 +1,6 @@
-"""Try everything against virtual Apple TVs on this machine: no television, no network needed.
+"""Try everything against virtual Apple TVs on this machine: no TV and no network needed.
 
-Each step is checked on the device; the exit code is 0 only if the device saw all of it.
+Each step is checked on the device; the exit code is 0 only if the device saw every step.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 def add_flags(parser: Parser, word: str) -> None:
     """Where the artwork goes."""
-    parser.add_argument("--artwork", metavar="FILE", help="keep the artwork that is saved")
+    parser.add_argument("--artwork", metavar="FILE", help="where to keep the artwork")
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
@@ -139,7 +139,7 @@ class Demo:
     def _pair(self, device: Device) -> str:
         """Let the device and this remote agree on keys, whichever of them shows the PIN.
 
-        An old device is told where the remote is, so that the demo needs no multicast.
+        An old device gets the address of the remote, so that the demo needs no multicast.
         """
         guid, port = new_guid(), _free_port(self._tv.host)
         read: list[str] = []
@@ -254,7 +254,7 @@ class Demo:
             while not isinstance(received.get(timeout=5), KeyboardChanged):
                 pass
         except queue.Empty:
-            raise StepFailed("no word of the text field came") from None
+            raise StepFailed("the text field was not reported") from None
         finally:
             atv.remove_listener(received.put)
         atv.text_set("stranger things")
@@ -270,7 +270,7 @@ class Demo:
         return f"the device is {self._tv.state.power.name}"
 
     def _push(self, atv: AppleTV) -> str:
-        """Change the title on the device, and wait until we are told."""
+        """Change the title on the device, and wait for the event."""
         received: queue.SimpleQueue[Any] = queue.SimpleQueue()
         atv.add_listener(received.put)
         try:
@@ -278,7 +278,7 @@ class Demo:
             started = time.perf_counter()
             self._tv.state.update(title="Pushed")
             event, deadline = received.get(timeout=5), Deadline(5)
-            # Of the volume, for one; or of the pause while it was off, which another protocol told.
+            # Other events come as well: the volume, say, or the pause while it was off.
             while not isinstance(event, PlayingChanged) or event.playing.title != "Pushed":
                 event = received.get(timeout=deadline.wait())
         except queue.Empty:

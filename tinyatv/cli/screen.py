@@ -74,7 +74,7 @@ class FeaturesKnown(Event):
 
 
 class Answered(Event):
-    """An answer as an event; what the device has told meanwhile is newer.
+    """An answer as an event; what the device has reported meanwhile is newer.
 
     Attributes:
         event: What it comes to.
@@ -112,13 +112,13 @@ class View:
         playing: What plays, or None.
         power: Whether it is awake.
         volume: Percent, or None.
-        focus: Whether a text field wants letters.
+        focus: Whether a text field has focus.
         lost: Why there is no connection; None if there is one.
         typed: What is in the text field while letters go there; None while they are keys.
         edits: How often that was changed here.
         message: What went wrong last, or "".
         help: True while all keys are shown.
-        features: What the device can do now; empty as long as nobody knows.
+        features: What the device can do now; empty until it is known.
     """
 
     def __init__(self, name: str, model: str = "") -> None:
@@ -291,7 +291,7 @@ def _level(name: str, percent: float, width: int) -> str:
 
 def _foot(view: View, keys: list[tuple[str, str]], width: int, height: int) -> list[str]:
     if view.typed is not None:
-        return ["letters go to the TV; enter or esc ends that, ctrl-u empties the field"]
+        return ["what you type goes to the TV; enter or esc ends that, ctrl-u clears it"]
     lines, line = [], ""
     for item in (f"{key} {text}" for key, text in keys):
         longer = f"{line}  {item}" if line else item
@@ -374,7 +374,7 @@ def fit(text: str, width: int) -> str:
 
 
 def _tail(text: str, width: int) -> str:
-    """The end of a text, since that is where somebody types."""
+    """The end of a text, which is where typing happens."""
     text = clean(text)
     while text and cells(text) > max(0, width):
         text = text[1:]
