@@ -200,7 +200,8 @@ def _companion(kind: int, content: Any) -> tuple[str, dict[str, Any]]:
         found["_pd"] = _or_bytes(_pairing, content["_pd"])
         return frame, found
     name, number = content.get("_i"), content.get("_t")
-    words = [shortened(name) if isinstance(name, str) else "", DIRECTIONS.get(number, "")]
+    direction = DIRECTIONS.get(number, "") if isinstance(number, int) else ""
+    words = [shortened(name) if isinstance(name, str) else "", direction]
     return " ".join(word for word in words if word) or frame, found
 
 
@@ -252,7 +253,7 @@ def _dmap(data: bytes) -> list[dict[str, Any]]:
     from .wire import dmap
 
     try:
-        items = dmap.decode(data)
+        items = dmap.decode(data, bounded=False)
     except dmap.TrailingBytes as exc:
         found = Plain().items(exc.kept)
         return [*found, {"tag": "", "name": "", "type": "trailing", "value": hexed(exc.trailing)}]

@@ -363,6 +363,7 @@ class AppleTV:
             about: dict[str, Any] = {}
             if protocol == "airplay":
                 about = {"info": self.device.info, "tunnel": tunnel and tunnel[1]}
+                about["addresses"] = tuple(getattr(self.device, "addresses", ()))
             backends.append(self._new_backend(protocol, service, **about))
         if missing and not backends:
             raise CredentialsError(f"{self.name} is not paired ({', '.join(missing)}): pair first")

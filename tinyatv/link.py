@@ -520,6 +520,8 @@ class Link:
                 self._end(broken)
 
     def _waiter(self, message: Any) -> queue.SimpleQueue[Any] | None:
+        if getattr(message, "interim", False):  # the reply is still to come
+            return None
         key = self._wire.key(message)
         if key is not None:
             return self._keyed.get(key)

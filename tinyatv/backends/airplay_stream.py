@@ -39,6 +39,7 @@ END = 3.0  # s before its end; what is over from there on has come to it: we onl
 POLL = 1.0  # s between two questions of how far it is
 STARTING = 0.2  # s between two questions of whether it has begun
 TRIES = 3  # of /play; a 500 is transient
+SLIPS = 5  # questions in a row that a device may answer with a 500 while it plays
 NTP_EPOCH = 2208988800  # s from 1900 to 1970
 SETUP_TIMEOUT = 35.0  # s; a device that cannot reach our clock takes 30 to say so
 QUEUE_AGENT = "AirPlay/870.14.1"
@@ -154,8 +155,18 @@ class AirPlay1(Way):
 
     _seek_to = 0.0
 
+    _slips = 0
+
     def poll(self) -> None:
-        response = self._control.http("GET", "/playback-info")
+        try:
+            response = self._control.http("GET", "/playback-info")
+        except CommandFailed as exc:
+            self._slips += 1
+            if exc.code != 500 or not self.status.started or self._slips > SLIPS:
+                raise
+            log.info("%s; asked again", exc)
+            return
+        self._slips = 0
         told = read_plist(response.body)
         if not isinstance(told, dict):
             raise ProtocolError("playback-info: no dictionary (airplay)", response.body[:256])
@@ -644,6 +655,8 @@ class Stream:
         if self._way.status.said:
             return f"{text}; the device says {self._way.status.said!r}"
         if self._server is not None and not self._server.sent:
+            if self._server.refused:
+                return f"{text}; the file was refused to {self._server.refused}, another address"
             return f"{text}; the device has not fetched the file, a firewall here may be why"
         return text
 

@@ -40,7 +40,7 @@ from ..link import Link, keep_alive, open_socket
 from ..model import Account, App, FeatureState, KeyboardFocus, PowerState, TouchAction
 from ..pairing.hap import own_mac
 from ..wire.companion import EVENT, OPACK, REPLY, REQUEST, CompanionWire
-from .companion_pairing import refusal, secure
+from .companion_pairing import UNKNOWN_REQUEST, error_code, refusal, refused, secure
 from .companion_touch import CLICK, SIDE, Touchpad
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ IDENTITIES = 16
 
 SERVICE = "com.apple.tvremoteservices"
 INTERESTS = ("_iMC", "SystemStatus", "TVSystemStatus")
-UNKNOWN_REQUEST = 58822  # error: the device does not know the request
 
 DOWN, UP = 1, 2
 BUTTONS = {
@@ -349,9 +348,8 @@ class CompanionBackend:
             _, reply = self._open().request(self._message(REQUEST, name, content), seconds)
         except CommandTimeout as exc:
             raise CommandTimeout(f"no reply to {word} within {seconds:g} s (companion)") from exc
-        code = reply.get("_ec")
-        if code or reply.get("_em"):
-            number = int(code) if isinstance(code, int) else None
+        if refused(reply):
+            number = error_code(reply)
             how = ": the device does not know how" if number == UNKNOWN_REQUEST else ""
             raise CommandFailed(f"{word}{how}: {refusal(reply)}", word, number)
         answer = reply.get("_c", None if full else {})

@@ -18,6 +18,7 @@ from ..pairing.credentials import Credentials
 from ..pairing.hap import Identity, channel_keys, drive
 from ..pairing.hap_setup import hap_setup, own_info, preparation
 from ..pairing.hap_verify import hap_verify
+from ..wire import opack
 from ..wire.companion import (
     SETUP_NEXT,
     SETUP_START,
@@ -26,6 +27,7 @@ from ..wire.companion import (
     CompanionWire,
 )
 
+UNKNOWN_REQUEST = 58822  # error: the device does not know the request
 ANSWER_TIMEOUT = 10.0  # s; devices take a while to check a PIN
 
 
@@ -120,7 +122,7 @@ def _exchange(
         answer = reply.get("_pd")
         if kind == after and isinstance(answer, bytes):
             return answer
-        if reply.get("_ec") or reply.get("_em"):
+        if refused(reply):
             text = f"the device refuses to {what}: {refusal(reply)}"
             raise CredentialsError(text) if verifying else PairingError(text)
         raise ProtocolError(f"{what}: the answer makes no sense (companion)")
@@ -128,9 +130,28 @@ def _exchange(
     return exchange
 
 
+def refused(reply: dict[object, object]) -> bool:
+    """True for a reply that says no, be it with a code, a text, or a user info alone."""
+    return bool(reply.get("_ec") or reply.get("_em") or reply.get("_eu"))
+
+
+def error_code(reply: dict[object, object]) -> int | None:
+    """The code of a reply that says no, or None. Codes are signed, such as -6762."""
+    code = reply.get("_ec")
+    if not isinstance(code, int) or isinstance(code, bool):
+        return None
+    number = opack.signed(code)
+    # Written in two bytes, the code of a request without a handler is negative, too; it is known
+    # as the unsigned one.
+    return number & 0xFFFF if number == UNKNOWN_REQUEST - (1 << 16) else number
+
+
 def refusal(reply: dict[object, object]) -> str:
     """The words of a reply that says no."""
-    text, code = reply.get("_em"), reply.get("_ec")
+    text, code = reply.get("_em"), error_code(reply)
+    info = reply.get("_eu")
+    if not isinstance(text, str):
+        text = info.get("NSLocalizedDescription") if isinstance(info, dict) else info
     words = " ".join(text.split())[:200] if isinstance(text, str) else ""
-    number = f"error {code}, " if isinstance(code, int) and code else ""
+    number = f"error {code}, " if code else ""
     return f"{words or 'refused'} ({number}companion)"

@@ -43,6 +43,7 @@ from ..model import (
     PowerState,
     RepeatState,
     ShuffleState,
+    is_image,
 )
 from ..wire import hid
 from ..wire.mrp import LIMIT, MrpWire
@@ -523,12 +524,13 @@ class MrpBackend:
         number = state.TOGGLE
         with self._lock:
             players = self._players
-            if not players.enabled(state.TOGGLE):
-                doing = players.state()
-                if doing is DeviceState.Playing and players.enabled(state.PAUSE):
-                    number = state.PAUSE
-                elif doing is DeviceState.Paused and players.enabled(state.PLAY):
-                    number = state.PLAY
+            if players.listed and not players.enabled(state.TOGGLE):
+                still = players.state() in (
+                    DeviceState.Paused,
+                    DeviceState.Stopped,
+                    DeviceState.Idle,
+                )
+                number = state.PLAY if still else state.PAUSE
         self._control("play_pause", number)
 
     def stop(self) -> None:
@@ -781,6 +783,7 @@ class MrpBackend:
 
     def artwork(self, width: int | None, height: int | None) -> Artwork | None:
         from . import mrp_artwork
+        from .fetch import addresses_of
 
         with self._lock:
             self._check()
@@ -789,7 +792,10 @@ class MrpBackend:
             source = mrp_artwork.Source(metadata) if metadata is not None else None
         if source is None or not source.announced:
             return None
-        found = mrp_artwork.download(source.urls(width, height), max(self._timeout, 10.0))
+        timeout = max(self._timeout, 10.0)
+        found = mrp_artwork.download(
+            source.urls(width, height), addresses_of([self._host]), timeout
+        )
         return found or self._queue_artwork(location, width, height)
 
     def _queue_artwork(
@@ -813,13 +819,15 @@ class MrpBackend:
             if answer.kind != proto.SET_STATE:
                 return None
             queue = answer.body.playbackQueue
+            told: tuple[int, int] = (0, 0)
             for item in queue.contentItems:  # the index is not the same on all systems
-                if item.artworkData:
-                    return Artwork(item.artworkData)
+                told = item.artworkDataWidth or told[0], item.artworkDataHeight or told[1]
+                if is_image(item.artworkData):
+                    return Artwork(item.artworkData, *told)
             if not queue.sendingPlaybackQueueTransaction:
                 return None
             wait("artwork", timeout)  # too large for one message
-        return pieces.artwork()
+        return pieces.artwork(*told)
 
     def features(self) -> dict[str, FeatureState]:
         """What the player that counts says it can do now."""

@@ -20,6 +20,7 @@ GZIP = 16 + 15  # what zlib calls it, with the largest window
 class _Message:
     headers = []  # type: list[tuple[str, str]]
     body = b""
+    interim = False  # True for a response that only announces another one: 100 Continue
 
     def header(self, name: str) -> "str | None":
         """Return the first header of that name, whatever its case, or None."""
@@ -99,6 +100,7 @@ class Response(_Message):
         protocol: str = "HTTP/1.1",
     ) -> None:
         self.code = code
+        self.interim = 100 <= code < 200 and code != 101  # 101 is the last one of its kind
         self.reason = reason or REASONS.get(code, "Unknown")
         self.headers = headers or []
         self.body = body

@@ -69,6 +69,13 @@ def sized(value: int, size: int) -> Sized:
     return _WIDE[size](value)
 
 
+def signed(value: int) -> int:
+    """A number that was read, where what it stands for may be negative."""
+    size = getattr(value, "size", 0)  # without one, it is the same either way
+    number = int(value)
+    return number - (1 << 8 * size) if size and number >> (8 * size - 1) else number
+
+
 # -- writing
 
 
