@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 EPOCH = 978307200  # s; Unix time of 2001-01-01, from which devices count
 SLACK = 2.0  # s that two clocks may differ, the way of a message included
+FRESH = 5.0  # s that news may be old
 LATE = 120.0  # s that something may stand at its end before that is hard to believe
 LONGEST = 86400.0  # s that something plays at most without a word of how far it is
 
@@ -44,7 +45,7 @@ class Clock:
         if not _is_stamp(stamp):
             return
         apart = stamp - self.now()
-        if fresh and abs(apart) > SLACK:
+        if fresh and not -FRESH < apart < SLACK:
             self._exact = stamp - time.monotonic()
         elif apart > SLACK and self._exact is None:
             self._least = stamp - time.monotonic()
