@@ -242,7 +242,8 @@ def test_file_names_need_not_be_text(tmp_path, name, film, profile):
     path = os.path.join(os.fsencode(tmp_path), name)
     os.rename(film, path)
     with virtual(profile, "airplay") as tv, tinyatv.connect(tv.device) as atv:
-        with atv.play_url(os.fsdecode(path)) as stream:
+        stream = atv.play_url(os.fsdecode(path))
+        with stream:
             assert stream.playing
             assert stream.url.isascii()
 
