@@ -11,13 +11,13 @@ import time
 import pytest
 
 import tinyatv
-from tests.test_mrp import Heard
+from tests.support.watching import Heard
 from tinyatv import DeviceState, FeatureState, decode, proto
 from tinyatv.backends.airplay import local_path
-from tinyatv.backends.companion_pairing import error_code, refusal, refused
-from tinyatv.backends.mrp_clock import EPOCH
+from tinyatv.backends.companion import error_code, refusal, refused
 from tinyatv.backends.mrp_state import CLIENTS, KEPT, PLAYERS, Players
 from tinyatv.model import Artwork, is_image
+from tinyatv.proto.commands import EPOCH
 from tinyatv.virtual import VirtualAppleTV
 from tinyatv.wire import dmap, opack
 

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 import tinyatv
-from tests.media import Server
+from tests.support.media import Server
 from tinyatv.backends import fetch as module
 from tinyatv.backends.fetch import Refused, addresses_of, fetch, may_be_reached
 from tinyatv.virtual import VirtualAppleTV

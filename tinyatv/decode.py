@@ -171,9 +171,9 @@ def _mrp(message: Any) -> tuple[str, dict[str, Any]]:
     if hasattr(body, "ListFields"):
         found.update(Plain().fields(body))
     if kind == proto.SEND_COMMAND:
-        from .virtual.mrp_view import COMMANDS
+        from .proto import commands
 
-        found["command"] = f"{body.command} ({COMMANDS.get(body.command, 'unknown')})"
+        found["command"] = f"{body.command} ({commands.NAMES.get(body.command, 'unknown')})"
     elif kind == proto.SEND_HID_EVENT:
         found.update(_button(body.hidEventData))
     elif kind == proto.CRYPTO_PAIRING:

@@ -29,6 +29,7 @@ from ..link import Link, open_socket
 from ..pairing.credentials import Credentials
 from ..pairing.hap import channel_keys, drive
 from ..wire import plist
+from ..wire.airplay_codes import AUTHORIZE, BUSY, OCTETS, PLIST, WRONG_STATE
 from ..wire.hap import HapWire
 from ..wire.http import HttpWire, Request, Response
 
@@ -37,20 +38,18 @@ log = logging.getLogger(__name__)
 WAKE_TIMEOUT = 25.0  # s; a sleeping device takes up to 20 s to take its first connection
 ANSWER_TIMEOUT = 10.0  # s; of an answer, unless the user waits longer
 FEEDBACK = 2.0  # s without a word on a control connection until ours
-BEATS = 2  # unanswered ones until the device is given up
+MAX_MISSED = 2  # unanswered ones until the device is given up
 EVENT_TRIES = 5  # connections to an event port that opens late, 1 s apart
 
 USER_AGENT = "AirPlay/550.10"
 PAIRING_AGENT = "AirPlay/320.20"
-PLIST = "application/x-apple-binary-plist"
-OCTETS = "application/octet-stream"
 
 REFUSALS = {  # status: what it means
     400: "the device does not take the request as it is",
     403: "the device does not accept us",
     404: "the device does not know how",
-    453: "busy: somebody else plays there",
-    455: "not possible in this state",
+    BUSY: "busy: somebody else plays there",
+    WRONG_STATE: "not possible in this state",
     501: "the device does not know how",
     503: "the device is not ready",
     520: "the device refuses; restart it, or take it out of its group",
@@ -193,14 +192,14 @@ class ControlConnection:
         closed = getattr(error, "closed", False)
         return ConnectionLost(f"connection to {self._where} lost: {error}", closed=closed)
 
-    def feed_back(self) -> None:
+    def start_feedback(self) -> None:
         """From here on, tell the device every 2 s that we are there."""
         self._feeding = True
 
     def _idle(self, times: int) -> bool:
         if not self._feeding:
             return False
-        if times > BEATS:
+        if times > MAX_MISSED:
             error = ConnectionLost(f"{self._where} does not answer any more")
             self._ended_by(error)  # first: when it hears that we hang up, it hangs up all others
             raise error
@@ -333,7 +332,7 @@ class ControlConnection:
         if code == 401:
             given = "does not accept the password" if self._password else "wants a password"
             raise CredentialsError(f"{what}: the device {given}")
-        if code in (403, 470):
+        if code in (403, AUTHORIZE):
             if self._credentials.kind in ("hap", "legacy"):
                 raise CredentialsError(
                     f"{what}: the device does not accept the credentials any more: pair again"

@@ -25,10 +25,11 @@ from ..errors import (
 )
 from ..link import reason
 from ..pairing.hap import own_mac
+from ..wire import airplay_codes as codes
 from ..wire import plist
 from ..wire.http import Request
-from .airplay_fetch import Errands, Fetcher
-from .airplay_session import PLIST, ControlConnection, new_uuid, read_plist
+from .airplay_fetch import Fetcher, FetchQueue
+from .airplay_session import ControlConnection, new_uuid, read_plist
 
 if TYPE_CHECKING:
     from .fileserver import FileServer
@@ -40,10 +41,8 @@ POLL = 1.0  # s between two questions of how far it is
 STARTING = 0.2  # s between two questions of whether it has begun
 TRIES = 3  # of /play; a 500 is transient
 SLIPS = 5  # questions in a row that a device may answer with a 500 while it plays
-NTP_EPOCH = 2208988800  # s from 1900 to 1970
 SETUP_TIMEOUT = 35.0  # s; a device that cannot reach our clock takes 30 to say so
 QUEUE_AGENT = "AirPlay/870.14.1"
-QUEUE_TYPE = "A6B27562-B43A-4F2D-B75F-82391E250194"
 
 
 class Status:
@@ -67,7 +66,7 @@ class Status:
         self.said = ""
 
 
-class Way:
+class PlayMethod:
     """One way to play a URL.
 
     Args:
@@ -132,7 +131,7 @@ class Way:
         self._control.close()
 
 
-class AirPlay1(Way):
+class AirPlay1(PlayMethod):
     """``/play``, and questions once a second."""
 
     name = "1"
@@ -151,7 +150,7 @@ class AirPlay1(Way):
 
     def _play(self, body: dict[str, Any], headers: list[tuple[str, str]]) -> None:
         data = plist.dumps(body)
-        self._control.http("POST", "/play", data, headers, content_type=PLIST, timeout=20.0)
+        self._control.http("POST", "/play", data, headers, content_type=codes.PLIST, timeout=20.0)
 
     _seek_to = 0.0
 
@@ -228,7 +227,7 @@ class AirPlay2(AirPlay1):
 
     def play(self, url: str, position: float) -> None:
         self._begin()
-        self._control.feed_back()
+        self._control.start_feedback()
         mac = own_mac(self._client_id)
         body = {
             "Content-Location": url,
@@ -281,18 +280,18 @@ class Queue(AirPlay2):
     name = "queue"
     _since = 0.0
     _began = False
-    _errands: Errands | None = None
+    _fetches: FetchQueue | None = None
 
     def play(self, url: str, position: float) -> None:
         name = f"tinyatv-stream-fetch-{self._control.remote}"
-        self._errands = Errands(Fetcher(url, self.path), self._command, name)
+        self._fetches = FetchQueue(Fetcher(url, self.path), self._command, name)
         self._counting = threading.Lock()
         self._advance(position=position)
         self._session = self._begin()
         stream = {
-            "type": 130,
-            "controlType": 1,
-            "clientTypeUUID": QUEUE_TYPE,
+            "type": codes.STREAM,
+            "controlType": codes.QUEUE_CONTROL,
+            "clientTypeUUID": codes.PLAY_QUEUE,
             "clientUUID": new_uuid(),
             "channelID": f"{new_uuid()}-RCS-1",
         }
@@ -313,7 +312,7 @@ class Queue(AirPlay2):
         self._command({**interested, "item": self._item})
         self._command({"type": "setProperty", "property": "actionAtItemEnd", "value": 1})
         self.set_rate(1.0)
-        self._control.feed_back()
+        self._control.start_feedback()
 
     def _command(self, command: dict[str, Any], timeout: float | None = None) -> None:
         inner = plist.dumps(command)
@@ -325,7 +324,7 @@ class Queue(AirPlay2):
             ("X-Apple-StreamID", self._stream),
         ]
         self._control.http(
-            "POST", "/command", body, headers, content_type=PLIST, timeout=timeout
+            "POST", "/command", body, headers, content_type=codes.PLIST, timeout=timeout
         )  # fmt: skip
 
     def heard(self, request: Request) -> None:
@@ -338,8 +337,8 @@ class Queue(AirPlay2):
         params = told.get("params")
         state = params.get("playbackState") if isinstance(params, dict) else None
         state, status = state or told.get("name"), self.status
-        if told.get("type") == "unhandledURL" and self._errands is not None:
-            self._errands.add(told)
+        if told.get("type") == "unhandledURL" and self._fetches is not None:
+            self._fetches.add(told)
             return
         if told.get("type") == "playbackState":
             status.said = state if isinstance(state, str) else ""
@@ -380,7 +379,7 @@ class Queue(AirPlay2):
         """Say what plays, which only works once it does. Nothing depends on it."""
         if not self.about:
             return
-        told = {f"kMRMediaRemoteNowPlayingInfo{key}": text for key, text in self.about.items()}
+        told = {codes.NOW_PLAYING + key: text for key, text in self.about.items()}
         params = {"type": "npi-text", "mergePolicy": "replace", "params": told}
         try:
             self._command({"type": "updateMRNowPlayingInfo", "params": params}, timeout=5.0)
@@ -389,8 +388,8 @@ class Queue(AirPlay2):
 
     def close(self) -> None:
         super().close()  # first: an errand may wait for an answer
-        if self._errands is not None:
-            self._errands.close()
+        if self._fetches is not None:
+            self._fetches.close()
 
     def set_rate(self, rate: float) -> None:
         self._command({"type": "setRate", "rate": rate})
@@ -405,7 +404,9 @@ class Queue(AirPlay2):
         self._control.rtsp("TEARDOWN", timeout=5.0)
 
 
-WAYS: dict[str, type[Way]] = {way.name: way for way in (AirPlay1, AirPlay2, Queue)}
+PLAY_METHODS: dict[str, type[PlayMethod]] = {
+    method.name: method for method in (AirPlay1, AirPlay2, Queue)
+}
 
 
 def session(client_id: bytes, uuid: str, timing_port: int) -> dict[str, Any]:
@@ -487,7 +488,7 @@ class _Clock:
         while not self._closing:
             try:
                 request, address = self._sock.recvfrom(64)
-                if len(request) >= 32 and request[:2] == b"\x80\xd2":
+                if len(request) >= codes.TIMING_SIZE and request[:2] == codes.TIMING_REQUEST:
                     self._sock.sendto(timing_reply(request, time.time()), address)
             except OSError as exc:
                 log.debug("clock: %s", exc)
@@ -496,8 +497,10 @@ class _Clock:
 def timing_reply(request: bytes, now: float) -> bytes:
     """The answer to a timing request, at a Unix time."""
     whole = int(now)
-    stamp = struct.pack(">II", (whole + NTP_EPOCH) % (1 << 32), int((now - whole) * (1 << 32)))
-    return b"\x80\xd3\x00\x07" + bytes(4) + request[24:32] + stamp + stamp
+    stamp = struct.pack(
+        ">II", (whole + codes.NTP_EPOCH) % (1 << 32), int((now - whole) * (1 << 32))
+    )
+    return codes.TIMING_REPLY + b"\x00\x07" + bytes(4) + request[24:32] + stamp + stamp
 
 
 class Stream:
@@ -513,12 +516,12 @@ class Stream:
         self,
         url: str,
         name: str,
-        way: Way,
+        method: PlayMethod,
         server: FileServer | None,
         timeout: float,
     ) -> None:
         self.url = url
-        self._way = way
+        self._method = method
         self._server = server
         self._timeout = timeout
         self._error: AppleTVError | None = None
@@ -558,17 +561,17 @@ class Stream:
     @property
     def position(self) -> float:
         """Seconds from the start, as the device said last."""
-        return self._way.status.position
+        return self._method.status.position
 
     @property
     def duration(self) -> float:
         """Seconds; 0 if the device does not say."""
-        return self._way.status.duration
+        return self._method.status.duration
 
     @property
     def paused(self) -> bool:
         """True while it is paused."""
-        return self._way.status.rate == 0.0
+        return self._method.status.rate == 0.0
 
     @property
     def playing(self) -> bool:
@@ -595,11 +598,11 @@ class Stream:
 
     def pause(self) -> None:
         """Pause it."""
-        self._way.set_rate(0.0)
+        self._method.set_rate(0.0)
 
     def resume(self) -> None:
         """Go on."""
-        self._way.set_rate(1.0)
+        self._method.set_rate(1.0)
 
     def seek(self, seconds: float) -> None:
         """Jump to a position.
@@ -609,7 +612,7 @@ class Stream:
         """
         if not 0 <= seconds < float("inf"):
             raise ValueError(f"seconds must be 0 or more, not {seconds}")
-        self._way.seek(seconds)
+        self._method.seek(seconds)
 
     def stop(self) -> None:
         """Stop it, and close everything. Safe to call twice and from any thread."""
@@ -621,27 +624,27 @@ class Stream:
             self._error = self._error or error
         with self._starting:
             self._stopping.set()
-        self._way.changed.set()
+        self._method.changed.set()
         if self._thread.ident is None:  # it was not started, and will not be
             self._finish()
         elif threading.current_thread() is not self._thread:
             self._thread.join(10)
 
     def _run(self) -> None:
-        status, deadline, gone = self._way.status, Deadline(self._timeout), False
+        status, deadline, gone = self._method.status, Deadline(self._timeout), False
         try:
             while not self._stopping.is_set() and not status.ended:
-                if self._way.error is not None:
-                    raise self._way.error
-                self._way.poll()
+                if self._method.error is not None:
+                    raise self._method.error
+                self._method.poll()
                 if status.started:
                     self._begun.set()
                 elif deadline.over:
                     raise CommandFailed(f"play_url: {self._nothing()} (airplay)", "play_url")
-                self._way.changed.wait(POLL if status.started else min(POLL, STARTING))
-                self._way.changed.clear()
+                self._method.changed.wait(POLL if status.started else min(POLL, STARTING))
+                self._method.changed.clear()
         except ConnectionLost as exc:
-            self._error, gone = self._way.loss(exc), True
+            self._error, gone = self._method.loss(exc), True
         except CommandTimeout as exc:
             self._error, gone = exc, True
         except AppleTVError as exc:
@@ -652,8 +655,8 @@ class Stream:
     def _nothing(self) -> str:
         """Why it may be that nothing plays."""
         text = f"accepted, but nothing plays after {self._timeout:g} s"
-        if self._way.status.said:
-            return f"{text}; the device says {self._way.status.said!r}"
+        if self._method.status.said:
+            return f"{text}; the device says {self._method.status.said!r}"
         if self._server is not None and not self._server.sent:
             if self._server.refused:
                 return f"{text}; the file was refused to {self._server.refused}, another address"
@@ -666,20 +669,20 @@ class Stream:
         Args:
             gone: True if the device does not answer any more.
         """
-        status, wanted = self._way.status, self._stopping.is_set()
+        status, wanted = self._method.status, self._stopping.is_set()
         try:
             if not status.ended and not gone:
-                self._way.stop()
+                self._method.stop()
         except (AppleTVError, OSError) as exc:
             log.debug("stop: %s", exc)
         if not status.ended:
-            self._error = self._error or self._way.error
+            self._error = self._error or self._method.error
         failed = None if self._server is None else self._server.error
         if failed is not None and not wanted and not status.complete:
             error = CommandFailed(f"play_url: cannot read the file: {reason(failed)}", "play_url")
             error.__cause__ = self._error or failed
             self._error = error
-        self._way.close()
+        self._method.close()
         if self._server is not None:
             self._server.close()
         self._done.set()
@@ -692,7 +695,7 @@ def is_transient(error: AppleTVError) -> bool:
 
 
 def is_elsewhere(error: AppleTVError, name: str) -> bool:
-    """True for what another way to play than that may do better."""
+    """True for what another method than that may do better."""
     if isinstance(error, (NotSupported, CommandTimeout)):
         return True
     # Only the older ways are accepted by devices that then do nothing.

@@ -23,11 +23,10 @@ from ..errors import (
 )
 from ..pairing.credentials import Credentials
 from ..pairing.hap import channel_keys, own_mac
+from ..wire.airplay_codes import DATA_CONTROL, MEDIA_REMOTE, STREAM
 from ..wire.datastream import DataStreamWire
 from ..wire.hap import HapWire
 from .airplay_session import ControlConnection, new_uuid
-
-MEDIA_REMOTE = "1910A70F-DBC0-4242-AF95-115DB30604E1"  # what the data stream is for
 
 OPENING = 180.0  # s; more than all its steps may take together
 
@@ -91,8 +90,8 @@ class Tunnel:
             control.set_up(self._session())
             seed = secrets.randbits(63)  # read the same as a signed and as an unsigned number
             stream = {
-                "type": 130,
-                "controlType": 2,
+                "type": STREAM,
+                "controlType": DATA_CONTROL,
                 "channelID": new_uuid(),
                 "clientUUID": new_uuid(),
                 "clientTypeUUID": MEDIA_REMOTE,
@@ -104,7 +103,7 @@ class Tunnel:
             assert control.secret is not None, "the credentials are HAP or transient"
             wire.secure(Ciphers(*channel_keys(control.secret, "datastream", seed)))
             sock = control.channel_socket(port)
-            control.feed_back()
+            control.start_feedback()
         except ConnectionLost as exc:
             self.close()
             raise ConnectionFailed(f"hung up while the tunnel was opened: {exc}") from exc

@@ -33,19 +33,32 @@ from ..errors import (
     ConnectionLost,
     CredentialsError,
     NotSupported,
+    PairingError,
     ProtocolError,
 )
 from ..events import KeyboardChanged, PowerChanged, VolumeChanged
 from ..link import Link, keep_alive, open_socket
 from ..model import Account, App, FeatureState, KeyboardFocus, PowerState, TouchAction
 from ..pairing.hap import own_mac
-from ..wire.companion import EVENT, OPACK, REPLY, REQUEST, CompanionWire
-from .companion_pairing import UNKNOWN_REQUEST, error_code, refusal, refused, secure
-from .companion_touch import CLICK, SIDE, Touchpad
+from ..wire import companion_codes as codes
+from ..wire import opack
+from ..wire.companion import (
+    EVENT,
+    OPACK,
+    REPLY,
+    REQUEST,
+    VERIFY_NEXT,
+    VERIFY_START,
+    CompanionWire,
+)
+from . import Backend
+from .companion_touch import Touchpad
 
 if TYPE_CHECKING:
     from ..events import Event
-    from ..model import Service
+    from ..model import Device, Service
+    from ..pairing.credentials import Credentials
+    from .airplay_tunnel import Tunnel
     from .companion_text import Field
 
 log = logging.getLogger(__name__)
@@ -60,59 +73,28 @@ ROUNDING = 3.5  # percent; devices with 16 steps of volume were seen
 SKIP = 10.0  # s
 IDENTITIES = 16
 
-SERVICE = "com.apple.tvremoteservices"
-INTERESTS = ("_iMC", "SystemStatus", "TVSystemStatus")
+INTERESTS = ("_iMC", *codes.STATUS_EVENTS)
 
-DOWN, UP = 1, 2
-BUTTONS = {
-    "up": 1,
-    "down": 2,
-    "left": 3,
-    "right": 4,
-    "menu": 5,
-    "select": 6,
-    "home": 7,
-    "volume_up": 8,
-    "volume_down": 9,
-    "siri": 10,
-    "screensaver": 11,
-    "turn_off": 12,
-    "turn_on": 13,
-    "play_pause": 14,
-    "channel_up": 15,
-    "channel_down": 16,
-    "guide": 17,
-    "page_up": 18,
-    "page_down": 19,
-    "control_center": 19,  # which is what it does
-    "mute": 29,
-}
-
-PLAY, PAUSE, NEXT, PREVIOUS, GET_VOLUME, SET_VOLUME, SKIP_BY = 1, 2, 3, 4, 5, 6, 7
-BEGIN_FAST_FORWARD, END_FAST_FORWARD, BEGIN_REWIND, END_REWIND = 8, 9, 10, 11
-SET_CAPTIONS = 13
-CAPTIONS = {"auto": 1, "on": 2, "forced": 3, "toggle": 4}
-
-VOLUME = 0x100
+VOLUME = codes.CONTROLS["volume"]
 CONTROLS = {  # feature: bit of what can be controlled now
-    "play": 0x001,
-    "pause": 0x002,
-    "next": 0x004,
-    "previous": 0x008,
-    "begin_fast_forward": 0x010,
-    "end_fast_forward": 0x010,
-    "begin_rewind": 0x020,
-    "end_rewind": 0x020,
+    "play": codes.CONTROLS["play"],
+    "pause": codes.CONTROLS["pause"],
+    "next": codes.CONTROLS["next"],
+    "previous": codes.CONTROLS["previous"],
+    "begin_fast_forward": codes.CONTROLS["fast_forward"],
+    "end_fast_forward": codes.CONTROLS["fast_forward"],
+    "begin_rewind": codes.CONTROLS["rewind"],
+    "end_rewind": codes.CONTROLS["rewind"],
     "volume": VOLUME,
     "set_volume": VOLUME,
-    "skip_forward": 0x200,
-    "skip_backward": 0x400,
+    "skip_forward": codes.CONTROLS["skip_forward"],
+    "skip_backward": codes.CONTROLS["skip_backward"],
 }
 ATTENTION = {  # state of attention: what it amounts to
-    1: PowerState.Off,
-    2: PowerState.On,  # the screen saver
-    3: PowerState.On,
-    4: PowerState.On,  # idle
+    codes.ASLEEP: PowerState.Off,
+    codes.SCREENSAVER: PowerState.On,
+    codes.AWAKE: PowerState.On,
+    codes.IDLE: PowerState.On,
 }
 ALWAYS = (
     "up", "down", "left", "right", "select", "menu", "home", "play_pause", "volume_up",
@@ -128,31 +110,24 @@ _numbering = threading.Lock()
 _numbered: set[CompanionBackend] = set()  # who is connected
 
 
-class CompanionBackend:
-    """One device over Companion.
-
-    Args:
-        host: Address.
-        service: Port and credentials.
-        timeout: Seconds that a command may take.
-        post: Takes events.
-        lost: Called once with the error when the device is gone.
-    """
+class CompanionBackend(Backend):
+    """One device over Companion; arguments as in :class:`~tinyatv.backends.Backend`."""
 
     protocol = "companion"
 
     def __init__(
         self,
-        host: str,
+        device: Device,
         service: Service,
         *,
         timeout: float,
         post: Callable[[Event], None],
         lost: Callable[[AppleTVError], None],
+        tunnel: Tunnel | None = None,
     ) -> None:
         from ..pairing.credentials import parse
 
-        self._host = host
+        self._host = device.address
         self._port = service.port
         self._credentials = parse(service.credentials or None).checked()
         self._timeout = timeout
@@ -191,6 +166,10 @@ class CompanionBackend:
             CredentialsError: It does not accept the credentials.
             ProtocolError: It answers with nonsense.
         """
+        if self._credentials.kind == "legacy":
+            from ..pairing.credentials import LEGACY
+
+            raise CredentialsError(f"{self._where}: {LEGACY}")
         if self._credentials.kind != "hap":
             raise CredentialsError(f"{self._where} needs the credentials of a pairing: pair first")
         sock = open_socket(self._host, self._port, self._timeout, self.protocol)
@@ -198,7 +177,7 @@ class CompanionBackend:
         wire = CompanionWire()
         link = self._link = Link(
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
-            name=f"tinyatv-companion-{self._host}", prepare=wire.prepare, shown=_shown,
+            name=f"tinyatv-companion-{self._host}", prepare=wire.prepare,
         )  # fmt: skip
         try:
             secure(link, wire, self._credentials)
@@ -215,17 +194,17 @@ class CompanionBackend:
     def _introduce(self) -> None:
         """The start of every connection, in the order in which remotes do it."""
         self._ask("connect", "_systemInfo", self._about())
-        side = {"_height": float(SIDE), "_tFl": 0, "_width": float(SIDE)}
+        side = {"_height": float(codes.PAD), "_tFl": 0, "_width": float(codes.PAD)}
         touchpad = Touchpad()
         if self._try("_touchStart", side) is not None:
             self._touchpad = touchpad
             self._sessions.append(("_touchStop", {"_i": 1}))
         mine = secrets.randbits(32)
-        answer = self._ask("connect", "_sessionStart", {"_srvT": SERVICE, "_sid": mine})
+        answer = self._ask("connect", "_sessionStart", {"_srvT": codes.SERVICE, "_sid": mine})
         theirs = answer.get("_sid")
         if not isinstance(theirs, int) or not 0 <= theirs < 1 << 32:
             raise ProtocolError(f"{self._where} begins no session")
-        end = {"_srvT": SERVICE, "_sid": theirs << 32 | mine}
+        end = {"_srvT": codes.SERVICE, "_sid": theirs << 32 | mine}
         self._sessions.append(("_sessionStop", end))
         # Old systems do not know it; without it, new ones do not tell whether they are awake.
         if self._try("TVRCSessionStart", {"ProtocolVersionKey": "1.2"}) is not None:
@@ -270,20 +249,20 @@ class CompanionBackend:
             "name": "tinyatv",
         }
 
-    def close(self) -> None:
-        """Take leave, close the connection and join the reader."""
+    def close(self, error: AppleTVError | None = None) -> None:
+        """End our sessions, close the connection and join the reader."""
         with self._changed:
             first = not self._closing.is_set()
             self._closing.set()
             self._changed.notify_all()
         if self._link is not None:
             if first and self._sessions and not self._link.ended:
-                self._take_leave(self._link)
+                self._end_sessions(self._link)
             self._link.close()
         with _numbering:
             _numbered.discard(self)
 
-    def _take_leave(self, link: Link) -> None:
+    def _end_sessions(self, link: Link) -> None:
         """Undo what connect() did, all at once; a device that does not answer is left as it is."""
         dropped = [
             self._message(EVENT, "_interest", {"_deregEvents": [i]}) for i in self._interests
@@ -295,12 +274,12 @@ class CompanionBackend:
         except AppleTVError as exc:
             log.debug("no goodbye: %s", exc)
 
-    def listen(self) -> None:
-        """Start to post what changes."""
+    def subscribe(self) -> None:
+        """Start posting what changes."""
         self._listening = True
 
-    def unlisten(self) -> None:
-        """Stop to post."""
+    def unsubscribe(self) -> None:
+        """Stop posting."""
         self._listening = False
 
     @property
@@ -350,7 +329,7 @@ class CompanionBackend:
             raise CommandTimeout(f"no reply to {word} within {seconds:g} s (companion)") from exc
         if refused(reply):
             number = error_code(reply)
-            how = ": the device does not know how" if number == UNKNOWN_REQUEST else ""
+            how = ": the device does not know how" if number == codes.NO_HANDLER else ""
             raise CommandFailed(f"{word}{how}: {refusal(reply)}", word, number)
         answer = reply.get("_c", None if full else {})
         if not isinstance(answer, dict):
@@ -426,7 +405,7 @@ class CompanionBackend:
         if not flags & VOLUME:
             self._level = None
             return None
-        question = self._message(REQUEST, "_mcc", {"_mcc": GET_VOLUME})
+        question = self._message(REQUEST, "_mcc", {"_mcc": codes.GET_VOLUME})
         self._asking = question[1]["_x"]
         return question
 
@@ -498,12 +477,12 @@ class CompanionBackend:
         """Press a button; each of its edges is answered. Two threads must not mix theirs."""
         with self._alone(button):
             for _ in range(presses):
-                self._edge(button, button, DOWN)
+                self._edge(button, button, codes.DOWN)
                 self._keep_down(button, hold)
-                self._edge(button, button, UP)
+                self._edge(button, button, codes.UP)
 
     def _edge(self, word: str, button: str, edge: int) -> None:
-        self._ask(word, "_hidC", {"_hBtS": edge, "_hidC": BUTTONS[button]})
+        self._ask(word, "_hidC", {"_hBtS": edge, "_hidC": codes.BUTTONS[button]})
 
     def _keep_down(self, word: str, seconds: float) -> None:
         if seconds and self._closing.wait(seconds):
@@ -521,7 +500,7 @@ class CompanionBackend:
 
     def siri_start(self) -> None:
         with self._alone("siri_start"):
-            self._edge("siri_start", "siri", DOWN)
+            self._edge("siri_start", "siri", codes.DOWN)
             try:
                 self._ask("siri_start", "_siriStart", {})
             except AppleTVError:
@@ -537,7 +516,7 @@ class CompanionBackend:
 
     def _let_go(self, word: str, button: str) -> None:
         try:
-            self._edge(word, button, UP)
+            self._edge(word, button, codes.UP)
         except CommandFailed as exc:
             log.info("%s", exc)  # it was not down
 
@@ -561,10 +540,10 @@ class CompanionBackend:
         touchpad = self._touches("click")
         with self._alone("click"):
             for _ in range(presses):
-                self._edge("click", "select", DOWN)
+                self._edge("click", "select", codes.DOWN)
                 self._keep_down("click", hold or CLICK_TIME)
-                self._edge("click", "select", UP)
-                self._tell("_hidT", touchpad.at(SIDE, SIDE, CLICK))
+                self._edge("click", "select", codes.UP)
+                self._tell("_hidT", touchpad.at(codes.PAD, codes.PAD, codes.CLICK))
             self._settle()
 
     def _touches(self, word: str) -> Touchpad:
@@ -575,40 +554,40 @@ class CompanionBackend:
     # -- playback --------------------------------------------------------------------------------
 
     def play(self) -> None:
-        self._control("play", PLAY)
+        self._control("play", codes.PLAY)
 
     def pause(self) -> None:
-        self._control("pause", PAUSE)
+        self._control("pause", codes.PAUSE)
 
     def play_pause(self) -> None:
         self._press("play_pause")
 
     def next(self) -> None:
-        self._control("next", NEXT)
+        self._control("next", codes.NEXT)
 
     def previous(self) -> None:
-        self._control("previous", PREVIOUS)
+        self._control("previous", codes.PREVIOUS)
 
     def skip_forward(self, seconds: float) -> None:
-        self._control("skip_forward", SKIP_BY, _skpS=float(seconds or SKIP))
+        self._control("skip_forward", codes.SKIP_BY, _skpS=float(seconds or SKIP))
 
     def skip_backward(self, seconds: float) -> None:
-        self._control("skip_backward", SKIP_BY, _skpS=-float(seconds or SKIP))
+        self._control("skip_backward", codes.SKIP_BY, _skpS=-float(seconds or SKIP))
 
     def begin_fast_forward(self) -> None:
-        self._control("begin_fast_forward", BEGIN_FAST_FORWARD)
+        self._control("begin_fast_forward", codes.BEGIN_FAST_FORWARD)
 
     def end_fast_forward(self) -> None:
-        self._control("end_fast_forward", END_FAST_FORWARD)
+        self._control("end_fast_forward", codes.END_FAST_FORWARD)
 
     def begin_rewind(self) -> None:
-        self._control("begin_rewind", BEGIN_REWIND)
+        self._control("begin_rewind", codes.BEGIN_REWIND)
 
     def end_rewind(self) -> None:
-        self._control("end_rewind", END_REWIND)
+        self._control("end_rewind", codes.END_REWIND)
 
     def captions(self, mode: str) -> None:
-        self._control("captions", SET_CAPTIONS, _mcs=CAPTIONS[mode])
+        self._control("captions", codes.SET_CAPTIONS, _mcs=codes.CAPTIONS[mode])
 
     def _control(self, word: str, number: int, **more: Any) -> dict[Any, Any]:
         return self._ask(word, "_mcc", {"_mcc": number, **more})
@@ -631,7 +610,7 @@ class CompanionBackend:
 
     def volume(self, output_device: str | None = None) -> float:
         self._check_output("volume", output_device)
-        level = _percent(self._control("volume", GET_VOLUME).get("_vol"))
+        level = _percent(self._control("volume", codes.GET_VOLUME).get("_vol"))
         if level is None:
             raise CommandFailed("volume: the device does not tell (companion)", "volume")
         return level
@@ -664,7 +643,7 @@ class CompanionBackend:
         """Set the volume, and wait until it is so: the answer only says that it was heard."""
         with self._changed:
             known = self._level
-        self._control(word, SET_VOLUME, _vol=level / 100)
+        self._control(word, codes.SET_VOLUME, _vol=level / 100)
         if known is not None and abs(known - level) < 0.05:
             return  # what it has is not told again
 
@@ -706,7 +685,7 @@ class CompanionBackend:
 
     def _switch(self, word: str, wanted: PowerState, wait: bool) -> None:
         with self._alone(word):
-            self._edge(word, word, UP)  # the only edge that these have
+            self._edge(word, word, codes.UP)  # the only edge that these have
         deadline = Deadline(WAKE_TIMEOUT)
         while wait and self.power_state() is not wanted:
             if deadline.over:
@@ -800,15 +779,6 @@ class CompanionBackend:
         return states
 
 
-def _shown(frame: tuple[int, dict[Any, Any]]) -> str:
-    """A message in the log: without keys, and without what somebody types."""
-    _, message = frame
-    return repr({
-        key: list(value) if isinstance(value, dict) else "..." if key == "_pd" else value
-        for key, value in message.items()
-    })  # fmt: skip
-
-
 def _percent(level: Any) -> float | None:
     """The percent of a volume of 0 to 1, with one decimal; None if it is none."""
     if isinstance(level, (int, float)) and 0 <= level <= 1:
@@ -830,3 +800,83 @@ def _names(told: dict[Any, Any]) -> list[tuple[str, str | None]]:
         for identifier, name in told.items()
         if isinstance(identifier, str)
     ]
+
+
+def secure(link: Link, wire: CompanionWire, credentials: Credentials) -> None:
+    """Verify each other, and encrypt everything from here on.
+
+    Raises:
+        CredentialsError: The device does not accept the credentials, or is another one.
+        ProtocolError: It answers with nonsense.
+        CommandTimeout: It does not answer.
+    """
+    exchange = exchange_by(link, "verify", VERIFY_START, VERIFY_NEXT, {})
+    from ..crypto.chacha20poly1305 import Session
+    from ..pairing.hap import channel_keys, drive
+    from ..pairing.hap_verify import hap_verify
+
+    secret = drive(hap_verify(credentials), exchange)
+    wire.secure(Session(*channel_keys(secret, "companion"), wide=True))
+
+
+def exchange_by(
+    link: Link, what: str, start: int, after: int, fields: dict[str, int]
+) -> Callable[[bytes], bytes]:
+    """What carries a handshake: its first message in a frame of kind `start`.
+
+    Args:
+        link: The connection.
+        what: The word of a user, for errors; those of "verify" are about credentials.
+        start: Kind of the first frame.
+        after: Kind of all others, the device's included.
+        fields: What is sent beside each message.
+    """
+    verifying = what == "verify"
+    kinds = iter([start])
+
+    def exchange(data: bytes) -> bytes:
+        kind = next(kinds, after)
+        message = {"_pd": data, **fields}
+        if kind == VERIFY_START:
+            message["_auTy"] = 4
+        try:
+            kind, reply = link.request((kind, message))
+        except CommandTimeout as exc:
+            hint = "" if verifying else ": is the device awake?"
+            raise CommandTimeout(f"no reply to {what} in time (companion){hint}") from exc
+        answer = reply.get("_pd")
+        if kind == after and isinstance(answer, bytes):
+            return answer
+        if refused(reply):
+            text = f"the device refuses to {what}: {refusal(reply)}"
+            raise CredentialsError(text) if verifying else PairingError(text)
+        raise ProtocolError(f"{what}: the answer makes no sense (companion)")
+
+    return exchange
+
+
+def refused(reply: dict[object, object]) -> bool:
+    """True for a reply that says no, be it with a code, a text, or a user info alone."""
+    return bool(reply.get("_ec") or reply.get("_em") or reply.get("_eu"))
+
+
+def error_code(reply: dict[object, object]) -> int | None:
+    """The code of a reply that says no, or None. Codes are signed, such as -6762."""
+    code = reply.get("_ec")
+    if not isinstance(code, int) or isinstance(code, bool):
+        return None
+    number = opack.signed(code)
+    # Written in two bytes, the code of a request without a handler is negative, too; it is known
+    # as the unsigned one.
+    return number & 0xFFFF if number == codes.NO_HANDLER - (1 << 16) else number
+
+
+def refusal(reply: dict[object, object]) -> str:
+    """The words of a reply that says no."""
+    text, code = reply.get("_em"), error_code(reply)
+    info = reply.get("_eu")
+    if not isinstance(text, str):
+        text = info.get("NSLocalizedDescription") if isinstance(info, dict) else info
+    words = " ".join(text.split())[:200] if isinstance(text, str) else ""
+    number = f"error {code}, " if code else ""
+    return f"{words or 'refused'} ({number}companion)"

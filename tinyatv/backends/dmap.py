@@ -36,24 +36,18 @@ from ..model import (
     is_image,
 )
 from ..wire import dmap
+from ..wire import dmap_codes as codes
 from ..wire.dmap_tags import TAGS
+from . import Backend
 from .http import Transport
 
 if TYPE_CHECKING:
     from ..events import Event
-    from ..model import Service
+    from ..model import Device, Service
+    from .airplay_tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
-HEADERS = {  # order counts; devices from tvOS 12.1 on answer no other User-Agent
-    "Accept": "*/*",
-    "Accept-Encoding": "gzip",
-    "Client-DAAP-Version": "3.13",
-    "Client-ATV-Sharing-Version": "1.2",
-    "Client-iTunes-Sharing-Version": "3.15",
-    "User-Agent": "Remote/1021",
-    "Viewer-Only-Client": "1",
-}
 BODY_TYPE = "application/x-www-form-urlencoded"  # for binary bodies and empty ones, too
 LOGIN_TIMEOUT = 25.0  # a sleeping Apple TV 3 takes 15 to 20 s to wake up and answer
 # Then the same revision is asked for again, so nothing is lost. A device that is gone is noticed
@@ -65,33 +59,13 @@ GUID = re.compile(r"0x[0-9A-Fa-f]{16}")
 HSGID = re.compile(r"[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
 
 STATES = {
-    0: DeviceState.Idle,
-    1: DeviceState.Loading,
-    2: DeviceState.Stopped,
-    3: DeviceState.Paused,
-    4: DeviceState.Playing,
-    5: DeviceState.Seeking,
-    6: DeviceState.Seeking,
-}
-MEDIA_KINDS = {
-    1: MediaType.Unknown,
-    2: MediaType.Music,
-    3: MediaType.Video,
-    4: MediaType.Music,  # podcast
-    5: MediaType.Music,  # audiobook
-    7: MediaType.Video,  # music video
-    8: MediaType.TV,
-    10: MediaType.Music,  # coached audio
-    11: MediaType.Video,
-    12: MediaType.Video,
-    13: MediaType.Video,
-    14: MediaType.Music,  # ringtone
-    17: MediaType.Music,  # voice memo
-    18: MediaType.Video,  # iTunes U
-    21: MediaType.Music,  # alert tone
-    32: MediaType.Video,
-    36: MediaType.Music,
-    64: MediaType.TV,
+    codes.IDLE: DeviceState.Idle,
+    codes.LOADING: DeviceState.Loading,
+    codes.STOPPED: DeviceState.Stopped,
+    codes.PAUSED: DeviceState.Paused,
+    codes.PLAYING: DeviceState.Playing,
+    codes.SEEKING_FORWARD: DeviceState.Seeking,
+    codes.SEEKING_BACKWARD: DeviceState.Seeking,
 }
 UNKNOWN_TIME = 0xFFFFFFFF  # ms; sent while buffering
 
@@ -135,35 +109,29 @@ def login_query(credentials: str | None) -> str:
     raise CredentialsError("malformed DMAP credentials: neither 0x and 16 hex digits nor a UUID")
 
 
-class DmapBackend:
-    """One device over DMAP.
-
-    Args:
-        host: Address.
-        service: Port and credentials.
-        timeout: Seconds that a command may take.
-        post: Takes events.
-        lost: Called once with the error when the device is gone.
-    """
+class DmapBackend(Backend):
+    """One device over DMAP; arguments as in :class:`~tinyatv.backends.Backend`."""
 
     protocol = "dmap"
 
     def __init__(
         self,
-        host: str,
+        device: Device,
         service: Service,
         *,
         timeout: float,
         post: Callable[[Event], None],
         lost: Callable[[AppleTVError], None],
+        tunnel: Tunnel | None = None,
     ) -> None:
         self._login_query = login_query(service.credentials)
+        host = device.address
         self._where = f"{host} port {service.port} (dmap)"
         self._name = f"tinyatv-dmap-poll-{host}"
         self._timeout = timeout
         self._post = post
         self._lost = lost
-        self._http = Transport(host, service.port, HEADERS, BODY_TYPE, self.protocol)
+        self._http = Transport(host, service.port, dict(codes.HEADERS), BODY_TYPE, self.protocol)
         self._session = 0
         self._status: dict[str, Any] = {}
         self._touching = threading.Lock()
@@ -199,22 +167,22 @@ class DmapBackend:
             raise
         log.info("connected to %s", self._where)
 
-    def close(self) -> None:
+    def close(self, error: AppleTVError | None = None) -> None:
         """Close all connections, also those that wait for an answer, and join the poller."""
         with self._polling:
             self._closed = True
-        self.unlisten()
+        self.unsubscribe()
         self._http.close()
 
-    def listen(self) -> None:
-        """Start to poll for changes; not once it is closed."""
+    def subscribe(self) -> None:
+        """Start polling for changes; not once it is closed."""
         with self._polling:
             if self._poller is None and not self._closed:
                 self._poller = _Poller(self, self._name)
                 self._poller.start()
 
-    def unlisten(self) -> None:
-        """Stop to poll."""
+    def unsubscribe(self) -> None:
+        """Stop polling."""
         with self._polling:
             poller, self._poller = self._poller, None
         if poller is not None:
@@ -354,7 +322,7 @@ class DmapBackend:
     def volume(self, output_device: str | None = None) -> float:
         if output_device is not None:
             raise NotSupported("volume: DMAP knows no output devices")
-        path = "/ctrl-int/1/getproperty?properties=dmcp.volume&session-id=%d"
+        path = "/ctrl-int/1/getproperty?properties=" + codes.VOLUME + "&session-id=%d"
         try:
             body = self._exchange(self._http, "GET", path, "volume")
         except CommandFailed as exc:
@@ -366,17 +334,17 @@ class DmapBackend:
 
     def set_volume(self, level: float, output_device: str | None = None) -> None:
         self.volume(output_device)  # Apple TVs accept the property and ignore it: say so instead
-        self._set_property(f"dmcp.volume={level:.6f}", "set_volume")
+        self._set_property(f"{codes.VOLUME}={level:.6f}", "set_volume")
 
     def set_position(self, seconds: float) -> None:
-        self._set_property(f"dacp.playingtime={int(seconds * 1000)}", "set_position")
+        self._set_property(f"{codes.POSITION}={int(seconds * 1000)}", "set_position")
 
     def set_shuffle(self, shuffle: ShuffleState) -> None:
         state = 0 if shuffle is ShuffleState.Off else 1
-        self._set_property(f"dacp.shufflestate={state}", "set_shuffle")
+        self._set_property(f"{codes.SHUFFLE}={state}", "set_shuffle")
 
     def set_repeat(self, repeat: RepeatState) -> None:
-        self._set_property(f"dacp.repeatstate={repeat.value}", "set_repeat")
+        self._set_property(f"{codes.REPEAT}={repeat.value}", "set_repeat")
 
     def skip_forward(self, seconds: float) -> None:
         self._skip(seconds or 10.0, "skip_forward")
@@ -389,16 +357,16 @@ class DmapBackend:
         if playing.position is None:
             raise CommandFailed(f"{command}: the device does not tell its position (dmap)", command)
         wanted = min(playing.position + seconds, playing.total_time)
-        self._set_property(f"dacp.playingtime={int(max(0.0, wanted) * 1000)}", command)
+        self._set_property(f"{codes.POSITION}={int(max(0.0, wanted) * 1000)}", command)
 
     def select(self, hold: float, presses: int) -> None:
-        self._prompt("contextmenu" if hold else "select", "select", presses)
+        self._prompt(codes.HOLD_SELECT if hold else codes.SELECT, "select", presses)
 
     def menu(self, hold: float, presses: int) -> None:
-        self._prompt("topmenu" if hold else "menu", "menu", presses)
+        self._prompt(codes.TOP_MENU if hold else codes.MENU, "menu", presses)
 
     def top_menu(self) -> None:
-        self._prompt("topmenu", "top_menu", 1)
+        self._prompt(codes.TOP_MENU, "top_menu", 1)
 
     def up(self, hold: float, presses: int) -> None:
         self._swipe("up", hold, presses)
@@ -581,7 +549,7 @@ def _media_type(status: dict[str, Any], caps: int) -> MediaType:
     if caps == 0:
         return MediaType.Unknown
     if "cmmk" in status:
-        return MEDIA_KINDS.get(_int(status, "cmmk"), MediaType.Unknown)
+        return MediaType[codes.MEDIA_KINDS.get(_int(status, "cmmk"), "Unknown")]
     if status.get("cana") or status.get("canl"):
         return MediaType.Music
     return MediaType.Video

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, BinaryIO, Union, cast
 from ..deadline import Deadline
 from ..errors import ConnectionLost
 from ..link import reason
+from ..wire.airplay_codes import OCTETS
 
 if TYPE_CHECKING:
     import socketserver
@@ -356,7 +357,7 @@ def content_type(name: str) -> str:
     if extension in TYPES:
         return TYPES[extension]
     kind, packed = mimetypes.guess_type("file" + extension)
-    return kind if kind and not packed else "application/octet-stream"
+    return kind if kind and not packed else OCTETS
 
 
 def parse_range(text: str | None, size: int) -> range | None:

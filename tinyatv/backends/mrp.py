@@ -45,43 +45,43 @@ from ..model import (
     ShuffleState,
     is_image,
 )
+from ..proto import commands
 from ..wire import hid
 from ..wire.mrp import LIMIT, MrpWire
+from . import Backend
 from . import mrp_state as state
 
 if TYPE_CHECKING:
     from ..events import Event
-    from ..model import Service
+    from ..model import Device, Service
     from ..wire.hap import HapWire
     from .airplay_tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT = 30.0  # s without a word from the device until we ask whether it is there
-BEATS = 2  # unanswered ones until it is given up; a single late answer can be harmless
+MAX_MISSED = 2  # unanswered ones until it is given up; a single late answer can be harmless
 WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
 VOLUME_STEP = 5.0  # percent; where there is no key for it
 ROUNDING = 3.5  # percent; devices with 16 steps of volume were seen
 SKIP = 15.0  # s; where the app names no step of its own
 ARTWORK_TIMEOUT = 25.0  # s; large images take a while to be drawn
 
-RELATIVE, ABSOLUTE = 1, 2  # bits of the volume capabilities
-
 SEND_ERRORS = {
-    1: "the app was not found",
-    2: "no connection to the app",
-    3: "ignored",
-    4: "the app cannot be started",
-    5: "the app did not answer",
-    6: "the device does not know itself",
-    7: "wrong options",
-    8: "nothing that plays can do this now",
-    9: "the app is not installed",
-    10: "not supported",
+    commands.NO_APP: "the app was not found",
+    commands.NO_CONNECTION: "no connection to the app",
+    commands.IGNORED: "ignored",
+    commands.CANNOT_START: "the app cannot be started",
+    commands.NO_ANSWER: "the app did not answer",
+    commands.NO_ORIGIN: "the device does not know itself",
+    commands.INVALID_OPTIONS: "wrong options",
+    commands.NO_HANDLERS: "nothing that plays can do this now",
+    commands.NOT_INSTALLED: "the app is not installed",
+    commands.NOT_SUPPORTED: "not supported",
 }
 PAIRING_ERRORS = {  # errorCode of a message
     107: "the device is locked: unlock it first",
-    110: "the device does not know us: pair again",
+    commands.NOT_PAIRED: "the device does not know us: pair again",
     111: "somebody took the PIN off the screen: start again",
     112: "the PIN was on screen for too long: start again",
     114: "the device has blocked us: allow this remote in its settings",
@@ -118,42 +118,37 @@ ALWAYS = (
     "remove_output_devices", "set_output_devices", "playing", "push_updates", "text_focus",
 )  # fmt: skip
 COMMANDS = {  # feature: command that must be enabled
-    "play": state.PLAY,
-    "pause": state.PAUSE,
-    "stop": state.STOP,
-    "next": state.NEXT,
-    "previous": state.PREVIOUS,
-    "skip_forward": state.SKIP_FORWARD,
-    "skip_backward": state.SKIP_BACKWARD,
-    "set_position": state.SEEK,
-    "set_repeat": state.REPEAT_COMMAND,
-    "repeat": state.REPEAT_COMMAND,
-    "set_shuffle": state.SHUFFLE_COMMAND,
-    "shuffle": state.SHUFFLE_COMMAND,
-    "begin_fast_forward": state.BEGIN_FAST_FORWARD,
-    "end_fast_forward": state.BEGIN_FAST_FORWARD,
-    "begin_rewind": state.BEGIN_REWIND,
-    "end_rewind": state.BEGIN_REWIND,
+    "play": commands.PLAY,
+    "pause": commands.PAUSE,
+    "stop": commands.STOP,
+    "next": commands.NEXT,
+    "previous": commands.PREVIOUS,
+    "skip_forward": commands.SKIP_FORWARD,
+    "skip_backward": commands.SKIP_BACKWARD,
+    "set_position": commands.SET_POSITION,
+    "set_repeat": commands.SET_REPEAT,
+    "repeat": commands.SET_REPEAT,
+    "set_shuffle": commands.SET_SHUFFLE,
+    "shuffle": commands.SET_SHUFFLE,
+    "begin_fast_forward": commands.BEGIN_FAST_FORWARD,
+    "end_fast_forward": commands.BEGIN_FAST_FORWARD,
+    "begin_rewind": commands.BEGIN_REWIND,
+    "end_rewind": commands.BEGIN_REWIND,
 }
 
 
-class MrpBackend:
-    """One device over MRP.
+class MrpBackend(Backend):
+    """One device over MRP; arguments as in :class:`~tinyatv.backends.Backend`.
 
-    Args:
-        host: Address.
-        service: Port and credentials; without credentials nothing is encrypted.
-        timeout: Seconds that a command may take.
-        post: Takes events.
-        lost: Called once with the error when the device is gone.
-        tunnel: Through AirPlay, which verifies and encrypts; None connects directly.
+    Without a tunnel, which verifies and encrypts, it connects directly; without credentials nothing
+    is encrypted then.
     """
 
     protocol = "mrp"
 
     def __init__(
         self,
-        host: str,
+        device: Device,
         service: Service,
         *,
         timeout: float,
@@ -163,7 +158,8 @@ class MrpBackend:
     ) -> None:
         from ..pairing.credentials import Credentials, parse
 
-        self._host = host
+        self._host = device.address
+        self._addresses = (device.address, *getattr(device, "addresses", ()))
         self._port = service.port
         self._tunnel = tunnel
         self._credentials = Credentials()
@@ -258,7 +254,7 @@ class MrpBackend:
         if keyboard.kind == proto.KEYBOARD:
             self._received(keyboard)
 
-    def close(self) -> None:
+    def close(self, error: AppleTVError | None = None) -> None:
         """Close the connection and join the reader."""
         self._closing.set()
         if self._link is not None:
@@ -270,19 +266,14 @@ class MrpBackend:
         if self._link is not None:
             self._link.fail(error)
 
-    @property
-    def link(self) -> Link | None:
-        """What brings the messages that events are made of."""
-        return self._link
-
-    def listen(self) -> None:
-        """Start to post what changes; what plays now comes first."""
+    def subscribe(self) -> None:
+        """Start posting what changes; what is playing now comes first."""
         with self._lock:
             self._listening, self._shown = True, None
             self._show()
 
-    def unlisten(self) -> None:
-        """Stop to post."""
+    def unsubscribe(self) -> None:
+        """Stop posting."""
         self._listening = False
 
     @property
@@ -302,7 +293,7 @@ class MrpBackend:
 
     def _idle(self, times: int) -> None:
         """Nothing came for long: ask, twice, whether the device is still there."""
-        if times > BEATS:
+        if times > MAX_MISSED:
             raise ConnectionLost(f"{self._where} does not answer any more")
         assert self._link is not None, "there is a link, for it calls us"
         self._link.send(proto.build(proto.GENERIC, True))
@@ -439,7 +430,9 @@ class MrpBackend:
 
     def _set_capabilities(self, told: Any) -> None:
         # Some devices say that there is control without saying which: then there are keys.
-        told_bits = told.volumeCapabilities if told.HasField("volumeCapabilities") else RELATIVE
+        told_bits = (
+            told.volumeCapabilities if told.HasField("volumeCapabilities") else commands.RELATIVE
+        )
         self._capabilities = told_bits if told.volumeControlAvailable else 0
 
     def _set_focus(self, body: Any) -> list[Event]:
@@ -514,51 +507,51 @@ class MrpBackend:
     # -- playback --------------------------------------------------------------------------------
 
     def play(self) -> None:
-        self._control("play", state.PLAY)
+        self._control("play", commands.PLAY)
 
     def pause(self) -> None:
-        self._control("pause", state.PAUSE)
+        self._control("pause", commands.PAUSE)
 
     def play_pause(self) -> None:
         """Some apps only offer what would change something: play while paused, and so on."""
-        number = state.TOGGLE
+        number = commands.PLAY_PAUSE
         with self._lock:
             players = self._players
-            if players.listed and not players.enabled(state.TOGGLE):
+            if players.listed and not players.enabled(commands.PLAY_PAUSE):
                 still = players.state() in (
                     DeviceState.Paused,
                     DeviceState.Stopped,
                     DeviceState.Idle,
                 )
-                number = state.PLAY if still else state.PAUSE
+                number = commands.PLAY if still else commands.PAUSE
         self._control("play_pause", number)
 
     def stop(self) -> None:
-        self._control("stop", state.STOP)
+        self._control("stop", commands.STOP)
 
     def next(self) -> None:
-        self._control("next", state.NEXT)
+        self._control("next", commands.NEXT)
 
     def previous(self) -> None:
-        self._control("previous", state.PREVIOUS)
+        self._control("previous", commands.PREVIOUS)
 
     def begin_fast_forward(self) -> None:
-        self._control("begin_fast_forward", state.BEGIN_FAST_FORWARD)
+        self._control("begin_fast_forward", commands.BEGIN_FAST_FORWARD)
 
     def end_fast_forward(self) -> None:
-        self._control("end_fast_forward", state.END_FAST_FORWARD)
+        self._control("end_fast_forward", commands.END_FAST_FORWARD)
 
     def begin_rewind(self) -> None:
-        self._control("begin_rewind", state.BEGIN_REWIND)
+        self._control("begin_rewind", commands.BEGIN_REWIND)
 
     def end_rewind(self) -> None:
-        self._control("end_rewind", state.END_REWIND)
+        self._control("end_rewind", commands.END_REWIND)
 
     def skip_forward(self, seconds: float) -> None:
-        self._skip("skip_forward", state.SKIP_FORWARD, seconds)
+        self._skip("skip_forward", commands.SKIP_FORWARD, seconds)
 
     def skip_backward(self, seconds: float) -> None:
-        self._skip("skip_backward", state.SKIP_BACKWARD, seconds)
+        self._skip("skip_backward", commands.SKIP_BACKWARD, seconds)
 
     def _skip(self, word: str, number: int, seconds: float) -> None:
         step = float(int(seconds))  # whole seconds, as all remotes send them
@@ -569,15 +562,15 @@ class MrpBackend:
         self._control(word, number, skipInterval=step)
 
     def set_position(self, seconds: float) -> None:
-        self._control("set_position", state.SEEK, playbackPosition=seconds)
+        self._control("set_position", commands.SET_POSITION, playbackPosition=seconds)
 
     def set_shuffle(self, shuffle: ShuffleState) -> None:
         mode = state.SHUFFLE_MODE[shuffle]
-        self._control("set_shuffle", state.SHUFFLE_COMMAND, sendOptions=0, shuffleMode=mode)
+        self._control("set_shuffle", commands.SET_SHUFFLE, sendOptions=0, shuffleMode=mode)
 
     def set_repeat(self, repeat: RepeatState) -> None:
         mode = state.REPEAT_MODE[repeat]
-        self._control("set_repeat", state.REPEAT_COMMAND, sendOptions=0, repeatMode=mode)
+        self._control("set_repeat", commands.SET_REPEAT, sendOptions=0, repeatMode=mode)
 
     # -- volume ----------------------------------------------------------------------------------
 
@@ -594,11 +587,11 @@ class MrpBackend:
             level = self._volumes.get(uid, 0.0)
         if not capabilities:
             raise NotSupported(f"{word}: the output has a fixed volume (mrp)")
-        if not capabilities & ABSOLUTE:
+        if not capabilities & commands.ABSOLUTE:
             self._press(word)  # by HDMI or infrared; nothing will tell how loud it is then
         elif level == end:
             return
-        elif capabilities & RELATIVE:
+        elif capabilities & commands.RELATIVE:
             with self._expect(_level_of(uid, lambda now: now != level)) as wait, self._pressing:
                 self._open().send(self._edge(word, True))
                 self._open().send(self._edge(word, False))
@@ -610,7 +603,7 @@ class MrpBackend:
         with self._lock:
             uid = output_device or self._own_uid
             level = self._volumes.get(uid)
-            absolute = self._capabilities & ABSOLUTE
+            absolute = self._capabilities & commands.ABSOLUTE
         if output_device is None and not absolute:
             raise NotSupported("volume: the output only knows volume_up and volume_down (mrp)")
         if level is None:  # it has not told yet
@@ -622,7 +615,7 @@ class MrpBackend:
 
     def set_volume(self, level: float, output_device: str | None = None) -> None:
         with self._lock:
-            absolute, uid = self._capabilities & ABSOLUTE, output_device or self._own_uid
+            absolute, uid = self._capabilities & commands.ABSOLUTE, output_device or self._own_uid
         if output_device is None and not absolute:
             raise NotSupported("set_volume: the output only knows volume_up and volume_down (mrp)")
         self._set_volume("set_volume", level, uid)
@@ -636,7 +629,7 @@ class MrpBackend:
                 self._muted = level
         if not capabilities:
             raise NotSupported("mute: the output has a fixed volume (mrp)")
-        if not capabilities & ABSOLUTE:
+        if not capabilities & commands.ABSOLUTE:
             self._press("mute")
         elif level:
             self._set_volume("mute", 0.0, uid)
@@ -748,13 +741,13 @@ class MrpBackend:
         return self._focus
 
     def text_set(self, text: str) -> None:
-        self._type("text_set", 2, text)
+        self._type("text_set", commands.TEXT_SET, text)
 
     def text_append(self, text: str) -> None:
-        self._type("text_append", 1, text)
+        self._type("text_append", commands.TEXT_INSERT, text)
 
     def text_clear(self) -> None:
-        self._type("text_clear", 4, "")
+        self._type("text_clear", commands.TEXT_CLEAR, "")
 
     def _type(self, word: str, action: int, text: str) -> None:
         """Change the text field. Not acknowledged, so ask for something that is."""
@@ -794,7 +787,7 @@ class MrpBackend:
             return None
         timeout = max(self._timeout, 10.0)
         found = mrp_artwork.download(
-            source.urls(width, height), addresses_of([self._host]), timeout
+            source.urls(width, height), addresses_of(self._addresses), timeout
         )
         return found or self._queue_artwork(location, width, height)
 
@@ -837,7 +830,7 @@ class MrpBackend:
             there.update((name, players.enabled(number)) for name, number in COMMANDS.items())
             doing = players.state()
             there["play_pause"] = (
-                players.enabled(state.TOGGLE)
+                players.enabled(commands.PLAY_PAUSE)
                 or (doing is DeviceState.Playing and there["pause"])
                 or (doing is DeviceState.Paused and there["play"])
             )
@@ -851,7 +844,7 @@ class MrpBackend:
             there["app"] = players.client is not None
             steps = bool(self._capabilities)
             there.update(volume_up=steps, volume_down=steps, mute=steps)
-            absolute = bool(self._capabilities & ABSOLUTE)
+            absolute = bool(self._capabilities & commands.ABSOLUTE)
             there.update(volume=absolute, set_volume=absolute)
             typing = self._focus is KeyboardFocus.Focused
             there.update(text_set=typing, text_append=typing, text_clear=typing)

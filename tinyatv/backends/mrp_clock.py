@@ -11,9 +11,10 @@ import logging
 import math
 import time
 
+from ..proto import commands
+
 log = logging.getLogger(__name__)
 
-EPOCH = 978307200  # s; Unix time of 2001-01-01, from which devices count
 SLACK = 2.0  # s that two clocks may differ, the way of a message included
 FRESH = 5.0  # s that news may be old
 LATE = 120.0  # s that something may stand at its end before that is hard to believe
@@ -32,7 +33,7 @@ class Clock:
         """What it shows: seconds since 2001."""
         if self._exact is not None:
             return time.monotonic() + self._exact
-        ours = time.time() - EPOCH
+        ours = time.time() - commands.EPOCH
         return ours if self._least is None else max(ours, time.monotonic() + self._least)
 
     def see(self, stamp: float, fresh: bool = False) -> None:
@@ -51,7 +52,9 @@ class Clock:
             self._least = stamp - time.monotonic()
         else:
             return
-        log.info("the device's clock differs from ours by %.0f s", stamp - (time.time() - EPOCH))
+        log.info(
+            "the device's clock differs from ours by %.0f s", stamp - (time.time() - commands.EPOCH)
+        )
 
     def doubt(self, seconds: float) -> None:
         """Say once that our clock or the device's is wrong, and that nothing tells by how much."""

@@ -25,9 +25,8 @@ from ..model import (
     ShuffleState,
     content_hash,
 )
+from ..proto import commands
 from .mrp_clock import Anchor, Clock, anchor_of
-
-DEFAULT_PLAYER = "MediaRemote-DefaultPlayer"
 
 # What a device may make us keep. Real ones have a few clients with one player or two.
 CLIENTS = 64
@@ -36,18 +35,19 @@ KEPT = 2 * 1024 * 1024  # bytes of the messages about all of them, the current o
 NAME = 1000  # characters of an identifier or a name
 TEXT = 4000  # characters of a title and the like
 
-STATES = {  # playbackState: what it is; 1 depends on the rate as well
-    0: DeviceState.Paused,
-    1: DeviceState.Playing,
-    2: DeviceState.Paused,
-    3: DeviceState.Stopped,
-    4: DeviceState.Loading,
-    5: DeviceState.Seeking,
+STATES = {  # playbackState: what it is; STATE_PLAYING depends on the rate as well
+    commands.STATE_UNKNOWN: DeviceState.Paused,
+    commands.STATE_PLAYING: DeviceState.Playing,
+    commands.STATE_PAUSED: DeviceState.Paused,
+    commands.STATE_STOPPED: DeviceState.Stopped,
+    commands.STATE_INTERRUPTED: DeviceState.Loading,
+    commands.STATE_SEEKING: DeviceState.Seeking,
 }
-MEDIA_TYPES = {1: MediaType.Music, 2: MediaType.Video}
-REPEAT = {2: RepeatState.Track, 3: RepeatState.All}  # mode: state; anything else is Off
-REPEAT_MODE = {RepeatState.Off: 1, RepeatState.Track: 2, RepeatState.All: 3}
-SHUFFLE_MODE = {ShuffleState.Off: 1, ShuffleState.Albums: 2, ShuffleState.Songs: 3}
+MEDIA_TYPES = {commands.MEDIA_AUDIO: MediaType.Music, commands.MEDIA_VIDEO: MediaType.Video}
+REPEAT_MODE = {RepeatState[name]: mode for name, mode in commands.REPEAT_MODES.items()}
+REPEAT = {mode: state for state, mode in REPEAT_MODE.items()}  # anything else is Off
+SHUFFLE_MODE = {ShuffleState[name]: mode for name, mode in commands.SHUFFLE_MODES.items()}
+SHUFFLE = {mode: state for state, mode in SHUFFLE_MODE.items()}  # anything else is Songs
 
 TEXTS = {  # field of Playing: field of the metadata
     "title": "title",
@@ -72,10 +72,6 @@ NUMBERS = {
     "episode_number": "episodeNumber",
     "itunes_store_identifier": "iTunesStoreIdentifier",
 }
-
-PLAY, PAUSE, TOGGLE, STOP, NEXT, PREVIOUS = 1, 2, 3, 4, 5, 6
-BEGIN_FAST_FORWARD, END_FAST_FORWARD, BEGIN_REWIND, END_REWIND = 9, 10, 11, 12
-SKIP_FORWARD, SKIP_BACKWARD, SEEK, REPEAT_COMMAND, SHUFFLE_COMMAND = 18, 19, 45, 46, 47
 
 
 class Player:
@@ -119,10 +115,11 @@ class Player:
         """What it does."""
         if self.state is None:
             return DeviceState.Idle
-        if self.state == 2 and self.item is None:
+        if self.state == commands.STATE_PAUSED and self.item is None:
             return DeviceState.Idle
         metadata = self.metadata
-        if self.state == 1 and metadata is not None and metadata.HasField("playbackRate"):
+        playing = self.state == commands.STATE_PLAYING
+        if playing and metadata is not None and metadata.HasField("playbackRate"):
             # 0 while playing is what some apps say; their picture moves all the same.
             rate = metadata.playbackRate
             if not math.isclose(rate, 0.0) and not math.isclose(rate, 1.0):
@@ -252,7 +249,7 @@ class Players:
         old = not body.HasField("playerPath") and proto.text(body, "displayID")
         if old:  # up to tvOS 11: what is told is what plays
             client = self._client_called(old, proto.text(body, "displayName"))
-            player = self._player_called(client, DEFAULT_PLAYER)
+            player = self._player_called(client, commands.DEFAULT_PLAYER)
             self._active, client.active = client, None
         else:
             _, player = self._player(body.playerPath)
@@ -350,7 +347,7 @@ class Players:
         """The player that counts, or None."""
         if self._active is None:
             return None
-        return self._active.active or self._active.players.get(DEFAULT_PLAYER)
+        return self._active.active or self._active.players.get(commands.DEFAULT_PLAYER)
 
     @property
     def metadata(self) -> Any:
@@ -387,15 +384,13 @@ class Players:
 
     def shuffle(self) -> ShuffleState:
         """The shuffle state; Off if the app has none."""
-        info = self.command(SHUFFLE_COMMAND)
-        mode = 1 if info is None else info.shuffleMode
-        if mode == 1:
-            return ShuffleState.Off
-        return ShuffleState.Albums if mode == 2 else ShuffleState.Songs
+        info = self.command(commands.SET_SHUFFLE)
+        mode = commands.SHUFFLE_MODES["Off"] if info is None else info.shuffleMode
+        return SHUFFLE.get(mode, ShuffleState.Songs)
 
     def repeat(self) -> RepeatState:
         """The repeat state; Off if the app has none."""
-        info = self.command(REPEAT_COMMAND)
+        info = self.command(commands.SET_REPEAT)
         return REPEAT.get(info.repeatMode, RepeatState.Off) if info is not None else RepeatState.Off
 
     def playing(

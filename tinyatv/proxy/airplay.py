@@ -18,9 +18,10 @@ from ..crypto.chacha20poly1305 import Session as Ciphers
 from ..errors import AppleTVError, ConnectionLost
 from ..link import Link, Listener
 from ..pairing.hap import channel_keys
-from ..virtual.airplay import AUTHORIZE, STREAM, AirPlayPeer, VirtualAirPlay, is_open
+from ..virtual.airplay import AirPlayPeer, VirtualAirPlay, is_open
 from ..virtual.server import HttpServer, Peer, Query
 from ..wire import plist
+from ..wire.airplay_codes import AUTHORIZE, STREAM
 from ..wire.datastream import DataStreamWire
 from ..wire.hap import HapWire
 from ..wire.http import HttpWire, Request, Response

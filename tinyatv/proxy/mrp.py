@@ -9,7 +9,8 @@ from .. import proto
 from ..backends.mrp import secure
 from ..errors import AppleTVError
 from ..link import Link, keep_alive, open_socket
-from ..virtual.mrp import NOT_PAIRED, MrpPeer, VirtualMrp
+from ..proto.commands import NOT_PAIRED
+from ..virtual.mrp import MrpPeer, VirtualMrp
 from ..wire.mrp import LIMIT, MrpWire
 from .bridge import Bridge, Bridges, Tap, Target
 

@@ -7,7 +7,7 @@ import hashlib
 import uuid
 from typing import Any, NamedTuple
 
-from ..records import encode_txt
+from ..discovery.records import encode_txt
 from .state import State
 
 SESSION_ACTIVE = 1 << 17  # flag

@@ -20,9 +20,9 @@ from .server import Fault, Faults
 from .state import State
 
 if TYPE_CHECKING:
-    from ..discovery import Publication
+    from ..discovery import Announcement
+    from ..discovery.records import Record
     from ..pairing.hap_device import Accessory
-    from ..records import Record
     from .airplay import VirtualAirPlay
     from .companion import VirtualCompanion
     from .mrp import VirtualMrp
@@ -147,7 +147,7 @@ class VirtualAppleTV:
         self._wanted_ports = dict(ports or {})
         self._announce = announce
         self._mdns_port = mdns_port
-        self._publication: Publication | None = None
+        self._publication: Announcement | None = None
         self._responder: Responder | None = None
         self._prefix = f"{self._kind}-{self.identifier[:4]}"
         self._dmap: VirtualDmap | None = None
@@ -357,9 +357,9 @@ class VirtualAppleTV:
             self._publish()
 
     def _publish(self) -> None:
-        from ..discovery import Publication
+        from ..discovery import Announcement
 
-        self._publication = Publication(self.host, quick=self.host.startswith("127."))
+        self._publication = Announcement(self.host, quick=self.host.startswith("127."))
         for record in self.records():
             self._publication.add(record.kind, record.instance, record.port, record.txt)
 
@@ -450,7 +450,7 @@ class VirtualAppleTV:
     @property
     def device(self) -> Device:
         """The device as a scan would find it, credentials included."""
-        from ..records import build_device
+        from ..discovery.records import build_device
 
         query = f"{self.host}:{self.ports['mdns']}" if self._responder is not None else None
         found = [r._replace(txt={k.lower(): v for k, v in r.txt.items()}) for r in self.records()]
@@ -462,7 +462,7 @@ class VirtualAppleTV:
 
     def records(self) -> list[Record]:
         """The service records that it publishes."""
-        from ..records import Record
+        from ..discovery.records import Record
 
         records = []
         info: dict[str, str | None] = {"model": self._internal}
@@ -492,7 +492,7 @@ class VirtualAppleTV:
         return records
 
     def _dmap_records(self, port: int) -> list[Record]:
-        from ..records import Record
+        from ..discovery.records import Record
 
         touch: dict[str, str | None] = {
             "CtlN": self.name, "DbId": self.identifier, "DvTy": "AppleTV", "DvSv": "1792",

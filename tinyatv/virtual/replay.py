@@ -20,8 +20,9 @@ from .. import proto, trace
 from ..decode import companion_frame
 from ..wire import hid
 from ..wire.companion import AUTH, REPLY, REQUEST
+from ..wire.companion_codes import NO_HANDLER
 from ..wire.http import HttpWire, Request, Response
-from .companion import NO_HANDLER, CompanionPeer, VirtualCompanion
+from .companion import CompanionPeer, VirtualCompanion
 from .dmap import VirtualDmap
 from .mrp import MrpPeer, VirtualMrp
 
