@@ -47,7 +47,7 @@ from ..model import (
 )
 from ..proto import commands
 from ..wire import hid
-from ..wire.mrp import LIMIT, MrpWire
+from ..wire.mrp import OPEN_LIMIT, MrpWire
 from . import Backend
 from . import mrp_state as state
 
@@ -238,7 +238,7 @@ class MrpBackend(Backend):
             if self._credentials.kind == "hap":
                 secure(link, wire, self._credentials)
             else:
-                wire.limit = LIMIT
+                wire.limit = OPEN_LIMIT
         with self._lock:
             self._info = answer.body
             self._own_uid = (
@@ -802,7 +802,8 @@ class MrpBackend(Backend):
             artworkWidth=float(width or 0), artworkHeight=float(height or -1),
             returnContentItemAssetsInUserCompletion=True,
         )  # fmt: skip
-        pieces = mrp_artwork.Pieces()
+        proven = self._tunnel is not None or self._credentials.kind == "hap"
+        pieces = mrp_artwork.Pieces(mrp_artwork.LIMIT if proven else mrp_artwork.OPEN_LIMIT)
         timeout = max(self._timeout, ARTWORK_TIMEOUT)
         with self._expect(pieces.complete) as wait:
             try:

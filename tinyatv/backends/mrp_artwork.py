@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 ANY_SIZE = 999999  # what fills a template when no size is asked for
 LIMIT = 32 * 1024 * 1024  # bytes
+OPEN_LIMIT = 2 * 1024 * 1024  # bytes; of a device that has not proved who it is
 
 
 class Source:

@@ -184,7 +184,7 @@ _DICT = [bytes([0xE0 + count]) for count in range(FEW + 1)]
 # -- reading
 
 
-def unpack(data: "bytes | bytearray | memoryview") -> "tuple[Any, bytes]":
+def unpack(data: "bytes | bytearray | memoryview", objects: int = OBJECTS) -> "tuple[Any, bytes]":
     """Read one value.
 
     Args:
@@ -199,7 +199,7 @@ def unpack(data: "bytes | bytearray | memoryview") -> "tuple[Any, bytes]":
     """
     data = bytes(data)
     try:
-        value, at = _value(data, 0, [], [OBJECTS], 0)
+        value, at = _value(data, 0, [], [objects], 0)
     except IndexError:
         raise ValueError("OPACK ends inside a value") from None
     except UnicodeError:
@@ -308,7 +308,7 @@ def _take(room: "list[int]", count: int) -> None:
     """Make room for more values."""
     room[0] -= count
     if room[0] < 0:
-        raise ValueError(f"more than {OBJECTS} OPACK values in one")
+        raise ValueError("too many OPACK values in one")
 
 
 # Bytes of a number, and what pack() writes in that size, from and below.
