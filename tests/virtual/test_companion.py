@@ -17,9 +17,9 @@ from tests.virtual.airplay_client import Controller
 from tests.virtual.remote import Remote as MrpRemote
 from tinyatv import DeviceState, MediaType, PairingRequirement, PowerState, proto
 from tinyatv.crypto import srp
-from tinyatv.discovery.records import COMPANION
 from tinyatv.model import App
 from tinyatv.pairing.credentials import parse
+from tinyatv.services import COMPANION
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.companion_text import field
 from tinyatv.virtual.contents import TextField
