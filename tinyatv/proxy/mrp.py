@@ -12,7 +12,7 @@ from ..link import Link, keep_alive, open_socket
 from ..pairing.credentials import parse
 from ..proto.commands import NOT_PAIRED
 from ..virtual.mrp import MrpPeer, VirtualMrp
-from ..wire.mrp import LIMIT, MrpWire
+from ..wire.mrp import OPEN_LIMIT, MrpWire
 from .bridge import Bridge, Bridges, Tap, Target
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class ProxyMrp(VirtualMrp):
         if credentials.kind == "hap":
             secure(link, wire, credentials)
         else:
-            wire.limit = LIMIT
+            wire.limit = OPEN_LIMIT
         return link, answer
 
     def _own(self, message: proto.Message) -> proto.Message:

@@ -319,6 +319,8 @@ class VirtualAppleTV:
         if self._companion is not None:
             self._companion.stop()
         self.state.stop()
+        if self.recording is not None:
+            self.recording.close()
 
     def move(self, port: int = 0) -> None:
         """Do what a reboot does: drop everybody, forget sessions, come back on another port.
