@@ -133,11 +133,6 @@ def _split(path: str) -> tuple[str, str]:
 
 def _check(protocol: str, credentials: str) -> None:
     """Raise CredentialsError for what no device can have given."""
-    if protocol == "dmap":
-        from ..backends.dmap import login_query
+    from ..pairing.credentials import check
 
-        login_query(credentials)
-    else:
-        from ..pairing.credentials import parse
-
-        parse(credentials).checked()
+    check(protocol, credentials)
