@@ -33,6 +33,7 @@ from ..model import (
     Playing,
     RepeatState,
     ShuffleState,
+    is_image,
 )
 from ..wire import dmap
 from ..wire import dmap_codes as codes
@@ -431,6 +432,9 @@ class DmapBackend(Backend):
             if exc.code in (404, 500):  # with 204 and an empty body, the four ways to say "none"
                 return None
             raise
+        if data and not is_image(data):
+            log.info("artwork: what the device sends is no image")
+            return None
         return Artwork(data) if data else None
 
     def server_info(self) -> dict[str, Any]:
@@ -438,7 +442,7 @@ class DmapBackend(Backend):
         fields = dmap.first(_decode(body), "msrv")
         if not isinstance(fields, list):
             raise ProtocolError("server_info: answer without server information", body)
-        return {TAGS[code][1] if code in TAGS else code: value for code, value in fields}
+        return _as_json(fields)
 
     def features(self) -> dict[str, FeatureState]:
         """What the last play status says; commands that it says nothing about are Unknown."""
@@ -509,6 +513,10 @@ class _Poller:
                 continue
             except AppleTVError as exc:
                 error = exc
+            except Exception as exc:  # whatever the device makes us stumble over, this goes on
+                log.exception("%s: failed", self._thread.name)
+                error = ProtocolError(f"playing: {type(exc).__name__}: {exc} (dmap)")
+                error.__cause__ = exc
             else:
                 revision, pause, broken, missed = status["cmsr"], PAUSES[0], False, 0
                 if last is None or playing != last or playing.jumped(last):
@@ -570,6 +578,22 @@ def _int(status: dict[str, Any], code: str) -> int:
 def _text(status: dict[str, Any], code: str) -> str | None:
     value = status.get(code)
     return value if isinstance(value, str) else None
+
+
+def _as_json(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Items by the name of their tag, or by its code where it has no name; nothing is lost.
+
+    What is repeated becomes a list, data hex digits, and what is inside a container a dict.
+    """
+    found: dict[str, list[Any]] = {}
+    for code, value in items:
+        name = TAGS[code][1] if code in TAGS else "unknown"
+        if isinstance(value, list):
+            value = _as_json(value)
+        elif isinstance(value, bytes):
+            value = value.hex()
+        found.setdefault(code if name == "unknown" else name, []).append(value)
+    return {name: values if len(values) > 1 else values[0] for name, values in found.items()}
 
 
 def _decode(body: bytes) -> list[tuple[str, Any]]:
