@@ -238,7 +238,7 @@ def test_companion_alone(unpaired, capsys):
 def test_wizard_lets_nobody_wait_for_what_cannot_be(own_store, monkeypatch):
     """Companion is for people of its home alone; the rest is set up."""
     with VirtualAppleTV("Bedroom", profile="tvos18", mdns_port=0, credentials=()) as tv:
-        tv.companion.about.flags = 0x627B6
+        tv.companion.identity.flags = 0x627B6
         monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
         with Terminal("wizard") as person:
             person.reads("q to leave)? ")

@@ -244,9 +244,9 @@ SILENT = {"events", "add_listener", "remove_listener"}  # AirPlay alone has noth
 def peers(tv):
     """Who is connected; DMAP and AirPlay keep nobody."""
     found = []
-    for protocol, side in (("companion", tv._companion), ("mrp", tv._mrp)):
-        if side is not None and protocol in (*tv.protocols, "mrp"):
-            found += side.peers
+    for protocol in ("companion", "mrp"):
+        if protocol in tv.sides:
+            found += tv.sides[protocol].peers
     return found
 
 

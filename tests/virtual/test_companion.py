@@ -108,7 +108,7 @@ def test_some_of_its_protocols():
 @pytest.mark.parametrize("case", cases("companion", "discovery"), ids=lambda case: case["name"])
 def test_flags_of_the_record(case):
     with VirtualAppleTV(profile="tvos15") as tv:
-        tv.companion.about.extra["rpFl"] = case["rpFl"]
+        tv.companion.identity.extra["rpFl"] = case["rpFl"]
         assert tv.device.service("companion").pairing.name == case["expect"]["pairing"]
 
 
@@ -217,7 +217,7 @@ def test_one_pin_for_all_protocols():
 
 
 def test_pairing_not_allowed(unpaired):
-    unpaired.companion.about.allows_pairing = False
+    unpaired.companion.identity.allows_pairing = False
     with Remote(unpaired) as remote, pytest.raises(Refused, match="Pairing not allowed"):
         remote.pair("1234")
     assert unpaired.pins == []
@@ -428,7 +428,7 @@ def test_unknown_request(tv, remote):
     assert {key: message[key] for key in ("_ec", "_ed", "_em")} == {
         key: expected[key] for key in ("_ec", "_ed", "_em")
     }
-    tv.companion.oddities.lenient = True
+    tv.companion.quirks.lenient = True
     assert remote.ask("Foo") == {}
 
 
@@ -644,10 +644,10 @@ def test_who_hears_of_power(tv, remote):
 
 def test_oddities_of_power(tv, remote):
     remote.listen("SystemStatus", "TVSystemStatus")
-    tv.companion.oddities.system_status_only = True
+    tv.companion.quirks.system_status_only = True
     tv.state.sleep()
     assert remote.news() == [("SystemStatus", {"state": 1})]
-    tv.companion.oddities.no_power_events = True
+    tv.companion.quirks.no_power_events = True
     tv.state.wake()
     assert remote.news() == []
 
@@ -729,7 +729,7 @@ def test_controls(tv, remote):
     tv.state.activate(None)
     assert remote.news()[0] == ("_iMC", {"_mcF": 0x0100, "_mcs": 1})
     tv.state.volume_control = False
-    tv.companion.tell()
+    tv.companion.notify_peers()
     assert remote.news()[0] == ("_iMC", {"_mcF": 0, "_mcs": 1})
 
 
@@ -798,7 +798,7 @@ def test_now_playing(tv, remote):
 
 def test_eager_device(tv, remote):
     """An _iMC may follow whatever was registered."""
-    tv.companion.oddities.eager = True
+    tv.companion.quirks.eager = True
     remote.listen("SystemStatus", "TVSystemStatus")
     assert [name for name, _ in remote.news()] == ["_iMC"] * 2
     tv.state.disable("next")
@@ -970,7 +970,7 @@ def test_focus(tv, remote):
 
 
 def test_one_text_session(tv, remote):
-    tv.companion.oddities.one_text_session = True
+    tv.companion.quirks.one_text_session = True
     assert remote.ask("_tiStart") == {}
     remote.send("_tiStart")
     assert remote.is_silent()
@@ -1086,7 +1086,7 @@ def test_nobody_speaks_to_siri(tv, remote):
 
 def test_noop_and_unknown_frames(tv, remote):
     for odd in ("noop", "unknown_frames"):
-        setattr(tv.companion.oddities, odd, True)
+        setattr(tv.companion.quirks, odd, True)
         assert remote.ask("_ping") == {}
     remote.write(b"\x01\0\0\0" * 3)
     assert remote.ask("_ping") == {}
@@ -1094,21 +1094,21 @@ def test_noop_and_unknown_frames(tv, remote):
 
 def test_dribble():
     with VirtualAppleTV(profile="tvos15", protocols=["companion"]) as tv:
-        tv.companion.oddities.dribble = True
+        tv.companion.quirks.one_byte_writes = True
         with Remote(tv) as remote:
             remote.ready()
             assert len(remote.ask("FetchLaunchableApplicationsEvent")) > 14
 
 
 def test_names_in_replies(tv, remote):
-    tv.companion.oddities.named_replies = True
+    tv.companion.quirks.named_replies = True
     assert remote.reply(remote.send("_ping"))["_i"] == "_ping"
     assert remote.reply(remote.send("Foo"))["_i"] == "Foo"
 
 
 @pytest.mark.parametrize("first", [False, True])
 def test_order_of_events_and_replies(tv, remote, first):
-    tv.companion.oddities.events_first = first
+    tv.companion.quirks.events_first = first
     remote.listen("SystemStatus")
     number = remote.send("_hidC", {"_hBtS": 2, "_hidC": 12})
     kinds = [remote.read()[1]["_t"] for _ in range(2)]
@@ -1117,7 +1117,7 @@ def test_order_of_events_and_replies(tv, remote, first):
 
 
 def test_reply_to_nobody(tv, remote):
-    tv.companion.oddities.stray = True
+    tv.companion.quirks.stray = True
     number = remote.send("_ping")
     found = [remote.read()[1]["_x"] for _ in range(2)]
     assert found[1] == number != found[0]
@@ -1260,7 +1260,7 @@ def test_one_state_for_all(tv):
 def test_move_is_a_reboot():
     with VirtualAppleTV(profile="tvos15", mdns_port=0) as tv, Remote(tv) as remote:
         remote.ready()
-        tv.companion.oddities.lenient = True
+        tv.companion.quirks.lenient = True
         before, credentials = tv.ports["companion"], tv.credentials["companion"]
         tv.move()
         assert remote.is_closed()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import proto
 from ..backends.airplay import device_key
@@ -18,7 +18,8 @@ from ..crypto.chacha20poly1305 import Session as Ciphers
 from ..errors import AppleTVError, ConnectionLost
 from ..link import Link, Listener
 from ..pairing.hap import channel_keys
-from ..virtual.airplay import AirPlayPeer, VirtualAirPlay, is_open
+from ..virtual.airplay import VirtualAirPlay, is_open
+from ..virtual.airplay_peer import AirPlayPeer
 from ..virtual.server import HttpServer, Peer, Query
 from ..wire import plist
 from ..wire.airplay_codes import AUTHORIZE, STREAM
@@ -26,6 +27,9 @@ from ..wire.datastream import DataStreamWire
 from ..wire.hap import HapWire
 from ..wire.http import HttpWire, Request, Response
 from .bridge import Bridge, Tap, Target
+
+if TYPE_CHECKING:
+    from ..virtual.side import Setup
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +42,13 @@ class ProxyAirPlay(VirtualAirPlay):
     Args:
         target: The real device.
         tap: Who looks on.
-        args: As for :class:`VirtualAirPlay`.
+        setup: As for :class:`VirtualAirPlay`.
     """
 
-    def __init__(self, target: Target, tap: Tap, *args: Any) -> None:
+    def __init__(self, target: Target, tap: Tap, setup: Setup) -> None:
         self.target = target
         self.tap = tap
-        super().__init__(*args)
+        super().__init__(setup)
 
     def _new_peer(
         self, sock: socket.socket, address: tuple[str, int], server: HttpServer
@@ -61,7 +65,7 @@ class ProxyAirPlay(VirtualAirPlay):
                 peer.bridge.show(answer, False)
             return answer
         if not is_open(query.path) and query.method != "OPTIONS" and not self._may(peer):
-            answer = Response(AUTHORIZE if self.about.generation.airplay == 2 else 403)
+            answer = Response(AUTHORIZE if self.identity.profile.airplay == 2 else 403)
             peer.bridge.show(answer, False)
             return answer
         try:
@@ -86,8 +90,8 @@ class ProxyAirPlay(VirtualAirPlay):
             told = plist.loads(answer.body)
             if not isinstance(told, dict):
                 return answer
-            own: dict[str, Any] = self.about.info(self._state, peer.sender)
-            own["txtAirPlay"] = self.about.txt_data()
+            own: dict[str, Any] = self.identity.info(self._state, peer.sender)
+            own["txtAirPlay"] = self.identity.txt_data()
             told.update({key: own[key] for key in IDENTITY if key in told})
         else:
             return answer
@@ -135,7 +139,10 @@ class ProxyPeer(AirPlayPeer):
         self._gone = False
         self.forwarded: Response | None = None
         self.bridge = Bridge(airplay.tap, "airplay")
-        super().__init__(sock, address, server, airplay)
+        super().__init__(
+            sock, address, server, airplay.accessory, airplay.identity, airplay.quirks,
+            airplay.player,
+        )  # fmt: skip
         self.bridge.near = self.link
 
     def control(self) -> ControlConnection:
@@ -199,7 +206,7 @@ class ProxyPeer(AirPlayPeer):
         if response is not self.forwarded:
             super().finish(request, response)
 
-    def left(self) -> None:
+    def on_disconnect(self) -> None:
         """The controller has left."""
         with self._lock:
             self._gone = True
@@ -209,7 +216,7 @@ class ProxyPeer(AirPlayPeer):
             channel.close()
         if control is not None:
             control.close()
-        super().left()
+        super().on_disconnect()
 
 
 class Channel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..backends.companion_pairing import secure
 from ..errors import AppleTVError
@@ -11,6 +11,9 @@ from ..virtual.companion import CompanionPeer, VirtualCompanion
 from ..wire.companion import AUTH, CompanionWire
 from .bridge import Bridge, Bridges, Tap, Target
 
+if TYPE_CHECKING:
+    from ..virtual.side import Setup
+
 
 class ProxyCompanion(VirtualCompanion):
     """Pairs with controllers itself, and passes on what they say once they are verified.
@@ -18,11 +21,11 @@ class ProxyCompanion(VirtualCompanion):
     Args:
         target: The real device.
         tap: Who looks on.
-        args: As for :class:`VirtualCompanion`.
+        setup: As for :class:`VirtualCompanion`.
     """
 
-    def __init__(self, target: Target, tap: Tap, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, target: Target, tap: Tap, setup: Setup) -> None:
+        super().__init__(setup)
         self._target = target
         self._bridges = Bridges(tap, "companion")
 
@@ -55,9 +58,9 @@ class ProxyCompanion(VirtualCompanion):
         secure(link, wire, target.credentials)
         return link
 
-    def left(self, peer: CompanionPeer) -> None:
+    def on_disconnect(self, peer: CompanionPeer) -> None:
         """A controller has left."""
-        super().left(peer)
+        super().on_disconnect(peer)
         self._bridges.left(peer, peer.link.error)
 
     def stop(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .. import proto
 from ..backends.mrp import secure
@@ -14,6 +14,9 @@ from ..virtual.mrp import MrpPeer, VirtualMrp
 from ..wire.mrp import LIMIT, MrpWire
 from .bridge import Bridge, Bridges, Tap, Target
 
+if TYPE_CHECKING:
+    from ..virtual.side import Setup
+
 log = logging.getLogger(__name__)
 
 
@@ -23,11 +26,11 @@ class ProxyMrp(VirtualMrp):
     Args:
         target: The real device.
         tap: Who looks on.
-        args: As for :class:`VirtualMrp`.
+        setup: As for :class:`VirtualMrp`.
     """
 
-    def __init__(self, target: Target, tap: Tap, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, target: Target, tap: Tap, setup: Setup) -> None:
+        super().__init__(setup)
         self._target = target
         self._bridges = Bridges(tap, "mrp")
 
@@ -86,12 +89,12 @@ class ProxyMrp(VirtualMrp):
             return message
         copy = _copy(message)
         info = copy.envelope.deviceInfoMessage
-        info.uniqueIdentifier, info.name = self.about.identifier, self._state.name
+        info.uniqueIdentifier, info.name = self.identity.identifier, self._state.name
         return copy
 
-    def left(self, peer: MrpPeer) -> None:
+    def on_disconnect(self, peer: MrpPeer) -> None:
         """A controller has left."""
-        super().left(peer)
+        super().on_disconnect(peer)
         self._bridges.left(peer, peer.link.error)
 
     def stop(self) -> None:

@@ -125,7 +125,7 @@ class UrlPlayer:
         self._load: Load | None = None
         self._before: Player | None = None  # what played when it began
         self._threads: list[threading.Thread] = []
-        state.record(self._note)
+        state.record(self._record)
         state.watch(self._look)
 
     # -- what its clients ask --------------------------------------------------------------------
@@ -152,7 +152,7 @@ class UrlPlayer:
             self._before = state.player
             with self._lock:
                 self._load = load
-            state.note(f"play_url {url}")
+            state.log_command(f"play_url {url}")
             state.activate(load.player)
             with self._lock:  # close() on another thread joins it only once it runs
                 if not self._closed:
@@ -189,7 +189,7 @@ class UrlPlayer:
 
     def close(self) -> None:
         """Stop, and join all threads."""
-        self._state.unwatch(self._note)
+        self._state.unwatch(self._record)
         self._state.unwatch(self._look)
         with self._lock:
             self._closed, self._load = True, None
@@ -227,7 +227,7 @@ class UrlPlayer:
 
     # -- what happens to it ----------------------------------------------------------------------
 
-    def _note(self) -> None:
+    def _record(self) -> None:
         """Something changed: note what the owner is to be told, or the end."""
         with self._lock:
             load = self._load
@@ -251,9 +251,9 @@ class UrlPlayer:
         load = self._load
         if load is not None and load.complete is not None:
             self._end(load)
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         """Tell what is noted. One thread at a time does it, for all: so it stays in order."""
         while True:
             with self._lock:
@@ -284,7 +284,7 @@ class UrlPlayer:
                 state.players.remove(load.player)
             if active and before in state.players:
                 state.activate(before)
-        self._tell()
+        self._notify()
 
     def _ready(self, load: Load) -> None:
         state = self._state
@@ -302,7 +302,7 @@ class UrlPlayer:
         with self._lock:
             if self._load is load:
                 self._untold.append((load, "notification", "currentItemChanged"))
-        self._tell()
+        self._notify()
 
     # -- fetching --------------------------------------------------------------------------------
 

@@ -25,12 +25,14 @@ from ..wire.http import HttpWire, Request, Response
 from .companion import CompanionPeer, VirtualCompanion
 from .dmap import VirtualDmap
 from .mrp import MrpPeer, VirtualMrp
+from .profiles import AIRPLAY, COMPANION, DMAP, MRP
 
 if TYPE_CHECKING:
     import os
 
     from .peer import StreamPeer
     from .server import Peer, Query
+    from .side import Setup
 
 log = logging.getLogger(__name__)
 
@@ -195,23 +197,23 @@ class Recording:
         if any(not record.at_device for record in records):  # of two ends in one, one is enough
             records = [record for record in records if not record.at_device]
         self.missing: list[str] = []
-        self._mrp = _by_connection(records, "mrp")
-        self._dmap = [record for record in records if record.protocol == "dmap"]
-        self._companion = _by_connection(records, "companion")
+        self._mrp = _by_connection(records, MRP)
+        self._dmap = [record for record in records if record.protocol == DMAP]
+        self._companion = _by_connection(records, COMPANION)
         self.protocols: tuple[str, ...] = ()
         if self._dmap:
             self.profile = "atv3"
-            self.protocols = ("dmap",)
+            self.protocols = (DMAP,)
             self.dmap()  # what is damaged is to be noticed now
             return
         tunnel = any(
-            record.protocol == "airplay" and record.name.startswith("SETUP") for record in records
+            record.protocol == AIRPLAY and record.name.startswith("SETUP") for record in records
         )
         self.profile = "tvos14" if self._mrp and not tunnel else "tvos18"
         if self._mrp:
-            self.protocols += ("airplay",) if tunnel else ("mrp",)
+            self.protocols += (AIRPLAY,) if tunnel else (MRP,)
         if self._companion:
-            self.protocols += ("companion",)
+            self.protocols += (COMPANION,)
         if not self.protocols:
             raise ValueError("nothing in the trace can be replayed: no DMAP, MRP or Companion")
         for number in range(len(self._mrp)):
@@ -311,11 +313,11 @@ class ReplayMrp(VirtualMrp):
 
     Args:
         recording: What to say.
-        args: As for :class:`VirtualMrp`.
+        setup: As for :class:`VirtualMrp`.
     """
 
-    def __init__(self, recording: Recording, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, recording: Recording, setup: Setup) -> None:
+        super().__init__(setup)
         self._recording = recording
         self._tapes = Tapes(recording.mrp)
 
@@ -330,7 +332,7 @@ class ReplayMrp(VirtualMrp):
             return  # who does not introduce himself is not answered
         name = proto.NAMES.get(message.kind, str(message.kind))
         self.requests.append(name)
-        self._state.note(name)
+        self._state.log_command(name)
         answers = self._tapes.of(peer).play(peer, mrp_mark(message), message)
         try:
             if answers is None:
@@ -384,11 +386,11 @@ class ReplayCompanion(VirtualCompanion):
 
     Args:
         recording: What to say.
-        args: As for :class:`VirtualCompanion`.
+        setup: As for :class:`VirtualCompanion`.
     """
 
-    def __init__(self, recording: Recording, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, recording: Recording, setup: Setup) -> None:
+        super().__init__(setup)
         self._recording = recording
         self._tapes = Tapes(recording.companion)
 
@@ -400,7 +402,7 @@ class ReplayCompanion(VirtualCompanion):
             return
         name = str(message.get("_i"))
         self.requests.append(name)
-        self._state.note(name)
+        self._state.log_command(name)
         answers = self._tapes.of(peer).play(peer, companion_mark(message), frame)
         if answers is None:
             self._recording.miss(name)
@@ -455,11 +457,11 @@ class ReplayDmap(VirtualDmap):
 
     Args:
         recording: What to say.
-        args: As for :class:`VirtualDmap`.
+        setup: As for :class:`VirtualDmap`.
     """
 
-    def __init__(self, recording: Recording, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, recording: Recording, setup: Setup) -> None:
+        super().__init__(setup)
         self._recording = recording
         self._tape = recording.dmap()
 
@@ -469,7 +471,7 @@ class ReplayDmap(VirtualDmap):
         if query.path == "/login" and not self._tape.knows(mark):
             self._tape.rewind()
         answers = self._tape.play(peer, mark, request)
-        self._state.note(f"{request.method} {query.path}")
+        self._state.log_command(f"{request.method} {query.path}")
         if answers is None:
             self._recording.miss(f"{request.method} {query.path}")
             return None if _is_poll(query.path) else Response(NOT_NOW)
@@ -483,6 +485,3 @@ class ReplayDmap(VirtualDmap):
                 except ConnectionError as exc:
                     log.debug("%s", exc)  # it did not wait
         return mine
-
-
-SIDES = {"mrp": ReplayMrp, "companion": ReplayCompanion, "dmap": ReplayDmap}
