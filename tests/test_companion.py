@@ -10,9 +10,9 @@ import traceback
 import pytest
 
 import tinyatv
-from tests.conftest import cases
-from tests.test_airplay import ours
-from tests.test_mrp import Heard
+from tests.support.commands import COMPANION_PRESSED, NETFLIX
+from tests.support.vectors import cases
+from tests.support.watching import Heard, ours
 from tinyatv import (
     DeviceState,
     FeatureState,
@@ -33,7 +33,6 @@ from tinyatv.virtual.side import Setup
 
 WAIT = 5.0  # s; a deadline for things that take milliseconds
 PROFILES = ["tvos14", "tvos15", "tvos18", "tvos26", "tvos27"]
-NETFLIX = "com.netflix.Netflix"
 
 
 @pytest.fixture
@@ -73,64 +72,8 @@ def over(tv, protocol):
 
 # -- commands --------------------------------------------------------------------------------------
 
-PRESSED = [
-    ("up", {}, ["up"]),
-    ("down", {"presses": 3}, ["down", "down", "down"]),
-    ("left", {}, ["left"]),
-    ("right", {"presses": 2}, ["right", "right"]),
-    ("up", {"hold": 0.6}, ["up hold"]),
-    ("select", {}, ["select"]),
-    ("select", {"hold": 0.6}, ["select hold"]),
-    ("menu", {}, ["menu"]),
-    ("menu", {"hold": 0.6}, ["menu hold"]),
-    ("home", {}, ["home"]),
-    ("home", {"presses": 2}, ["home", "home"]),
-    ("home", {"hold": 0.6}, ["home hold"]),
-    ("channel_up", {}, ["channel_up"]),
-    ("channel_down", {}, ["channel_down"]),
-    ("page_up", {}, ["page_up"]),
-    ("page_down", {}, ["control_center"]),
-    ("control_center", {}, ["control_center"]),
-    ("guide", {}, ["guide"]),
-    ("screensaver", {}, ["screensaver"]),
-    ("siri_start", {}, ["siri_start"]),
-    ("play", {}, ["play"]),
-    ("pause", {}, ["pause"]),
-    ("play_pause", {}, ["play_pause"]),
-    ("next", {}, ["next"]),
-    ("previous", {}, ["previous"]),
-    ("begin_fast_forward", {}, ["fast_forward"]),
-    ("end_fast_forward", {}, ["end_seeking"]),
-    ("begin_rewind", {}, ["rewind"]),
-    ("end_rewind", {}, ["end_seeking"]),
-    ("skip_forward", {}, ["skip_forward 10"]),
-    ("skip_forward", {"seconds": 30.5}, ["skip_forward 30.5"]),
-    ("skip_backward", {}, ["skip_backward 10"]),
-    ("skip_backward", {"seconds": 7}, ["skip_backward 7"]),
-    ("captions", {}, ["set_captions 4"]),
-    ("captions", {"mode": "auto"}, ["set_captions 1"]),
-    ("captions", {"mode": "on"}, ["set_captions 2"]),
-    ("captions", {"mode": "forced"}, ["set_captions 3"]),
-    ("volume_up", {}, ["volume_up"]),
-    ("volume_down", {}, ["volume_down"]),
-    ("set_volume", {"level": 33}, ["set_volume 33"]),
-    ("mute", {}, ["set_volume 0"]),
-    ("turn_on", {}, ["turn_on"]),
-    ("turn_off", {}, ["turn_off"]),
-    ("launch", {"target": NETFLIX}, [f"launch_app {NETFLIX}"]),
-    ("launch", {"target": "youtube://watch/x,y"}, ["launch_app youtube://watch/x,y"]),
-    ("swipe", {"x1": 500, "y1": 900, "x2": 500, "y2": 100, "seconds": 0.05}, ["up"]),
-    ("click", {}, ["select"]),
-    ("click", {"presses": 2}, ["select", "select"]),
-    ("click", {"hold": 0.6}, ["select hold"]),
-]
-ASKED = {
-    "volume", "power_state", "apps", "accounts", "switch_account", "text_focus", "text_get",
-    "text_set", "text_append", "text_clear", "touch", "siri_stop",
-}  # fmt: skip
 
-
-@pytest.mark.parametrize(("command", "args", "seen"), PRESSED)
+@pytest.mark.parametrize(("command", "args", "seen"), COMPANION_PRESSED)
 def test_command(atv, tv, command, args, seen):
     tv.state.pause()
     tv.state.set_position(100)
@@ -623,7 +566,7 @@ def test_a_press_is_an_event_over_dmap():
                 heard = Heard(atv)
                 state = heard.next(tinyatv.PlayingChanged).playing.device_state
                 assert state is DeviceState.Playing
-                atv._backends["companion"].play_pause()
+                atv._session.backends["companion"].play_pause()
                 state = heard.next(tinyatv.PlayingChanged).playing.device_state
                 assert state is DeviceState.Paused
                 atv.select(hold=0.6)  # over Companion, which knows how long
@@ -771,9 +714,9 @@ def test_no_reply_says_nothing_of_keys(tv):
     tv.fail("verify M3", silent=True)
     with pytest.raises(tinyatv.CommandTimeout) as caught:
         tinyatv.connect(tv.device, timeout=0.3)
-    assert "no reply to {'_pd': '...'" in "".join(
-        traceback.format_exception(None, caught.value, None)
-    )
+    text = "".join(traceback.format_exception(None, caught.value, None))
+    assert "no reply to PairVerifyNext within 0.3 s" in text
+    assert "_pd" not in text
 
 
 def test_a_session_without_a_number(tv, monkeypatch):
@@ -975,7 +918,7 @@ def test_no_answer_to_a_press(atv, tv):
 
 
 def test_reconnect(monkeypatch):
-    monkeypatch.setattr("tinyatv.device.PAUSES", (0.01, 0.05))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.01, 0.05))
     tv = VirtualAppleTV(profile="tvos27", protocols=["companion"], mdns_port=0)
     with tv, tinyatv.connect(tv.device, reconnect=True) as atv:
         heard = Heard(atv)
@@ -990,7 +933,7 @@ def test_reconnect(monkeypatch):
 
 def test_a_device_that_goes_and_comes_back_as_a_whole(monkeypatch):
     """One loss and one return, however many protocols; none stays away because it was slower."""
-    monkeypatch.setattr("tinyatv.device.PAUSES", (0.05, 0.05))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.05, 0.05))
     tv = VirtualAppleTV(profile="tvos18", mdns_port=0)
     with tv, tinyatv.connect(tv.device, reconnect=True) as atv:
         before = atv.protocols
@@ -1010,7 +953,7 @@ def test_a_device_that_goes_and_comes_back_as_a_whole(monkeypatch):
 
 
 def test_what_does_not_come_back_is_done_without(monkeypatch):
-    monkeypatch.setattr("tinyatv.device.PAUSES", (0.05, 0.05))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.05, 0.05))
     tv = VirtualAppleTV(profile="tvos18", mdns_port=0)
     with tv, tinyatv.connect(tv.device, reconnect=True) as atv:
         heard = Heard(atv)

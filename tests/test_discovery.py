@@ -21,13 +21,9 @@ import threading
 
 import pytest
 
-from tests.conftest import cases
-from tests.test_records import check_scan
-from tinyatv import discovery, mdns
-from tinyatv.discovery import Publication, browse, publish, scan
-from tinyatv.errors import AppleTVError, DeviceNotFound
-from tinyatv.model import Device
-from tinyatv.records import (
+from tests.support.vectors import cases, check_scan
+from tinyatv.discovery import Announcement, announce, browse, mdns, publish, scan
+from tinyatv.discovery.records import (
     AIRPLAY,
     COMPANION,
     DEVICE_INFO,
@@ -38,6 +34,8 @@ from tinyatv.records import (
     Record,
     parse_txt,
 )
+from tinyatv.errors import AppleTVError, DeviceNotFound
+from tinyatv.model import Device
 from tinyatv.virtual.responder import Responder
 
 LOOPBACK = ["127.0.0.1"]
@@ -538,7 +536,7 @@ def test_answers_of_a_sleep_proxy():
 def announced():
     """An AirPlay service somewhere in 127.x.x.x, announced by multicast."""
     where, who = address(), identity()
-    with Publication(where, quick=True) as publication:
+    with Announcement(where, quick=True) as publication:
         txt = {"deviceid": who, "flags": "0x244", "model": "AppleTV6,2"}
         publication.add(AIRPLAY, f"Den {who}", 7000, txt)
         publication.add(RAOP, f"{who.replace(':', '')}@Den {who}", 7001, {"sf": "0x244"})
@@ -624,7 +622,7 @@ def test_name_that_is_taken(announced):
     wanted, who = announced
     with pytest.raises(AppleTVError, match="announced by somebody else"):
         publish(AIRPLAY, wanted.name, 7002, address(), {})
-    with Publication(address(), quick=True) as publication:
+    with Announcement(address(), quick=True) as publication:
         publication.add(AIRPLAY, who, 7002, {})
         with pytest.raises(AppleTVError, match=who):
             publication.add(AIRPLAY, who, 7003, {})
@@ -693,7 +691,7 @@ def test_port_is_taken(monkeypatch):
         sock.bind(("", 0))
         port = sock.getsockname()[1]
         monkeypatch.setattr(mdns, "PORT", port)
-        monkeypatch.setattr(discovery, "PORT", port)
+        monkeypatch.setattr(announce, "PORT", port)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
         thread = threading.Thread(target=hold)
         thread.start()
@@ -827,7 +825,7 @@ def test_responder_lifetime():
 
 def test_no_third_party_module_before_a_scan():
     code = (
-        "import sys, json, tinyatv.discovery, tinyatv.virtual.responder\n"
+        "import sys, json, tinyatv.discovery.announce, tinyatv.virtual.responder\n"
         "print(json.dumps([name for name in ('zeroconf', 'asyncio', 'dataclasses', 'ifaddr')"
         " if name in sys.modules]))"
     )

@@ -19,11 +19,11 @@ import threading
 import pytest
 
 import tinyatv
-from tests.test_cli import Program, free_port, run, run_json
+from tests.support.program import Program, free_port, run, run_json
 from tinyatv import Device, Service
-from tinyatv.device import BACKENDS
 from tinyatv.diagnosis import computer, network
 from tinyatv.diagnosis import store as diagnosis_store
+from tinyatv.routes import BACKENDS
 from tinyatv.virtual import PROFILES, VirtualAppleTV
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -464,7 +464,7 @@ def test_missing_package(tv, name):
     module = {"protobuf": "google.protobuf"}.get(name, name)
     script = (
         f"import sys; sys.modules[{module!r}] = None\n"
-        "from tinyatv.cli import main; sys.exit(main(['doctor', '--json']))"
+        "from tinyatv.cli.program import main; sys.exit(main(['doctor', '--json']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
@@ -509,7 +509,7 @@ def test_near():
 
 ISOLATED = """
 import fcntl, json, os, socket, struct, sys
-from tinyatv.cli import main
+from tinyatv.cli.program import main
 
 def loopback_up():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

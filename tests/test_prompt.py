@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 
-from tests.test_cli import Person, Program
+from tests.support.program import Person, Program
 
 PROMPT = "tinyatv> "
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.support.screen import SCREEN
 from tinyatv import (
     App,
     CommandFailed,
@@ -28,16 +29,6 @@ from tinyatv import (
 from tinyatv.cli.remote import CODES, KEYS, SHOWN, keys_of
 from tinyatv.cli.screen import Asked, Failed, TextTold, Told, View, cells, clean, draw, fit
 
-SCREEN = [
-    "Living Room" + " " * 54 + "Apple TV 4K, on",
-    "",
-    "Harbour Lights",
-    "The Loopbacks - Local Hosts",
-    "Paused in Music, repeat off, shuffle off",
-    "1:02 [" + "=" * 18 + ">" + " " * 49 + "] 3:42",
-    "",
-    "Volume [" + "=" * 20 + " " * 20 + "] 50%",
-]
 SIZES = [(80, 24), (20, 5), (40, 10), (132, 50), (10, 3), (3, 2), (1, 1), (200, 1), (1, 60)]
 
 

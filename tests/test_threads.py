@@ -10,8 +10,8 @@ import time
 import pytest
 
 import tinyatv
-from tests.virtual.airplay_client import Controller
-from tinyatv.cli import main
+from tests.support.airplay_client import Controller
+from tinyatv.cli.program import main
 from tinyatv.virtual import VirtualAppleTV
 from tinyatv.virtual.responder import Responder
 from tinyatv.virtual.state import State

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import tinyatv
-from tinyatv import wake
+from tinyatv.discovery import wake
 from tinyatv.virtual import VirtualAppleTV
 
 WAIT = 20.0  # s; a deadline: the kernel knocks again after 1, 3, 7 s
@@ -110,7 +110,7 @@ def test_a_sleeping_device_is_woken(packets, monkeypatch):
 
 def test_turning_on_a_device_that_is_lost(packets, monkeypatch):
     """What a button box does that was left alone overnight."""
-    monkeypatch.setattr("tinyatv.device.PAUSES", (600.0, 600.0))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (600.0, 600.0))
     tv = VirtualAppleTV(profile="tvos18", protocols=["companion"])
     device = tv.device
     device.info.mac = tv.mac
@@ -138,7 +138,7 @@ def test_turning_on_a_device_that_is_lost(packets, monkeypatch):
 
 
 def test_turning_on_what_stays_away(packets, monkeypatch):
-    monkeypatch.setattr("tinyatv.device.PAUSES", (600.0, 600.0))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (600.0, 600.0))
     monkeypatch.setattr(wake, "WAKE_TIMEOUT", 0.5)
     with VirtualAppleTV(profile="tvos18", protocols=["companion"], mdns_port=0) as tv:
         device = tv.device
@@ -204,5 +204,5 @@ def test_a_device_that_answers_is_left_alone(packets, monkeypatch):
 def test_a_sleep_proxy_answers_for_it(packets, monkeypatch):
     """Then it is known to sleep, and the packet goes out at once."""
     monkeypatch.setattr(wake, "PATIENCE", WAIT)
-    with wake.Waking(by_hand(1, MAC, deep_sleep=True)):
+    with wake.WakeOnLan(by_hand(1, MAC, deep_sleep=True)):
         assert packets.recv(2048) == wake.magic_packet(MAC)

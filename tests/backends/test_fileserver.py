@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv.backends import fileserver
 from tinyatv.backends.fileserver import FileServer, content_type, parse_range
 from tinyatv.errors import ConnectionLost

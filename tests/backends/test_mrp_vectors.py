@@ -6,12 +6,12 @@ import math
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv import App, DeviceState, MediaType, RepeatState, ShuffleState, proto
 from tinyatv.backends.mrp_state import REPEAT_MODE, SHUFFLE_MODE, Players
+from tinyatv.discovery.records import Record, build_device
 from tinyatv.proto import commands as numbers
 from tinyatv.proto.commands import DEFAULT_PLAYER
-from tinyatv.records import Record, build_device
 from tinyatv.wire.mrp import MrpWire
 
 MUSIC, PLEX = "com.apple.TVMusic", "com.plexapp.plex"

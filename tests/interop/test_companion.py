@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.virtual.companion_client import Remote
+from tests.support.companion_client import Remote
 from tinyatv import DeviceState, PowerState
 from tinyatv.virtual import VirtualAppleTV
 
@@ -364,7 +364,7 @@ def test_features(client, tv):
         "eager",
     ],
 )
-def test_oddities(process, tv, odd):
+def test_quirks(process, tv, odd):
     """Those that a client must put up with."""
     setattr(tv.companion.quirks, odd, True)
     process("connect", *where(tv), tv.credentials["companion"], "Companion")

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.virtual.remote import Remote
+from tests.support.mrp_client import Remote
 from tinyatv import PowerState, RepeatState, ShuffleState
 from tinyatv.model import App
 from tinyatv.virtual import Item, VirtualAppleTV
@@ -339,7 +339,7 @@ def test_features(client):
     ["hid_ack", "update_client_first", "old_messages", "unknown_messages", "unknown_fields",
      "wrong_types", "coalesce"],
 )  # fmt: skip
-def test_oddities_that_it_survives(process, tv, switch):
+def test_quirks_that_it_survives(process, tv, switch):
     setattr(tv.mrp.quirks, switch, True)
     process("connect", tv.identifier, tv.ports["mrp"], tv.credentials["mrp"], "MRP")
     process.until("playing", {"title": "Harbour Lights"})
@@ -360,7 +360,7 @@ def test_oddities_that_it_survives(process, tv, switch):
         ("client_without_player", {"title": None, "device_state": "Idle"}),
     ],
 )
-def test_oddities_that_it_sees(process, tv, switch, expected):
+def test_quirks_that_it_sees(process, tv, switch, expected):
     setattr(tv.mrp.quirks, switch, True)
     process("connect", tv.identifier, tv.ports["mrp"], tv.credentials["mrp"], "MRP")
     seen = process("call", "metadata.playing")

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import tinyatv
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv import CredentialsError, PairingBackOff, PairingError, ProtocolError
 from tinyatv.crypto import srp
 from tinyatv.errors import AppleTVError

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv import CredentialsError, PairingError, ProtocolError
 from tinyatv.crypto import aes, curve25519, ed25519, srp
 from tinyatv.errors import AppleTVError

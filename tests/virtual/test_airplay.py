@@ -15,20 +15,7 @@ import threading
 
 import pytest
 
-from tests.conftest import cases
-from tests.media import Server
-from tinyatv import DeviceState, proto
-from tinyatv.errors import CredentialsError, PairingBackOff, PairingError
-from tinyatv.pairing import digest
-from tinyatv.pairing.credentials import Credentials
-from tinyatv.records import parse_features, parse_txt
-from tinyatv.virtual import VirtualAppleTV
-from tinyatv.virtual.airplay_player import APP, UrlPlayer
-from tinyatv.virtual.state import State
-from tinyatv.wire import tlv8
-from tinyatv.wire.http import Request
-
-from .airplay_client import (
+from tests.support.airplay_client import (
     PLAY_QUEUE,
     PTP,
     REMOTE,
@@ -39,6 +26,18 @@ from .airplay_client import (
     Refused,
     bplist,
 )
+from tests.support.media import Server
+from tests.support.vectors import cases
+from tinyatv import DeviceState, proto
+from tinyatv.discovery.records import parse_features, parse_txt
+from tinyatv.errors import CredentialsError, PairingBackOff, PairingError
+from tinyatv.pairing import digest
+from tinyatv.pairing.credentials import Credentials
+from tinyatv.virtual import VirtualAppleTV
+from tinyatv.virtual.airplay_player import APP, UrlPlayer
+from tinyatv.virtual.state import State
+from tinyatv.wire import tlv8
+from tinyatv.wire.http import Request
 
 MUSIC, KITCHEN = "com.apple.TVMusic", "00:F7:6F:0A:0B:0C"
 PIN = "1234"
@@ -679,7 +678,7 @@ def test_every_frame_is_replied_to(known):
 
 
 @pytest.mark.parametrize("switch", ["split", "one_byte_writes", "batch", "unprefixed"])
-def test_stream_oddities(known, tv, switch):
+def test_stream_quirks(known, tv, switch):
     setattr(tv.airplay.quirks, switch, True)
     remote = known.begin().tunnel(bytewise=switch == "one_byte_writes").ready()
     assert remote.command(2) == (0, 0)

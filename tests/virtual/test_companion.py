@@ -11,15 +11,16 @@ import threading
 import pytest
 
 import tinyatv
-from tests.conftest import cases
-from tests.mutations import mutate
-from tests.virtual.airplay_client import Controller
-from tests.virtual.remote import Remote as MrpRemote
+from tests.support.airplay_client import Controller
+from tests.support.companion_client import NUMBER, SERVICE, Refused, Remote, insertion, shown
+from tests.support.mrp_client import Remote as MrpRemote
+from tests.support.mutations import mutate
+from tests.support.vectors import cases
 from tinyatv import DeviceState, MediaType, PairingRequirement, PowerState, proto
 from tinyatv.crypto import srp
+from tinyatv.discovery.records import COMPANION
 from tinyatv.model import App
 from tinyatv.pairing.credentials import parse
-from tinyatv.records import COMPANION
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.companion_text import field
 from tinyatv.virtual.contents import TextField
@@ -34,8 +35,6 @@ from tinyatv.wire.companion import (
     VERIFY_START,
     CompanionWire,
 )
-
-from .companion_client import NUMBER, SERVICE, Refused, Remote, insertion, shown
 
 TVOS = ["tvos14", "tvos15", "tvos18", "tvos26", "tvos27"]
 NETFLIX, PODCASTS, MUSIC = "com.netflix.Netflix", "com.apple.podcasts", "com.apple.TVMusic"
@@ -642,7 +641,7 @@ def test_who_hears_of_power(tv, remote):
         assert remote.news() == []
 
 
-def test_oddities_of_power(tv, remote):
+def test_quirks_of_power(tv, remote):
     remote.listen("SystemStatus", "TVSystemStatus")
     tv.companion.quirks.system_status_only = True
     tv.state.sleep()

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 import tinyatv.virtual
-from tinyatv.records import Record
+from tinyatv.discovery.records import Record
 from tinyatv.virtual import PROFILES, VirtualAppleTV
 from tinyatv.virtual.profiles import SIDES, SideClass
 from tinyatv.virtual.server import HttpServer

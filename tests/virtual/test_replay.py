@@ -13,8 +13,8 @@ import sys
 import pytest
 
 import tinyatv
-from tests.mutations import mutate
-from tests.virtual.test_program import ROOT
+from tests.support.mutations import mutate
+from tests.support.program import ROOT
 from tinyatv import KeyboardFocus, PowerState
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.replay import Recording

@@ -81,8 +81,6 @@ class Transport(BaseAdapter):
             ProtocolError: The answer makes no sense.
         """
         path = (request.url or "")[len(self.base) :]
-        # A login's query is the credentials, which are nobody's business.
-        log.debug("> %s %s", request.method, path.split("?", 1)[0])
         headers = self._post if request.method == "POST" else self._get
         body: Any = request.body
         message = http.Request(request.method or "GET", path, headers, body or b"")
@@ -107,7 +105,6 @@ class Transport(BaseAdapter):
             with self._lock:
                 if not self._closed:
                     self._idle.append(link)
-        log.debug("< %d, %d bytes", response.status_code, len(answer.body))
         return response
 
     def _open(self, timeout: float | None) -> Link:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 from .. import decode, trace
 
 if TYPE_CHECKING:
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
 

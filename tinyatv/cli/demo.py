@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from .. import __version__
 from ..connecting import connect_to, pair
-from ..credentials import Store
 from ..deadline import Deadline
 from ..device import AppleTV
 from ..discovery import scan
@@ -24,11 +23,12 @@ from ..errors import AppleTVError
 from ..events import KeyboardChanged, PlayingChanged
 from ..model import Device, DeviceState, PowerState, RepeatState, ShuffleState
 from ..pairing.dmap import new_guid
+from ..store import Store
 from ..virtual import VirtualAppleTV
 from .output import one_line
 
 if TYPE_CHECKING:
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
 

@@ -4,7 +4,8 @@ tinyatv devices
 tinyatv devices alias "Living Room" tv       a short name; without one, take it away
 tinyatv devices default tv                   the one to use when none is named
 tinyatv devices forget tv                    with its credentials
-tinyatv devices import [FILE]                credentials from ~/.pyatv.conf
+tinyatv devices import [FILE]                credentials from ~/.pyatv.conf, or from
+                                             core.config_entries of Home Assistant
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from .target import the_store
 
 if TYPE_CHECKING:
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
 
@@ -58,8 +59,11 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         device = store.forget(args[0])
         out.result(f"{device.name} is forgotten", forgotten=device.identifier)
     elif action == "import" and len(args) <= 1:
-        copied = store.import_foreign(args[0] if args else None)
-        out.result(f"imported {len(copied)}: {', '.join(copied) or 'nothing'}", imported=copied)
+        unusable: list[str] = []
+        copied = store.import_foreign(args[0] if args else None, unusable=unusable.append)
+        lines = [f"imported {len(copied)}: {', '.join(copied)}" if copied else "nothing to import"]
+        lines += [f"not imported: {problem}" for problem in unusable]
+        out.result("\n".join(lines), imported=copied, unusable=unusable)
     else:
         raise ValueError("devices [alias DEVICE [ALIAS] | default DEVICE | forget DEVICE | import]")
     return 0

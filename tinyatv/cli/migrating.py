@@ -9,15 +9,17 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
-from .words import ELSEWHERE, HELP, SUBCOMMANDS
+from ..model import PROTOCOLS
+from ..proxy.device import PROTOCOLS as PROXIED
+from .words import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
-SAME = {  # tool: words and flags that are the same here
+UNCHANGED = {  # tool: words and flags that are the same here
     "atvremote": """
         -h --help --version -i --id -n --name --address --protocol --port -t --scan-timeout
         -s --scan-hosts --scan-protocols -m --manual --service-properties --remote-name -p --pin
@@ -86,7 +88,7 @@ _ITSELF = "tinyatv sees by itself what the device wants"
 _IDENTITY = "tinyatv shows itself to all devices as the same remote"
 _PAGE = "no pages: --debug goes to standard error"
 
-OTHERWISE = (
+DIFFERENT = (
     Row("atvremote", "artwork", "artwork_save", "artwork saves it, too, and prints no bytes"),
     Row("atvremote", "features all", "features=all", "the two words work as well"),
     Row("atvremote", "exit", "prompt", "exit ends it, as there"),
@@ -105,16 +107,17 @@ OTHERWISE = (
             "print_settings",
             "cannot be changed",
         )
-        for protocol in ("airplay", "companion", "dmap", "mrp", "raop")
+        for protocol in PROTOCOLS
     ),
     Row("its settings", "protocols.airplay.mrp_tunnel", "", _ITSELF),
     Row("its settings", "protocols.raop.protocol_version", "", _ITSELF),
     Row("its settings", "protocols.raop.timing_port", "", "any free port, as the device is told"),
     Row("its settings", "protocols.raop.control_port", "", "any free port, as the device is told"),
     Row("its settings", "~/.pyatv.conf", "devices import", "also read where it is, never written"),
-    Row("atvproxy", "mrp", "proxy mrp", "-n and so on say which device"),
-    Row("atvproxy", "companion", "proxy companion", "-n and so on say which device"),
-    Row("atvproxy", "airplay", "proxy airplay", "-n and so on say which device"),
+    *(
+        Row("atvproxy", protocol, f"proxy {protocol}", "-n and so on say which device")
+        for protocol in PROXIED
+    ),
     Row("atvproxy", "relay", "proxy relay HOST:PORT"),
     Row(
         "atvproxy", "credentials", "", "they come from the store, or as --mrp-credentials and so on"
@@ -235,10 +238,10 @@ def run(flags: Arguments, out: Output, word: str) -> int:
 
 def rows() -> Iterator[Row]:
     """All rows, tool by tool."""
-    for tool in dict.fromkeys([*SAME, *(row.tool for row in OTHERWISE)]):
-        for name in SAME.get(tool, "").split():
+    for tool in dict.fromkeys([*UNCHANGED, *(row.tool for row in DIFFERENT)]):
+        for name in UNCHANGED.get(tool, "").split():
             yield Row(tool, name, name)
-        yield from (row for row in OTHERWISE if row.tool == tool)
+        yield from (row for row in DIFFERENT if row.tool == tool)
 
 
 def state(row: Row) -> str:
@@ -248,8 +251,8 @@ def state(row: Row) -> str:
     words = [word.partition("=")[0] for word in row.here.split()]
     if words[0].startswith("-") or "." in words[0]:
         return "here"
-    known = {**HELP, **SUBCOMMANDS}
-    return "here" if words[0] in known and words[0] not in ELSEWHERE else "not yet"
+    command = find(words[0])
+    return "not yet" if command is None or command.missing else "here"
 
 
 def _here(row: Row) -> str:

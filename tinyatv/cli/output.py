@@ -110,6 +110,11 @@ class Output:
         self.write(json.dumps(keys))
 
 
+def terminal() -> bool:
+    """True if a person types, and sees what comes of it."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
 def one_line(error: BaseException) -> str:
     """The message of an error without line breaks."""
     text = str(error)

@@ -14,14 +14,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..connecting import pair
-from ..device import BACKENDS, ROUTES, needs_pairing
 from ..errors import AppleTVError, CredentialsError, PairingError
 from ..model import PROTOCOLS, Device, Service
+from ..pairing.credentials import should_pair
+from ..routes import BACKENDS, ROUTES
 from .output import one_line
 from .target import choose, open_target, scan, the_store
 
 if TYPE_CHECKING:
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
 
@@ -205,7 +206,7 @@ def _state(service: Service) -> str | None:
     if service.credentials:
         free = service.protocol == "dmap" and service.pairing.name == "Optional"
         return "needs no pairing: Home Sharing is on" if free else "is paired already"
-    if needs_pairing(service):
+    if should_pair(service):
         return None
     if service.pairing.name == "Disabled":
         return "lets only people of its home in: Settings > Remotes and Devices changes that"

@@ -17,20 +17,24 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
+from ..proxy.device import PROTOCOLS as PROXIED
 from ..trace import Record
-from . import new_trace
+from .logs import new_trace
 from .target import choose, given_credentials, the_store
 
 if TYPE_CHECKING:
     from ..proxy import Tap
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
+
+
+TRACES = True  # writes the trace itself: what passes, not what we send
 
 
 def add_flags(parser: Parser, word: str) -> None:
     """What to be, and where."""
     add = parser.add_argument
-    add("what", choices=("mrp", "companion", "airplay", "relay"), help="what to pass on")
+    add("what", choices=(*PROXIED, "relay"), help="what to pass on")
     add("target", nargs="?", metavar="HOST:PORT", help="where to (relay)")
     add(
         "--proxy-name", metavar="NAME", help='what controllers see (the device\'s name and "Proxy")'

@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any, Callable
 from ..errors import AppleTVError, CommandFailed, DeviceNotFound, NotSupported
 from ..events import KeyboardChanged, PowerChanged, Reconnected, VolumeChanged
 from ..model import PowerState, RepeatState, ShuffleState
+from .command import HOLD
+from .output import terminal
 from .screen import Asked, Failed, TextTold, Told, View, draw
 from .target import called, open_target
-from .words import HOLD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..device import AppleTV
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
     from .screen import Line
 
@@ -117,8 +118,6 @@ def add_flags(parser: Parser, word: str) -> None:
 
 def run(flags: Arguments, out: Output, word: str) -> int:
     """Show it until somebody has enough."""
-    from . import terminal
-
     if not terminal() or out.json:
         raise ValueError("the remote needs a terminal; `tinyatv prompt` and the words do not")
     if (flags.debug or flags.verbose) and sys.stderr.isatty():

@@ -8,7 +8,7 @@ from .output import device_keys, device_text
 from .target import called, scan, the_store
 
 if TYPE_CHECKING:
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
 

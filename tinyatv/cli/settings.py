@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..credentials import SECRETS
 from ..errors import CommandFailed
-from ..model import PROTOCOLS, Device, Service
+from ..model import PASSWORDS, PROTOCOLS, Device, Service
+from ..store import SECRETS
 from .target import called, choose, secret, the_store
 
 if TYPE_CHECKING:
-    from ..credentials import Store
-    from . import Arguments
+    from ..store import Store
+    from .flags import Arguments
     from .output import Output
 
-PASSWORDS = ("airplay", "raop")
-"""Protocols in which a device may want a password."""
-
-ELSEWHERE = {  # beginning of a path that others have: why it cannot be changed here
+NOT_HERE = {  # beginning of a path that others have: why it cannot be changed here
     "info.name": "give --remote-name when pairing",
     "info": "tinyatv shows itself to all devices as the same remote",
     "protocols.airplay.mrp_tunnel": "tinyatv sees by itself what the device wants",
@@ -128,7 +125,7 @@ def _split(path: str) -> tuple[str, str]:
         return protocol, field
     if known and field == "identifier":
         raise ValueError(f"{path}: the device says what it is")
-    for beginning, why in ELSEWHERE.items():
+    for beginning, why in NOT_HERE.items():
         if f"{path}.".startswith(f"{beginning}."):
             raise ValueError(f"{path} is no setting here: {why}")
     raise ValueError(f"{path} is no setting: protocols.PROTOCOL.credentials or .password")

@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Callable
 
 from ..connecting import connect_to, find
-from ..credentials import SECRETS, Store
 from ..errors import DeviceNotFound
 from ..model import PROTOCOLS, Device, Service
+from ..store import SECRETS, Store
 
 if TYPE_CHECKING:
     from ..device import AppleTV
-    from . import Arguments
+    from .flags import Arguments
     from .output import Output
 
 

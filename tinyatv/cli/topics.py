@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .command import PRESSES
 from .output import exits_text
-from .words import ACTIONS, PLAIN, PRESSES
+from .words import COMMANDS
 
 if TYPE_CHECKING:
     from typing import Callable
@@ -40,6 +41,21 @@ Settings > Remotes and Devices > Remote App and Devices.
 {NO_PIN}
 Who has paired with pyatv need not do so again: ~/.pyatv.conf is read.
 `tinyatv doctor` tries what is stored, and changes nothing."""
+
+
+def _keys() -> str:
+    rows = COMMANDS.values()
+    pressed = {row.name: row.help for row in rows if row.args is PRESSES}
+    others = {
+        row.name: row.line
+        for row in rows
+        if row.group in ("Buttons", "Playback", "Sound") and row.args.least == 0
+        and row.name not in pressed and not row.missing and row.args.usage in ("", "=TIMES")
+    }  # fmt: skip
+    return (
+        f"{_rows(pressed)}\n\nThese take =ACTION. {PRESSES.note}.\nAs in other remotes, =0, =1"
+        f" and =2 mean single, double and hold.\n\nThe others:\n{_rows(others)}"
+    )
 
 
 TOPICS: dict[
@@ -85,10 +101,7 @@ the first. `tinyatv demo` does all of it by itself. Where multicast does not wor
     ),
     "keys": (
         "buttons and how to press them",
-        lambda: (
-            f"{_rows(PRESSES)}\n\nThese take =ACTION. {ACTIONS}.\nAs in other remotes, =0, =1"
-            f" and =2 mean single, double and hold.\n\nWithout arguments:\n{_rows(PLAIN)}"
-        ),
+        _keys,
     ),
 }
 

@@ -17,7 +17,7 @@ from ..virtual import PROFILES, VirtualAppleTV
 from .output import one_line
 
 if TYPE_CHECKING:
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
 

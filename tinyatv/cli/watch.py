@@ -20,7 +20,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..deadline import Deadline
-from ..device import PAUSES
 from ..errors import (
     AppleTVError,
     CommandTimeout,
@@ -39,13 +38,14 @@ from ..events import (
     UpdateFailed,
     VolumeChanged,
 )
+from ..session import PAUSES
 from .output import Output, exit_code, named_keys, playing_keys
 from .target import choose_all, has_credentials, open_device, open_target, the_store
 
 if TYPE_CHECKING:
     from ..device import AppleTV
     from ..model import Device
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
 
 CAN_POLL = hasattr(select, "poll")  # else select() is for sockets alone
 LOOK = 1.0  # s; how often to look whether anybody still reads

@@ -10,8 +10,8 @@ import socket
 from typing import TYPE_CHECKING
 
 from ..deadline import Deadline
+from ..discovery.mdns import PORT, packet_of, port_is_shared
 from ..link import reason
-from ..mdns import PORT, packet_of, port_is_shared
 from . import NOTE, OK, PROBLEM, WARNING, Finding
 
 if TYPE_CHECKING:

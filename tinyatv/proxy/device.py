@@ -84,9 +84,9 @@ class ProxyAppleTV(VirtualAppleTV):
         properties = self._target.service.properties
         about: Any = None
         if protocol == "airplay":
-            about = self.airplay.about
+            about = self.airplay.identity
         elif protocol == "companion":
-            about = self.companion.about
+            about = self.companion.identity
         if about is not None:
             case = {key.lower(): key for key in about.txt()}
             about.extra = {

@@ -13,7 +13,7 @@ from ..link import Link, Listener, open_socket
 from .bridge import Bridge, Tap
 
 if TYPE_CHECKING:
-    from ..discovery import Publication
+    from ..discovery import Announcement
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ TIMEOUT = 60.0  # s that one end may refuse to read until it is given up
 class RawWire:
     """Bytes are the messages."""
 
-    owes = False
+    has_replies = False
 
     def __init__(self) -> None:
         self._data = b""
@@ -41,7 +41,7 @@ class RawWire:
         data, self._data = self._data, b""
         return data or None
 
-    def owed(self) -> bytes:
+    def pending_replies(self) -> bytes:
         """Nothing."""
         return b""
 
@@ -84,7 +84,7 @@ class Relay:
         self._protocol = protocol
         self._lock = threading.Lock()
         self._bridges: list[Bridge] = []
-        self._publication: Publication | None = None
+        self._publication: Announcement | None = None
         self._listener = Listener(self._accepted, host, port, "tinyatv-proxy-relay-accept")
         self.host, self.port = self._listener.host, self._listener.port
 
@@ -105,9 +105,9 @@ class Relay:
             AppleTVError: Not possible here, or the name is taken.
             ValueError: It cannot be announced like this.
         """
-        from ..discovery import Publication
+        from ..discovery import Announcement
 
-        publication = Publication(self.host, quick=self.host.startswith("127."))
+        publication = Announcement(self.host, quick=self.host.startswith("127."))
         self._publication = publication
         publication.add(kind, instance, self.port, properties)
 

@@ -30,7 +30,7 @@ from .mrp import VirtualMrp
 from .server import HttpServer, Peer, Query
 
 if TYPE_CHECKING:
-    from ..records import Record
+    from ..discovery.records import Record
     from .airplay_player import UrlPlayer
     from .side import Setup
 
@@ -194,7 +194,7 @@ class VirtualAirPlay:
 
     def records(self) -> list[Record]:
         """The service record that announces it."""
-        from ..records import Record
+        from ..discovery.records import Record
 
         txt = self.identity.txt(active=self.player.load_now is not None)
         return [Record(self.kind, self._setup.name, self.port, self.host, txt)]

@@ -7,7 +7,7 @@ import hashlib
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from ..records import encode_txt
+from ..discovery.records import encode_txt
 
 if TYPE_CHECKING:
     from .side import Setup

@@ -17,14 +17,14 @@ from ..errors import CredentialsError, DeviceNotFound, PairingError
 from ..model import App, Device, DeviceState
 from .contents import Item, Player
 from .faults import Fault, Faults
-from .profiles import AIRPLAY, COMPANION, DMAP, MRP, PROFILES, SIDES
+from .profiles import PROFILES, SIDES
 from .side import Setup
 from .state import State
 
 if TYPE_CHECKING:
-    from ..discovery import Publication
+    from ..discovery import Announcement
+    from ..discovery.records import Record
     from ..pairing.hap_device import Accessory
-    from ..records import Record
     from .airplay import VirtualAirPlay
     from .companion import VirtualCompanion
     from .dmap import VirtualDmap
@@ -71,6 +71,8 @@ class VirtualAppleTV:
         pins: Every PIN that it has shown, in order; see :attr:`pin` for the one on screen.
         protocols: What it speaks, in this order.
         sides: What serves each protocol, those without a port of their own included.
+        dmap, mrp, airplay, companion: Those of `sides`, by name: sessions, quirks, clients, and
+            what they were asked; AttributeError if it does not speak that.
         model: ``AppleTV6,2``.
         mac: Its hardware address.
         version: Version of its system.
@@ -137,7 +139,7 @@ class VirtualAppleTV:
         self._wanted_ports = dict(ports or {})
         self._announce = announce
         self._mdns_port = mdns_port
-        self._publication: Publication | None = None
+        self._publication: Announcement | None = None
         self._responder: Responder | None = None
         self._prefix = f"{self._kind}-{self.identifier[:4]}"
         if len(own) < len(self.protocols):
@@ -196,9 +198,8 @@ class VirtualAppleTV:
         replayed = SIDES[protocol].replay
         if self.recording is None or replayed is None:
             return usual
-        from . import replay
-
-        return partial(getattr(replay, replayed), self.recording)
+        module = import_module(f"{SIDES[protocol].module}_replay", __package__)
+        return partial(getattr(module, replayed), self.recording)
 
     def _new_sides(self) -> dict[str, Side]:
         """Sides for all protocols; a tunnel comes behind what it leads to."""
@@ -279,9 +280,9 @@ class VirtualAppleTV:
             self._publish()
 
     def _publish(self) -> None:
-        from ..discovery import Publication
+        from ..discovery import Announcement
 
-        self._publication = Publication(self.host, quick=self.host.startswith("127."))
+        self._publication = Announcement(self.host, quick=self.host.startswith("127."))
         for record in self.records():
             self._publication.add(record.kind, record.instance, record.port, record.txt)
 
@@ -298,34 +299,23 @@ class VirtualAppleTV:
 
     # -- what it offers --------------------------------------------------------------------------
 
-    def _serves(self, protocol: str) -> Any:
-        if protocol not in self.sides:
-            raise AttributeError(f"{self.profile} does not speak {SIDES[protocol].title}")
-        return self.sides[protocol]
+    if TYPE_CHECKING:
+        dmap: VirtualDmap
+        mrp: VirtualMrp
+        airplay: VirtualAirPlay
+        companion: VirtualCompanion
 
-    @property
-    def dmap(self) -> VirtualDmap:
-        """Its DMAP side: sessions, accepted credentials, strictness."""
-        side: VirtualDmap = self._serves(DMAP)
-        return side
+    def __getattr__(self, name: str) -> Any:
+        """Its sides, by the names of their protocols: ``tv.mrp``.
 
-    @property
-    def mrp(self) -> VirtualMrp:
-        """Its MRP side: who is connected, quirks, whether pairing is needed."""
-        side: VirtualMrp = self._serves(MRP)
-        return side
-
-    @property
-    def airplay(self) -> VirtualAirPlay:
-        """Its AirPlay side: sessions, the player of URLs, password, quirks."""
-        side: VirtualAirPlay = self._serves(AIRPLAY)
-        return side
-
-    @property
-    def companion(self) -> VirtualCompanion:
-        """Its Companion side: sessions, touches, what was said to Siri, quirks."""
-        side: VirtualCompanion = self._serves(COMPANION)
-        return side
+        Raises:
+            AttributeError: It does not speak that.
+        """
+        if name not in SIDES:
+            return object.__getattribute__(self, name)  # raises, with the right words
+        if name not in self.sides:
+            raise AttributeError(f"{self.profile} does not speak {SIDES[name].title}")
+        return self.sides[name]
 
     @property
     def accessory(self) -> Accessory:
@@ -369,7 +359,7 @@ class VirtualAppleTV:
     @property
     def device(self) -> Device:
         """The device as a scan would find it, credentials included."""
-        from ..records import build_device
+        from ..discovery.records import build_device
 
         query = f"{self.host}:{self.ports['mdns']}" if self._responder is not None else None
         found = [r._replace(txt={k.lower(): v for k, v in r.txt.items()}) for r in self.records()]
@@ -381,7 +371,7 @@ class VirtualAppleTV:
 
     def records(self) -> list[Record]:
         """The service records that it publishes."""
-        from ..records import Record
+        from ..discovery.records import Record
 
         records = [one for protocol in self.protocols for one in self.sides[protocol].records()]
         info: dict[str, str | None] = {"model": self._row.internal_model}

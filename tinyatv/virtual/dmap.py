@@ -21,7 +21,7 @@ from .server import HttpServer, Peer, Query, compress
 from .state import direction
 
 if TYPE_CHECKING:
-    from ..records import Record
+    from ..discovery.records import Record
     from .side import Setup
 
 log = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ class VirtualDmap:
 
     def records(self) -> list[Record]:
         """The service records that announce it: for remotes, and for Home Sharing."""
-        from ..records import Record
+        from ..discovery.records import Record
 
         setup, port = self._setup, self.port
         touch: dict[str, str | None] = {

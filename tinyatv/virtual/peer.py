@@ -12,8 +12,8 @@ from ..link import Link, Listener
 from ..pairing.hap_device import Handshakes
 
 if TYPE_CHECKING:
+    from ..discovery.records import Record
     from ..link import Wire
-    from ..records import Record
     from .side import Setup
 
 AnyPeer = TypeVar("AnyPeer", bound="StreamPeer")
@@ -73,7 +73,7 @@ class StreamServer(Generic[AnyPeer]):
         """The service record that announces it; none without a port."""
         if self._listener is None:
             return []
-        from ..records import Record
+        from ..discovery.records import Record
 
         return [
             Record(self.kind, self._setup.name, self.port, self._setup.host, self.identity.txt())

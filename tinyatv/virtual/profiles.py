@@ -18,7 +18,8 @@ class SideClass(NamedTuple):
         module: Where the class is, relative to this package; imported when it is needed.
         name: The class; see :class:`tinyatv.virtual.side.Side`.
         title: What the protocol is called in words for people.
-        replay: The class in ``replay.py`` that serves it out of a trace, or None.
+        replay: The class that serves it out of a trace, in the module with ``_replay`` behind its
+            name; or None.
         own_pairing: True if clients are known by GUIDs, and the device by 16 hex digits, instead
             of by HomeKit pairing and a UUID.
     """
@@ -174,3 +175,6 @@ PROFILES = {
         ),
     ),
 }  # fmt: skip
+
+REPLAYING = ("atv3", "tvos14", "tvos18")
+"""Profiles that answer out of a trace, tried in this order by their main protocol."""

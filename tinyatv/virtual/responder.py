@@ -7,7 +7,7 @@
     ANY   instance     -> SRV + TXT, and beside them A
 
 A real device listens to the multicast group at port 5353, and so does
-:class:`tinyatv.discovery.Publication`. This one needs no multicast and no free port 5353, and
+:class:`tinyatv.discovery.Announcement`. This one needs no multicast and no free port 5353, and
 nobody else on the machine hears of it.
 """
 
@@ -19,7 +19,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..records import DEVICE_INFO, SLEEP_PROXY, Record, encode_txt
+from ..discovery.records import DEVICE_INFO, SLEEP_PROXY, Record, encode_txt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

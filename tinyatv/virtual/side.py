@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..discovery.records import Record
     from ..pairing.hap_device import Accessory
-    from ..records import Record
     from .faults import Faults
     from .profiles import Profile
     from .state import State

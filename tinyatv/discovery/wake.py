@@ -10,11 +10,11 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from .deadline import Deadline
+from ..deadline import Deadline
 
 if TYPE_CHECKING:
-    from .errors import AppleTVError
-    from .model import Device
+    from ..errors import AppleTVError
+    from ..model import Device
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def _targets(address: str) -> list[str]:
     return ["255.255.255.255", ".".join([*parts[:3], "255"]), address]
 
 
-class Waking:
+class WakeOnLan:
     """Sends magic packets for as long as a ``with`` block takes, if it takes longer than usual.
 
     Nothing is sent to a device that answers at once, or whose hardware address is not known.
@@ -93,7 +93,7 @@ class Waking:
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> Waking:
+    def __enter__(self) -> WakeOnLan:
         if self._mac is not None:
             name = f"tinyatv-wake-{self._address}"
             self._thread = threading.Thread(target=self._run, name=name, daemon=True)

@@ -16,10 +16,10 @@ would take as long as all the rest.
 import os
 import sys
 
-from . import __version__
-from .places import socket_path, store_path
+from .. import __version__
+from ..files import socket_path, store_path
 
-TYPE_CHECKING = False  # see __init__.py
+TYPE_CHECKING = False  # see ../__init__.py
 if TYPE_CHECKING:
     from _socket import socket as PlainSocket
     from socket import socket
@@ -47,7 +47,10 @@ def press(args: "list[str]") -> "int | None":
     """
     if os.environ.get("TINYATV_SERVE", "").lower() in ("off", "no", "0"):
         return None
-    store = os.path.abspath(store_path())
+    try:
+        store = os.path.abspath(store_path())
+    except ValueError:  # no home folder
+        return None
     try:
         sock = connect(socket_path(store)) if hasattr(os, "getuid") else None
     except BlockingIOError:
@@ -201,7 +204,7 @@ def _log(why: str) -> None:
 
 
 def _unknown(json: bool) -> int:
-    from .cli.output import Output
-    from .errors import ConnectionLost
+    from ..errors import ConnectionLost
+    from .output import Output
 
     return Output(json).failure(ConnectionLost(UNKNOWN))

@@ -12,10 +12,10 @@ import sys
 
 import pytest
 
-from tests.test_model import ROOT, limited
-from tinyatv.credentials import Store, default_path
+from tests.support.program import ROOT, limited
 from tinyatv.errors import CredentialsError, DeviceNotFound
 from tinyatv.model import Device, DeviceInfo, OperatingSystem, Service
+from tinyatv.store import Store, default_path
 
 GUID = "0x0123456789ABCDEF"
 OTHER_GUID = "0xFEDCBA9876543210"
@@ -129,8 +129,8 @@ def test_full_disk_keeps_the_old_file(path, store):
     before = path.read_bytes()
     code = """
 import sys
-from tinyatv import _files
-from tinyatv.credentials import Store
+from tinyatv import files
+from tinyatv.store import Store
 from tinyatv.model import Device, Service
 LIMIT
 device = Device("Other", "192.0.2.11", [Service("dmap", 3689, identifier="BB22")])
@@ -277,7 +277,7 @@ def test_client_id_is_made_up_once(path, store):
 
 WRITER = """
 import sys
-from tinyatv.credentials import Store
+from tinyatv.store import Store
 from tinyatv.model import Device, Service
 path, number, protocol = sys.argv[1:]
 store = Store(path, foreign=None)

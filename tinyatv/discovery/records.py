@@ -17,7 +17,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from .model import Device, DeviceInfo, OperatingSystem, PairingRequirement, Service
+from ..model import Device, DeviceInfo, OperatingSystem, PairingRequirement, Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -17,7 +17,7 @@ import struct
 import threading
 from typing import TYPE_CHECKING, Any, Callable, Union
 
-from .deadline import Deadline
+from ..deadline import Deadline
 from .records import DEVICE_INFO, SLEEP_PROXY, Record, device_name, parse_sleep_proxy, parse_txt
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ _TRIES = 3  # questions about one instance, after which it does not delay the en
 _KINDS_PER_PACKET = 3
 _INSTANCES = 2000  # a flood of names must not use up our memory,
 _QUERIED = 200  # nor make us ask about each of them
-_KNOCKS = (3689, 7000, 49152, 32498)  # a call to one of these wakes a device behind a sleep proxy
+# A connection to one of these wakes a device behind a sleep proxy: DMAP, AirPlay, MRP or Companion;
+# the last one is what the peer library tries as well.
+_WAKE_PORTS = (3689, 7000, 49152, 32498)
 
 _Question = tuple[tuple[str, ...], int]  # the labels of a name, and a record type
 _Heard = Union["list[Any]", str, None]  # records of a datagram; address of the host; the end
@@ -237,7 +239,7 @@ class Search:
         self._heard: queue.SimpleQueue[_Heard] = queue.SimpleQueue()
         self._address: str | None = None  # of the host; None for multicast
         self._senders: list[tuple[Zeroconf, int]] = []  # with the bit that it asks with
-        self._knocking: list[socket.socket] = []
+        self._wakings: list[socket.socket] = []
         self._asked: dict[str, int] = {}  # instances that were asked for: how often
         self._models: set[str] = set()  # names whose model was asked for
         self._rest: Sequence[object] = ()
@@ -257,9 +259,9 @@ class Search:
             elif not self._find_host(deadline) or not self._open_unicast():
                 return
             if self._senders:
-                self._converse(deadline)
+                self._query_loop(deadline)
         finally:
-            for knock in self._knocking:
+            for knock in self._wakings:
                 knock.close()
             for zc, _ in self._senders:
                 try:
@@ -307,7 +309,7 @@ class Search:
                 log.debug("%s: %s", self._host, exc)
                 return False
         if self._port is None:
-            self._knock()
+            self._wake_ports()
         # Port 5353 may be shared with other programs, and the kernel gives each unicast answer to
         # one of them: hence an own port. Hence, too, an own cache: two hosts may have one name.
         return self._open(InterfaceChoice.Default, unicast=True)
@@ -345,12 +347,12 @@ class Search:
         zc.add_listener(Listener(), None)
         return True
 
-    def _knock(self) -> None:
+    def _wake_ports(self) -> None:
         """Start connections; nothing is sent over them, and nobody waits for them."""
-        for port in _KNOCKS:
+        for port in _WAKE_PORTS:
             sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             sock.setblocking(False)
-            self._knocking.append(sock)
+            self._wakings.append(sock)
             try:
                 sock.connect((self._address, port))
             except BlockingIOError:
@@ -358,7 +360,7 @@ class Search:
             except OSError as exc:
                 log.debug("%s port %d: %s", self._host, port, exc)
 
-    def _converse(self, deadline: Deadline) -> None:
+    def _query_loop(self, deadline: Deadline) -> None:
         self._ask(self._groups)
         round_over = Deadline(_ROUND if self._address is None else _SECOND_TRY)
         while not self._stopped and not deadline.over and not self._settled():

@@ -1,0 +1,180 @@
+"""Announcing services by multicast DNS, by means of the ``zeroconf`` package."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from ..errors import AppleTVError
+from ..link import reason
+from .mdns import PORT, close_zeroconf, port_is_shared
+from .records import Record, encode_txt
+from .scanner import browse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from zeroconf import Zeroconf
+
+_PROBE = 0.5  # seconds to wait for whoever owns a name
+
+
+def publish(
+    kind: str,
+    instance: str,
+    port: int,
+    address: str,
+    properties: Mapping[str, str | bytes | None],
+    *,
+    server: str | None = None,
+    quick: bool = False,
+) -> Announcement:
+    """Announce one service; see :class:`Announcement`."""
+    announcement = Announcement(address, quick=quick)
+    try:
+        announcement.add(kind, instance, port, properties, server=server)
+    except BaseException:
+        announcement.close()
+        raise
+    return announcement
+
+
+class Announcement:
+    """Services that are announced on the local network until :meth:`close`.
+
+    Args:
+        address: IPv4 address of the services. It also chooses the network: for 127.x nothing leaves
+            this machine, and an address that is not ours (in a container, that of its host) is
+            announced on all interfaces.
+        quick: Announce without asking first whether a name is taken, 0.5 s instead of 1 s each.
+
+    Raises:
+        ValueError: Not an IPv4 address.
+    """
+
+    def __init__(self, address: str, *, quick: bool = False) -> None:
+        try:
+            socket.inet_pton(socket.AF_INET, address)
+        except OSError:
+            raise ValueError(f"not an IPv4 address: {address!r}") from None
+        self.address = address
+        self._quick = quick
+        # One host name for all services, unlike that of anybody else: withdrawing a name that
+        # another announcement uses would take its address away.
+        self._server = f"tinyatv-{os.urandom(4).hex()}.local."
+        self._interfaces: list[str] | None = [address]
+        if address.startswith("127."):
+            self._interfaces = ["127.0.0.1"]
+        elif not _is_ours(address):
+            self._interfaces = None
+        self._lock = threading.Lock()
+        self._zeroconf: Zeroconf | None = None
+
+    def add(
+        self,
+        kind: str,
+        instance: str,
+        port: int,
+        properties: Mapping[str, str | bytes | None],
+        *,
+        server: str | None = None,
+    ) -> None:
+        """Announce a service; blocks until that is done.
+
+        Args:
+            kind: Service type with domain and final dot: ``_airplay._tcp.local.``.
+            instance: Name of the service, at most 63 bytes of UTF-8.
+            port: TCP port.
+            properties: TXT record; None for a key without value.
+            server: Host name in ``local.``; None makes one up for all services.
+
+        Raises:
+            AppleTVError: The name is taken, or announcing is not possible on this machine.
+            ValueError: The type, the name or the properties cannot be announced.
+        """
+        import zeroconf
+
+        try:
+            info = zeroconf.ServiceInfo(
+                kind,
+                f"{instance}.{kind}",
+                port=port,
+                addresses=[socket.inet_aton(self.address)],
+                properties=encode_txt(properties),
+                server=server or self._server,
+            )
+        except (zeroconf.BadTypeInNameException, ValueError) as exc:
+            raise ValueError(f"cannot announce {instance!r}: {exc}") from exc
+        with self._lock:
+            if self._zeroconf is None:
+                self._open()
+            assert self._zeroconf is not None
+            if not self._quick and self._is_taken(kind, instance):
+                raise AppleTVError(f"{instance!r} ({kind}) is announced by somebody else already")
+            try:
+                self._zeroconf.register_service(info, cooperating_responders=True)
+            except (zeroconf.BadTypeInNameException, zeroconf.NamePartTooLongException) as exc:
+                raise ValueError(f"cannot announce {instance!r}: {exc}") from exc
+            except zeroconf.Error as exc:
+                text = str(exc) or type(exc).__name__
+                raise AppleTVError(f"cannot announce {instance!r} ({kind}): {text}") from exc
+
+    def _is_taken(self, kind: str, instance: str) -> bool:
+        # Not left to zeroconf: it asks from port 5353, and where that is shared, the answer may go
+        # to another program.
+        def same(record: Record) -> bool:
+            return record.instance.lower() == instance.lower()
+
+        return any(map(same, browse(kind, _PROBE, interfaces=self._interfaces, found=same)))
+
+    def close(self) -> None:
+        """Withdraw everything; blocks for about 0.3 s. Safe to call more than once."""
+        with self._lock:
+            zc, self._zeroconf = self._zeroconf, None
+            if zc is not None:
+                close_zeroconf(zc)
+
+    def __enter__(self) -> Announcement:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self) -> None:
+        if not port_is_shared():
+            raise AppleTVError(f"cannot announce: another program has UDP port {PORT} for itself")
+        failed: list[BaseException] = []
+        # On a thread of its own, or it would hook itself into an asyncio loop that runs here.
+        thread = threading.Thread(target=self._start, args=(failed,), name="tinyatv-publish")
+        thread.start()
+        try:
+            thread.join()
+        finally:
+            thread.join()  # also after Ctrl-C: close() must see what was opened
+        if failed:
+            text = f"cannot announce at {self.address}: {reason(failed[0])}"
+            raise AppleTVError(text) from failed[0]
+
+    def _start(self, failed: list[BaseException]) -> None:
+        from zeroconf import InterfaceChoice, IPVersion, Zeroconf
+
+        try:
+            self._zeroconf = Zeroconf(
+                interfaces=self._interfaces or InterfaceChoice.All, ip_version=IPVersion.V4Only
+            )
+        except (OSError, RuntimeError) as exc:
+            failed.append(exc)
+
+
+def _is_ours(address: str) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+Publication = Announcement
