@@ -42,10 +42,8 @@ def unpaired(request, own_store, monkeypatch):
     [
         (["home", "menu=hold:0.6", "click=1", "click=2"],
          ["home", "menu hold", "select", "select", "select hold"]),
-        (["channel_up", "channel_down", "guide", "screensaver", "control_center", "page_up",
-          "page_down"],
-         ["channel_up", "channel_down", "guide", "screensaver", "control_center", "page_up",
-          "control_center"]),
+        (["channel_up", "channel_down", "guide", "screensaver", "control_center"],
+         ["channel_up", "channel_down", "guide", "screensaver", "control_center"]),
         ([f"launch={NETFLIX}", f"launch_app={NETFLIX}"], [f"launch_app {NETFLIX}"] * 2),
         (["launch=https://tv.example.com/a,b"], ["launch_app https://tv.example.com/a,b"]),
         ([f"switch_account={KIM}"], [f"switch_account {KIM}"]),

@@ -219,6 +219,15 @@ def test_volume(atv, tv):
         atv.volume("kitchen")
 
 
+@pytest.mark.parametrize("command", ["page_up", "page_down"])
+def test_no_button_for_pages(atv, tv, command):
+    """What was taken for them is mute and power: nothing is sent."""
+    with pytest.raises(tinyatv.NotSupported, match=f"{command}: .* once taken for it, is"):
+        getattr(atv, command)()
+    assert atv.features()[command] is FeatureState.Unsupported
+    assert "_hidC" not in tv.companion.requests
+
+
 def test_an_output_that_only_knows_steps(atv, tv):
     with tv.state.change():
         tv.state.absolute_volume = False

@@ -705,6 +705,14 @@ def test_batch(known, tv):
     assert stream.replied < 5
 
 
+@pytest.mark.parametrize(("profile", "last"), [
+    ("tvos14", 108), ("tvos15", 111), ("tvos18", 137), ("tvos26", 137), ("homepod", 121),
+])  # fmt: skip
+def test_last_message_that_it_knows(known, last):
+    """Origin: DEVICE_INFO of real devices."""
+    assert known.begin().tunnel().hello().lastSupportedMessageType == last
+
+
 def test_pings(known, tv):
     tv.airplay.quirks.ping_after = 0.02
     remote = known.begin().tunnel().ready()
@@ -868,6 +876,36 @@ def test_server_without_ranges(client, tv, media):
 def test_play_a_playlist(client, tv, media, name):
     client.code("POST", "/play", {"Content-Location": f"{media.url}/{name}.m3u8"})
     assert tv.wait_for(lambda: tv.airplay.player.body == b"1" * 188 + b"2" * 188)
+
+
+@pytest.mark.parametrize("profile", ["airplay1"])
+@pytest.mark.parametrize("kind", ["application/vnd.apple.mpegurl", "audio/mpegurl"])
+def test_a_playlist_is_known_by_its_type(client, tv, media, kind):
+    media.files["/stream"] = media.files["/list.m3u8"]
+    media.kinds["/stream"] = kind
+    client.code("POST", "/play", {"Content-Location": f"{media.url}/stream"})
+    assert tv.wait_for(lambda: tv.airplay.player.body == b"1" * 188 + b"2" * 188)
+
+
+@pytest.mark.parametrize("profile", ["airplay1"])
+def test_redirections_are_followed(client, tv, media):
+    media.moved = {"/a": f"{media.url}/b", "/b": "/tiny.mp4", "/sub": "/sub/list.m3u8"}
+    media.files["/sub/list.m3u8"] = b"#EXTM3U\n#EXTINF:4,\ntwo.ts\n"
+    media.kinds["/sub/list.m3u8"] = "audio/mpegurl"
+    client.code("POST", "/play", {"Content-Location": f"{media.url}/a"})
+    assert tv.wait_for(lambda: tv.airplay.player.body == b"x")
+    client.code("POST", "/play", {"Content-Location": f"{media.url}/sub"})
+    assert tv.wait_for(lambda: tv.airplay.player.body == b"2" * 188)  # beside where it is
+
+
+@pytest.mark.parametrize("profile", ["airplay1"])
+def test_redirections_that_lead_nowhere(client, tv, media):
+    media.moved = {"/a": "/b", "/b": "/a", "/far": "https://tv.example.com/film.mp4"}
+    client.code("POST", "/play", {"Content-Location": f"{media.url}/a"})
+    assert tv.wait_for(lambda: tv.airplay.player.error is not None)
+    client.code("POST", "/play", {"Content-Location": f"{media.url}/far"})
+    assert started(tv)  # as whatever is elsewhere
+    assert tv.airplay.player.error is None
 
 
 @pytest.mark.parametrize("profile", ["airplay1"])

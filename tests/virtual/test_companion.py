@@ -24,7 +24,7 @@ from tinyatv.pairing.credentials import parse
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.companion_text import field
 from tinyatv.virtual.contents import TextField
-from tinyatv.wire import opack
+from tinyatv.wire import archive, opack
 from tinyatv.wire.companion import (
     EVENT,
     OPACK,
@@ -408,6 +408,7 @@ def test_old_systems_know_no_remote_sessions():
 
 NOTHING = [
     "_ping", "_systemInfoUpdate", "FetchUpNextInfoEvent", "FetchSiriStatus", "FetchSiriRemoteInfo",
+    "PublishPresenceEvent", "SwitchActiveUserAccountEvent",
     "FetchCurrentTopShelfItemsEvent", "AddToUpNextEvent", "RemoveFromUpNextEvent",
     "MarkAsWatchedEvent", "PlayMediaEvent", "FetchSupportedActionsEvent",
     "FetchCurrentNowPlayingInfoEvent", "TVRCSessionStop", "_touchStop",
@@ -534,8 +535,8 @@ def test_damaged_messages(tv, remote, share):
 BUTTONS = {
     1: "up", 2: "down", 3: "left", 4: "right", 5: "menu", 6: "select", 7: "home", 8: "volume_up",
     9: "volume_down", 10: "siri", 11: "screensaver", 14: "play_pause", 15: "channel_up",
-    16: "channel_down", 17: "guide", 18: "page_up", 19: "control_center", 22: "back", 23: "exit",
-    24: "info", 25: "captions", 26: "accessibility", 27: "input", 29: "mute", 30: "power",
+    16: "channel_down", 17: "guide", 18: "mute", 19: "control_center", 22: "back", 23: "exit",
+    24: "info", 25: "captions", 26: "accessibility", 27: "input",
 }  # fmt: skip
 
 
@@ -544,6 +545,14 @@ def test_button(tv, remote, code):
     remote.tap(code)
     assert tv.log == [BUTTONS[code]]
     assert [button for button, _ in tv.state.presses] == [BUTTONS[code]]
+
+
+@pytest.mark.parametrize("code", [29, 30])
+def test_no_buttons(tv, remote, code):
+    """Another numbering has mute and power there; on the wire, nothing happens."""
+    remote.tap(code)
+    assert tv.log == []
+    assert tv.companion.complaints == [f"_hidC {code}, which is no button"] * 2
 
 
 def test_skip_buttons(tv, remote):
@@ -787,12 +796,25 @@ def test_now_playing(tv, remote):
     tv.state.update(title="Another title")
     (_, first), (_, second) = remote.news()
     for content, title in ((first, "Harbour Lights"), (second, "Another title")):
-        archive = plistlib.loads(content["NowPlayingInfoKey"])
-        info = archive["$objects"][archive["$top"]["root"].data]
-        metadata = archive["$objects"][info["metadata"].data]
-        assert (metadata["title"], info["playbackRate"]) == (title, 1.0)
-        names = archive["$objects"][info["$class"].data]
+        content = archive.loads(content["NowPlayingInfoKey"])
+        names = archive.follow(content, "root", "$class")
         assert names["$classname"] == "TVRCNowPlayingInfo"
+
+        def of(*path, content=content):
+            return archive.follow(content, "root", *path)
+
+        assert (of("playbackState"), of("playbackRate")) == (1, 1.0)
+        assert of("metadata", "title") == title
+        assert of("metadata", "bundleID") == MUSIC
+        assert 0 <= of("metadata", "timeOffset") < 60
+        assert {"artist", "album"} & {*of("metadata")} == set()
+        assert of("imageData").startswith(b"\x89PNG")
+        assert of("imageDataIsPlaceholder") is False
+    tv.state.pause()
+    ((_, paused),) = remote.news()
+    content = archive.loads(paused["NowPlayingInfoKey"])
+    assert archive.follow(content, "root", "playbackState") == 2
+    assert archive.follow(content, "root", "playbackRate") == 0.0
 
 
 def test_eager_device(tv, remote):
@@ -920,17 +942,57 @@ def test_secret_field(tv, remote):
 def test_type(tv, remote):
     tv.state.open_field("abc")
     session, _, _ = shown(remote.ask("_tiStart")["_tiD"])
-    for archive in (
+    for typed in (
         insertion(session, "def"), insertion(session, None, ""), insertion(session, "new"),
         insertion(session, " more", "other"), insertion(session, None),
     ):  # fmt: skip
-        remote.tell("_tiC", {"_tiV": 1, "_tiD": archive})
+        remote.tell("_tiC", {"_tiV": 1, "_tiD": typed})
     remote.ask("_ping")
     assert tv.state.text == "other more"
     assert tv.log == [
         "text_append def", "text_clear", "text_append new", "text_set other", "text_append  more",
     ]  # fmt: skip
     assert tv.companion.complaints == []
+
+
+def test_type_as_iphones_do(tv, remote):
+    """Origin: captures of iOS 26. They do not name the session, and backspace has a count."""
+    tv.state.open_field("abcdef")
+    remote.tell("_tiC", {"_tiD": iphone({"insertionText": "lost"})})  # before there is a session
+    remote.ask("_tiStart")
+    for output in (
+        {"deletionCount": 2, "producedByDeleteInput": True}, {"insertionText": "x"},
+        {"deletionCount": 1}, {"deletionCount": 0}, {"insertionText": "YZ"},
+    ):  # fmt: skip
+        remote.tell("_tiC", {"_tiD": iphone(output)})
+    remote.ask("_ping")
+    assert tv.state.text == "abcdYZ"
+    remote.tell("_tiC", {"_tiD": iphone({"deletionCount": 1 << 40})})
+    remote.ask("_ping")
+    assert tv.state.text == ""
+    assert len(tv.companion.complaints) == 1
+
+
+def iphone(output):
+    """An archive of what is typed that names no session."""
+    operations = {"keyboardOutput": plistlib.UID(2)}
+    content = {
+        "$version": 100000, "$archiver": "RTIKeyedArchiver",
+        "$top": {"textOperations": plistlib.UID(1)}, "$objects": ["$null", operations, output],
+    }  # fmt: skip
+    return plistlib.dumps(content, fmt=plistlib.FMT_BINARY)
+
+
+def test_events_that_nobody_knows_are_noticed(tv, remote):
+    remote.tell("_whatever", {})
+    remote.ask("_ping")
+    assert tv.companion.complaints == ["event '_whatever', which is not known"]
+
+
+@pytest.mark.parametrize(("status", "seen"), [(-6762, 0xFFFFE596), (58822, 58822), (1, 1)])
+def test_any_refusal(tv, remote, status, seen):
+    tv.fail("_ping", status=status)
+    refused(remote, seen, "_ping")
 
 
 def test_type_into_another_field(tv, remote):

@@ -173,8 +173,6 @@ def test_position(tv):
         (proto.TEXT_INPUT, {"text": "x", "actionType": 2}, "UNKNOWN"),
         (proto.SET_CONNECTION_STATE, {"state": 2}, "UNKNOWN"),
         (proto.MODIFY_OUTPUT_CONTEXT_REQUEST, {"addingDevices": [KITCHEN]}, "UNKNOWN"),
-        (proto.CONFIGURE_CONNECTION, {"groupID": "x"}, "UNKNOWN"),
-        (99, {}, "UNKNOWN"),
     ],
 )
 def test_answers(tv, remote, kind, fields, answer):
@@ -182,6 +180,14 @@ def test_answers(tv, remote, kind, fields, answer):
         other.ready()
         assert kinds([remote.ask(kind, **fields)]) == [answer]
         assert all(message.identifier == "" for message in remote.events + other.news())
+
+
+@pytest.mark.parametrize("kind", [99, 109, proto.CONFIGURE_CONNECTION, 126])
+def test_what_is_not_known_is_not_acknowledged(tv, remote, kind):
+    """Not even a type that newer systems know: this one says that 108 is its last."""
+    remote.send(kind, "nobody answers this")
+    assert remote.news() == []
+    assert tv.mrp.complaints == [f"type {kind}, which is not known"]
 
 
 @pytest.mark.parametrize("kind", [proto.SEND_COMMAND, proto.GENERIC, proto.SET_VOLUME, 99])
@@ -345,6 +351,29 @@ def test_command_with_bad_options(tv, remote, number, options):
     assert tv.log == []
 
 
+def test_commands_of_real_devices(tv, remote):
+    """Origin: captures of real devices, which list these as well."""
+    with Remote(tv) as other:
+        other.hello()
+        told = only(other.listen(), proto.SET_STATE)[0]
+    assert {1, 2, 3, 4, 9, 11, 18, 19, 20, 34, 35, 45, 53, 54, 55, 56, 57} <= {*listed(told)}
+    title = tv.state.item.title
+    assert remote.command(34) == (0, 0)
+    assert tv.state.item.title != title
+    assert remote.command(35) == (0, 0)
+    assert tv.state.item.title == title
+    assert remote.command(53) == (0, 0)
+    assert tv.log == ["next", "previous", "enable_language"]
+
+
+@pytest.mark.parametrize("status", [-6762, 58822, 2])
+def test_any_refusal(tv, remote, status):
+    tv.fail("SET_VOLUME", status=status)
+    assert remote.ask(proto.SET_VOLUME, volume=0.5).envelope.errorCode == status
+    tv.fail("play", status=status)
+    assert remote.command(1) == (status, 0)
+
+
 def test_refused_commands(tv, remote):
     assert remote.command(135) == (8, 0)  # unknown
     tv.state.disable("next")
@@ -493,6 +522,31 @@ def test_end_of_an_item(tv, remote):
 
 
 # -- artwork ---------------------------------------------------------------------------------------
+
+
+def queue_of(remote, **fields):
+    """(place, titles, artwork) of the items in the answer to a question for the queue."""
+    queue = remote.ask(proto.PLAYBACK_QUEUE_REQUEST, **fields).body.playbackQueue
+    items = queue.contentItems
+    images = [item.artworkData for item in items]
+    return queue.location, [item.metadata.title for item in items], images
+
+
+def test_other_places_of_the_queue(tv, remote):
+    titles = [item.title for item in tv.state.items]
+    for _ in range(2):
+        remote.command(5)
+    remote.news()
+    assert queue_of(remote, location=0, length=2)[:2] == (0, titles[2:4])
+    assert queue_of(remote, location=1, length=9)[:2] == (1, titles[3:])
+    assert queue_of(remote, location=-1, length=1)[:2] == (-1, titles[1:2])
+    assert queue_of(remote, location=-9, length=8)[:2] == (-9, titles[:1])
+    assert queue_of(remote, location=9, length=1)[:2] == (9, [])
+    assert queue_of(remote, location=1, length=1)[2] == [b""]
+    (image,) = queue_of(remote, location=1, length=1, artworkWidth=64, artworkHeight=64)[2]
+    assert Artwork(image).width == 64
+    tv.state.activate(None)
+    assert queue_of(remote, location=1, length=3)[1] == []
 
 
 def artwork(remote, **fields):

@@ -92,7 +92,7 @@ DEVICE_INFO: dict[str, Any] = {  # how we introduce ourselves: as the remote app
     "applicationBundleIdentifier": "com.apple.TVRemote",
     "applicationBundleVersion": "344.28",
     "protocolVersion": 1,
-    "lastSupportedMessageType": 108,
+    "lastSupportedMessageType": 137,
     "supportsSystemPairing": True,
     "allowsPairing": True,
     "systemMediaApplication": "com.apple.TVMusic",

@@ -134,7 +134,7 @@ class AirPlayQuirks:
         event_patience: Seconds that RECORD waits for the event channel to be connected.
         timing_deadline: Seconds within which the client's timing port must answer.
         named_state: Say the state of a played URL in ``name``, not in ``params``.
-        ping_after: Seconds of quiet on a data stream after which the device pings.
+        ping_after: Seconds of quiet on a data stream after which the device pings; None never does.
         unprefixed: Send a message without length at the begin of a data stream.
         batch: Put all messages that belong together into one frame of the data stream.
         split: Seal header and content of each frame on the data stream for themselves.
@@ -156,7 +156,7 @@ class AirPlayQuirks:
         self.event_patience = 2.0
         self.timing_deadline = 30.0
         self.named_state = False
-        self.ping_after: float | None = 5.0
+        self.ping_after: float | None = None
         self.unprefixed = False
         self.batch = False
         self.split = False

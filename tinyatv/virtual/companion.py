@@ -64,11 +64,12 @@ STRAY = 0x7FFFFFFE  # number of a request that nobody made
 REFUSED = 1
 
 NOTHING = """
-    _ping, _systemInfoUpdate, FetchUpNextInfoEvent, FetchSiriStatus,
+    _ping, _systemInfoUpdate, FetchUpNextInfoEvent, FetchSiriStatus, PublishPresenceEvent,
+    SwitchActiveUserAccountEvent,
     FetchSiriRemoteInfo, FetchCurrentTopShelfItemsEvent, AddToUpNextEvent, RemoveFromUpNextEvent,
     MarkAsWatchedEvent, PlayMediaEvent
 """
-"""Requests that are answered, and do nothing here."""
+"""Requests that are answered, and do nothing here; iPhones send some of them unasked (captured)."""
 
 _WORDS = {  # identifier: word by which faults know it, besides itself
     "_systemInfo": "connect",
@@ -186,7 +187,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         if now.attention != before.attention and peer.installation and not quirks.no_power_events:
             for name in codes.STATUS_EVENTS[: 1 if quirks.system_status_only else 2]:
                 peer.notify(name, {"state": now.attention})
-        if now.playing != before.playing:
+        if now.playing != before.playing and "NowPlayingInfo" in peer.interests:  # it takes long
             peer.notify("NowPlayingInfo", self._now_playing_info())
         if now.field is not before.field and peer.text_session is not None:
             if before.field is not None:
@@ -239,7 +240,9 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
                     held += messages
                 else:
                     held[:0] = messages
-            elif name in self._events and not _is_bad(fault):
+            elif name not in self._events:
+                self._complain(peer, f"event {name!r}, which is not known"[:200])
+            elif not _is_bad(fault):
                 self._events[name](peer, content)
         self._misbehave(peer, fault)
 
@@ -410,7 +413,11 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
     # -- buttons and touches ---------------------------------------------------------------------
 
     def _button(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any]:
-        button, edge = BUTTONS.get(_code(content.get("_hidC"))), content.get("_hBtS")
+        code, edge = _code(content.get("_hidC")), content.get("_hBtS")
+        if code in codes.NO_BUTTONS:
+            self._complain(peer, f"_hidC {code}, which is no button")
+            return {}
+        button = BUTTONS.get(code)
         if button is None or edge not in (codes.DOWN, codes.UP):
             raise _Refused("No such button")
         if not self._in_session(peer, "_hidC"):
@@ -573,13 +580,17 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         except ValueError as exc:
             self._complain(peer, f"_tiC: {exc}")
             return
-        if typed.session != peer.text_session or state.field is None:
+        # iPhones do not say for which field (captured): it is the one of their session.
+        elsewhere = typed.session is not None and typed.session != peer.text_session
+        if peer.text_session is None or elsewhere or state.field is None:
             self._complain(peer, "_tiC for a text field that is not there any more")
             return
         if typed.replaced:
             state.text_set(typed.replaced)
         elif typed.replaced is not None:
             state.text_clear()
+        for _ in range(min(typed.deleted, len(state.field.text))):
+            state.text_delete()
         if typed.inserted:
             state.text_append(typed.inserted)
 
@@ -755,7 +766,8 @@ class _Refused(Exception):
 
 
 def _error(code: int, text: str) -> dict[str, Any]:
-    return {"_ec": code, "_ed": "RPErrorDomain", "_em": text}
+    # OPACK has no negative numbers: those of Apple's errors are of 32 bits.
+    return {"_ec": code & 0xFFFFFFFF, "_ed": "RPErrorDomain", "_em": text}
 
 
 def _spoilt(frame: Any, fault: Fault | None) -> Any:

@@ -17,7 +17,16 @@ from ..wire import hid, tlv8
 from ..wire.hap import HapWire
 from ..wire.mrp import MrpWire
 from .mrp_identity import MrpIdentity, MrpQuirks
-from .mrp_view import COMMANDS, REPEATS, SHUFFLES, Config, DeviceView, dumper
+from .mrp_view import (
+    COMMANDS,
+    QUEUE_COMMANDS,
+    REPEATS,
+    SHUFFLES,
+    Config,
+    DeviceView,
+    dumper,
+    item_metadata,
+)
 from .peer import StreamPeer, StreamServer
 from .state import EFFECTS, direction
 
@@ -60,6 +69,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
         identity: What it says of itself.
         allow_unpaired: False refuses everything but pairing to a client that is not verified.
         default_commands: Numbers of the commands that an app knows while it has no player.
+        complaints: What clients did that real devices do not answer, in words.
         requests: Names of all messages received, in order.
         port: TCP port; 0 without one.
     """
@@ -72,6 +82,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
         self.identity: MrpIdentity = MrpIdentity(setup)
         self.quirks: MrpQuirks = MrpQuirks()
         self.allow_unpaired = True
+        self.complaints: list[str] = []
         self.default_commands = {"com.apple.TVMusic": SYSTEM_COMMANDS}
         self._processes: dict[str, int] = {}
         self._numbers = 0  # of touch areas and microphones
@@ -86,7 +97,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
             proto.SEND_BUTTON_EVENT: self._button_event,
             proto.SEND_PACKED_VIRTUAL_TOUCH_EVENT: self._touch_event,
             proto.SEND_COMMAND: self._command,
-            proto.PLAYBACK_QUEUE_REQUEST: self._artwork,
+            proto.PLAYBACK_QUEUE_REQUEST: self._queue,
             proto.SET_VOLUME: self._set_volume,
             proto.GET_VOLUME: self._get_volume,
             proto.MODIFY_OUTPUT_CONTEXT_REQUEST: self._outputs,
@@ -102,7 +113,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
         """Take over the settings of the one before a reboot."""
         self.quirks, self.identity, self.requests = before.quirks, before.identity, before.requests
         self.allow_unpaired = before.allow_unpaired
-        self.default_commands = before.default_commands
+        self.default_commands, self.complaints = before.default_commands, before.complaints
 
     def _accepted(self, sock: socket.socket, address: tuple[str, int]) -> None:
         self.adopt(MrpPeer(sock, address, self))
@@ -152,7 +163,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
             ):
                 self._acknowledge(peer, message, commands.NOT_PAIRED)
                 return
-            handler = self._handlers.get(message.kind, self._acknowledge)
+            handler = self._handlers.get(message.kind, self._not_known)
             if message.kind == proto.CRYPTO_PAIRING:
                 handler(peer, message)  # which says itself what leaves before the keys are there
             else:
@@ -209,6 +220,13 @@ class VirtualMrp(StreamServer["MrpPeer"]):
         message = build(proto.UNKNOWN, request.identifier)
         message.envelope.errorCode = error
         self._answer(peer, message)
+
+    def _not_known(self, peer: MrpPeer, request: Message) -> None:
+        """A message that does nothing here; real devices answer no type that they do not know."""
+        if request.kind in proto.NAMES and request.kind <= self.identity.last_message:
+            self._acknowledge(peer, request)
+        else:
+            self.complaints.append(f"type {request.kind}, which is not known")
 
     # -- handshake -------------------------------------------------------------------------------
 
@@ -370,13 +388,39 @@ class VirtualMrp(StreamServer["MrpPeer"]):
             if wanted not in repeats:
                 return commands.INVALID_OPTIONS, 0
             state.set_repeat(repeats[wanted])
+        elif number in QUEUE_COMMANDS:
+            state.log_command(word)
         elif number in (commands.END_FAST_FORWARD, commands.END_REWIND):
             state.end_seeking()
         else:
             EFFECTS[word](state)
         return 0, 0
 
-    # -- artwork ---------------------------------------------------------------------------------
+    # -- queue and artwork -----------------------------------------------------------------------
+
+    def _queue(self, peer: MrpPeer, request: Message) -> None:
+        """The current item with its artwork, or others: places count from the current one."""
+        if request.body.location == 0 and request.body.length <= 1:
+            self._artwork(peer, request)
+            return
+        asked, view, state = request.body, self._view(), self._state
+        player = None if view.active is None else view.players[view.chosen[view.active]]
+        fields: dict[str, Any] = {}
+        if player is not None:
+            sides = _pixels(asked.artworkWidth), _pixels(asked.artworkHeight)
+            items = []
+            for item in state.player.around(asked.location, asked.length or 1):
+                content = {"identifier": item.identifier, "metadata": item_metadata(item)}
+                if item is state.item:
+                    content = player.content()
+                items.append(
+                    {**content, "artworkData": item.image(*sides)} if any(sides) else content
+                )
+            fields = {
+                "playbackQueue": {"location": asked.location, "contentItems": items},
+                "playerPath": player.path,
+            }
+        self._answer(peer, build(proto.SET_STATE, request.identifier, **fields))
 
     def _artwork(self, peer: MrpPeer, request: Message) -> None:
         quirks, asked = self.quirks, request.body

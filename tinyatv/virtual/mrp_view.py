@@ -41,6 +41,10 @@ MEDIA = {
     MediaType.TV: commands.MEDIA_VIDEO,
 }
 
+QUEUE_COMMANDS = (  # real devices list them, too (captured); here they are noted, and do nothing
+    commands.ENABLE_LANGUAGE, commands.DISABLE_LANGUAGE, commands.REORDER_QUEUE,
+    commands.REMOVE_FROM_QUEUE, commands.PLAY_FROM_QUEUE,
+)  # fmt: skip
 COMMANDS = {  # command: word, by which the app knows it
     commands.PLAY: "play",
     commands.PAUSE: "pause",
@@ -57,9 +61,12 @@ COMMANDS = {  # command: word, by which the app knows it
     commands.SKIP_FORWARD: "skip_forward",
     commands.SKIP_BACKWARD: "skip_backward",
     commands.SET_RATE: "set_rate",
+    commands.NEXT_IN_CONTEXT: "next",
+    commands.PREVIOUS_IN_CONTEXT: "previous",
     commands.SET_POSITION: "set_position",
     commands.SET_REPEAT: "set_repeat",
     commands.SET_SHUFFLE: "set_shuffle",
+    **{number: commands.NAMES[number] for number in QUEUE_COMMANDS},
 }
 
 
@@ -140,7 +147,7 @@ class PlayerView:
             metadata = {}
             if self._attributes is not None and not no_metadata:
                 still = rate_zero and self._does is DeviceState.Playing
-                metadata = _metadata(Item.restore(self._attributes))
+                metadata = item_metadata(Item.restore(self._attributes))
                 metadata["playbackRate"] = 0.0 if still else self.speed
             self._metadata = metadata
         return self._metadata
@@ -476,7 +483,7 @@ def list_commands(
     ]
 
 
-def _metadata(item: Item) -> dict[str, Any]:
+def item_metadata(item: Item) -> dict[str, Any]:
     """What is known of an item, without its position."""
     image = item.artwork != b"" or item.artwork_url is not None
     identifier = item.artwork_identifier

@@ -101,7 +101,8 @@ class Profile(NamedTuple):
         absolute_volume: True if the volume can be asked for and set.
         relative_volume: True if there are keys for it.
         several_apps: True if clients hear of other apps than the one that plays.
-        last_message: ``lastSupportedMessageType`` of MRP.
+        last_message: ``lastSupportedMessageType`` of MRP: 111 on tvOS 15.0, 121 on 15.1, 137 on
+            18.4 (captured). It answers no type above it.
         airplay: What it does over AirPlay, or None.
         companion: What it does over Companion, or None.
     """
@@ -118,7 +119,7 @@ class Profile(NamedTuple):
     absolute_volume: bool = True
     relative_volume: bool = True
     several_apps: bool = True
-    last_message: int = 108
+    last_message: int = 137
     airplay: AirPlayProfile | None = None
     companion: CompanionProfile | None = None
 
@@ -147,12 +148,13 @@ PROFILES = {
     ),
     "tvos14": Profile(
         (MRP, COMPANION), "AppleTV6,2", "J105aAP", "14.7", "18M60", beside=(AIRPLAY,),
-        airplay=_AIRPLAY_2,
+        last_message=108, airplay=_AIRPLAY_2,
         companion=CompanionProfile(0x36782, "230.1", remote_sessions=False),
     ),
     "tvos15": Profile(
         (AIRPLAY, COMPANION), "AppleTV6,2", "J105aAP", "15.0", "19J346",
-        airplay=_AIRPLAY_2, companion=CompanionProfile(0x36782, "300.56"),
+        last_message=111, airplay=_AIRPLAY_2,
+        companion=CompanionProfile(0x36782, "300.56"),
     ),
     "tvos18": Profile(
         (AIRPLAY, COMPANION), "AppleTV14,1", "J255AP", "18.1", "22J580",
@@ -169,7 +171,7 @@ PROFILES = {
     ),
     "homepod": Profile(
         (AIRPLAY,), "AudioAccessory5,1", "B520AP", "18.1", "22J580", pairs=False,
-        relative_volume=False,
+        relative_volume=False, last_message=121,
         airplay=AirPlayProfile(
             2, 0xBC356BD04A7FCA00, 0x1B8C84, "820.10.1", ("PTP",), play="", transient=True
         ),
