@@ -102,8 +102,8 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "home": ("mrp", "companion"),
     "channel_up": ("companion",),
     "channel_down": ("companion",),
-    "page_up": ("companion",),
-    "page_down": ("companion",),
+    "page_up": (),  # no button of any protocol is known to do it
+    "page_down": (),
     "guide": ("companion",),
     "screensaver": ("companion",),
     "control_center": ("companion",),
