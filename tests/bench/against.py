@@ -27,6 +27,13 @@ ENGINES = ("python", "cryptography")
 LIMIT = 1.05  # a ratio above it, and above the A/A ratio, is marked
 LIMITS = {"push": 1.15}
 LEAST = {"ms": 1.0, "MB": 1.0, "ms/min": 5.0}  # smaller differences are not marked
+SAVE = """
+import json, sys, tinyatv
+known = json.load(sys.stdin)
+keys = ("identifier", "credentials", "properties")
+service = tinyatv.Service(known["protocol"], known["port"], **{key: known[key] for key in keys})
+tinyatv.Store().save(tinyatv.Device("Device", "127.0.0.1", [service]))
+"""  # a device into the store
 PARTS = ("startup", "connect", "live", "idle")
 
 
@@ -149,12 +156,7 @@ def _presses(variants, protocol, where, home):
         own = home / f"{protocol}-{engine}-{name}"
         own.mkdir()
         extra = {"TINYATV_STORE": str(own / "store"), "XDG_RUNTIME_DIR": str(own), **env.variables}
-        known = [
-            "-m", "-i", where["identifier"], "--address", "127.0.0.1", "--port", str(where["port"]),
-            "--protocol", protocol, f"--{protocol}-credentials", where["credentials"],
-        ]  # fmt: skip
-        asked = "power_state" if protocol == "companion" else "playing"
-        timed([env.program, *known, asked], home, **extra)  # now it is in the store
+        timed([env.python, "-c", SAVE], home, json.dumps(where), **extra)
         commands.append(([env.program, "-i", where["identifier"], "play_pause"], extra))
     return commands
 
