@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable
 
+from .text import printable
 from .wire.http import HttpWire, Request, Response
 
 LIMIT = 64 * 1024 * 1024  # bytes that are decoded at once
@@ -200,7 +201,8 @@ def _companion(kind: int, content: Any) -> tuple[str, dict[str, Any]]:
         found["_pd"] = _or_bytes(_pairing, content["_pd"])
         return frame, found
     name, number = content.get("_i"), content.get("_t")
-    words = [truncate(name) if isinstance(name, str) else "", DIRECTIONS.get(number, "")]
+    direction = DIRECTIONS.get(number, "") if isinstance(number, int) else ""
+    words = [truncate(name) if isinstance(name, str) else "", direction]
     return " ".join(word for word in words if word) or frame, found
 
 
@@ -252,7 +254,7 @@ def _dmap(data: bytes) -> list[dict[str, Any]]:
     from .wire import dmap
 
     try:
-        items = dmap.decode(data)
+        items = dmap.decode(data, bounded=False)
     except dmap.TrailingBytes as exc:
         found = JsonView().items(exc.kept)
         return [*found, {"tag": "", "name": "", "type": "trailing", "value": to_hex(exc.trailing)}]
@@ -483,10 +485,3 @@ def _scalar(value: Any) -> str:
     if isinstance(value, str):
         return printable(value)
     return json.dumps(value)
-
-
-def printable(text: str) -> str:
-    """A text without anything that a terminal would obey."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -527,6 +527,8 @@ class Link:
 
     def _waiter(self, message: Any) -> queue.SimpleQueue[Any] | None:
         """The queue in which a requester waits for this message; None if it is not a reply."""
+        if getattr(message, "interim", False):  # the reply is still to come
+            return None
         key = self._wire.key(message)
         if key is not None:
             return self._keyed.get(key)
