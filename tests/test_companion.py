@@ -22,9 +22,9 @@ from tinyatv import (
     TouchAction,
 )
 from tinyatv.backends.companion import IDENTITIES
+from tinyatv.pairing.accessory import Accessory
 from tinyatv.pairing.credentials import Credentials
 from tinyatv.pairing.hap import Identity
-from tinyatv.pairing.hap_device import Accessory
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.companion import VirtualCompanion
 from tinyatv.virtual.companion_about import CompanionAbout
@@ -55,7 +55,7 @@ def atv(tv):
 @pytest.fixture
 def impatient(monkeypatch):
     """Waits that a test would have to sit through, cut down."""
-    for name in ("PATIENCE", "SETTLE", "GOODBYE", "LOOK"):
+    for name in ("OPTIONAL_TIMEOUT", "SETTLE", "GOODBYE", "POWER_POLL"):
         monkeypatch.setattr(f"tinyatv.backends.companion.{name}", 0.1)
 
 
@@ -844,7 +844,7 @@ def test_messages_that_make_no_sense(atv, tv, message):
 @pytest.mark.parametrize("volume", [{}, {"_vol": "x"}, {"_vol": 2.0}, {"_vol": None}])
 def test_a_volume_that_makes_no_sense(atv, tv, monkeypatch, volume):
     monkeypatch.setitem(tv.companion._handlers, "_mcc", lambda *_: volume)
-    with pytest.raises(tinyatv.CommandFailed, match="does not tell"):
+    with pytest.raises(tinyatv.CommandFailed, match="does not report"):
         atv.volume()
 
 

@@ -84,7 +84,7 @@ def connect_to(
     """Connect to a device that is found already; see :func:`connect`.
 
     Args:
-        remembered: True if its address is an old one: if nobody answers there, scan.
+        remembered: True if its address is an old one: if there is no answer from there, scan.
     """
     wanted = None if protocols is None else tuple(protocols)
     for protocol in wanted or ():

@@ -1,8 +1,8 @@
 """What a device asks its sender to fetch for it while it plays: playlists and keys of HLS.
 
 It may ask for anything, and we can reach more than it can: this machine, and whatever trusts it. So
-it gets what belongs to what it was told to play, and nothing else: things on the same server, and
-what the playlists that we fetched name.
+it gets what belongs to the URL that it plays, and nothing else: things on the same server, and what
+the playlists that we fetched refer to.
 
 ``http.client``, since close() can end what it waits for.
 """
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 5.0  # s to connect, and without a byte
-WHOLE = 30.0  # s for everything; players give up long before
+IDLE_TIMEOUT = 5.0  # s to connect, and without a byte
+WHOLE = 30.0  # s for a whole answer; players give up long before
 LIMIT = 16 * 1024 * 1024  # bytes
 PIECE = 65536
 HOPS = 5  # redirections
-NAMES = 20_000  # addresses that playlists may name; those of a live stream change all the time
-ERRANDS = 64  # that may wait
+NAMES = 20_000  # addresses that playlists may refer to; in a live stream they change all the time
+WAITING = 64  # requests that may wait
 FAILED = 504  # status of what we could not fetch
 PLAYLIST = b"#EXTM3U"
 URI = re.compile(r'URI="([^"]*)"')  # in tags: keys, initialization, other renditions
@@ -139,7 +139,7 @@ class Fetcher:
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
         if parts.scheme not in kinds or not parts.hostname:
             raise ValueError("only http and https are fetched")
-        connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=PATIENCE)
+        connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=IDLE_TIMEOUT)
         try:
             connection.connect()
             with self._lock:
@@ -210,8 +210,8 @@ class FetchQueue:
     def add(self, asked: dict[str, Any]) -> None:
         """Take a request (``unhandledURL``). Does not block; one too many is dropped."""
         with self._lock:
-            if self._closed or self._waiting.qsize() >= ERRANDS:
-                log.debug("%s: not done", self._name)
+            if self._closed or self._waiting.qsize() >= WAITING:
+                log.debug("%s: too many requests, one is dropped", self._name)
                 return
             self._waiting.put(asked)
             if self._thread is None:
@@ -226,7 +226,7 @@ class FetchQueue:
         self._waiting.put(None)
         self._fetcher.close()
         if thread is not None and thread is not threading.current_thread():
-            thread.join(PATIENCE + 1)
+            thread.join(IDLE_TIMEOUT + 1)
 
     def _run(self) -> None:
         while (asked := self._waiting.get()) is not None and not self._closed:
@@ -238,31 +238,31 @@ class FetchQueue:
                     log.info("%s: %s", self._name, exc)
 
     def _answer(self, asked: dict[str, Any]) -> dict[str, Any] | None:
-        """What to tell the device; None if it asks for nothing that makes sense."""
+        """The command that answers a request; None if the request makes no sense."""
         request = asked.get("request")
         request = request if isinstance(request, dict) else {}
         url = request.get("FCUP_Response_URL")
         if asked.get("kind") != "request" or "messageID" not in asked or not isinstance(url, str):
-            log.debug("%s: not an errand: %r", self._name, asked.get("kind"))
+            log.debug("%s: not a request to fetch: %r", self._name, asked.get("kind"))
             return None
-        told: dict[str, Any] = {
+        response: dict[str, Any] = {
             "FCUP_Response_URL": url, "FCUP_Response_StatusCode": FAILED,
             "FCUP_Response_Data": b"", "FCUP_Response_Headers": {},
         }  # fmt: skip
         if "FCUP_Response_RequestID" in request:
-            told["FCUP_Response_RequestID"] = request["FCUP_Response_RequestID"]
+            response["FCUP_Response_RequestID"] = request["FCUP_Response_RequestID"]
         try:
             found = self._fetcher.fetch(url, _texts(request.get("FCUP_Response_Headers")))
         except (OSError, ValueError, http.client.HTTPException) as exc:
-            # Not the address: of a file of ours, who knows it may fetch it.
+            # Without the address: whoever reads the one of a file of ours could fetch it.
             log.info("%s: cannot fetch what the device wants: %s", self._name, exc)
         else:
-            told["FCUP_Response_StatusCode"] = found.code
-            told["FCUP_Response_Data"] = found.data if found.code < 400 else b""
+            response["FCUP_Response_StatusCode"] = found.code
+            response["FCUP_Response_Data"] = found.data if found.code < 400 else b""
             if found.kind:
-                told["FCUP_Response_Headers"] = {"Content-Type": found.kind}
+                response["FCUP_Response_Headers"] = {"Content-Type": found.kind}
         kind = {"type": "unhandledURL", "kind": "response"}
-        return {**kind, "messageID": asked["messageID"], "response": told}
+        return {**kind, "messageID": asked["messageID"], "response": response}
 
 
 def _texts(headers: Any) -> dict[str, str]:

@@ -66,10 +66,10 @@ STATES = {
     codes.SEEKING_FORWARD: DeviceState.Seeking,
     codes.SEEKING_BACKWARD: DeviceState.Seeking,
 }
-UNKNOWN_TIME = 0xFFFFFFFF  # ms; sent while buffering
+UNKNOWN_TIME = 0xFFFFFFFF  # ms; sent while buffering, and as the length of live streams
 
 # fmt: off
-SWIPES = {  # button: (time, x, y) of each touch; t2 is missing in all remotes that go sideways
+SWIPES = {  # button: (time, x, y) of each touch; all known remotes skip time 2 sideways
     "up": [(0, 20, 275), (1, 20, 270), (2, 20, 265), (3, 20, 260), (4, 20, 255), (5, 20, 250),
            (6, 20, 250)],
     "down": [(0, 20, 250), (1, 20, 255), (2, 20, 260), (3, 20, 265), (4, 20, 270), (5, 20, 275),
@@ -201,7 +201,7 @@ class DmapBackend(Backend):
     def _login(self, http: Transport) -> None:
         request = PreparedRequest()
         request.method, request.url = "GET", f"{http.base}/login?{self._login_query}"
-        for _ in range(2):  # a waking device refuses the first one
+        for _ in range(2):  # a waking device answers the first one with 503
             response = http.send(request, timeout=LOGIN_TIMEOUT)
             if 200 <= response.status_code < 300:
                 break
@@ -246,7 +246,7 @@ class DmapBackend(Backend):
                 request.url = http.base + path.replace("%d", str(self._session))
                 response = http.send(request, timeout=timeout)
                 code = response.status_code
-                if 200 <= code < 300 or code == 500:  # 500: known, but not possible now
+                if 200 <= code < 300 or code == 500:  # 500: not possible now
                     break
                 if first:
                     log.debug("%s: status %d, logging in again", command, code)
@@ -266,7 +266,7 @@ class DmapBackend(Backend):
             try:
                 _check_status(_decode(answer), command)
             except ProtocolError:
-                pass  # a command may be answered by whatever the device likes
+                pass  # devices answer commands with all kinds of bodies
         return answer
 
     def _control(self, word: str, command: str) -> None:
@@ -354,7 +354,8 @@ class DmapBackend(Backend):
     def _skip(self, seconds: float, command: str) -> None:
         playing = self.playing()
         if playing.position is None:
-            raise CommandFailed(f"{command}: the device does not tell its position (dmap)", command)
+            text = f"{command}: the device does not report its position (dmap)"
+            raise CommandFailed(text, command)
         wanted = min(playing.position + seconds, playing.total_time)
         self._set_property(f"{codes.POSITION}={int(max(0.0, wanted) * 1000)}", command)
 
@@ -387,7 +388,7 @@ class DmapBackend(Backend):
             self._exchange(self._http, "POST", self._PROMPT, command, body)
 
     def _swipe(self, button: str, hold: float, presses: int) -> None:
-        """Arrow keys are swipes of seven touches; two threads must not mix theirs."""
+        """Arrow keys are swipes of seven touches; those of two threads must not mix."""
         deadline = Deadline(self._timeout + presses * hold)
         if not self._touching.acquire(timeout=deadline.left() or 0):
             raise CommandTimeout(f"{button}: another button is still down (dmap)")
@@ -419,7 +420,7 @@ class DmapBackend(Backend):
         try:
             data = self._exchange(self._http, "GET", path, "artwork", timeout=timeout)
         except CommandFailed as exc:
-            if exc.code in (404, 500):  # like 204 and an empty body: there is none
+            if exc.code in (404, 500):  # with 204 and an empty body, the four ways to say "none"
                 return None
             raise
         return Artwork(data) if data else None

@@ -22,7 +22,7 @@ from .state import State
 if TYPE_CHECKING:
     from ..discovery import Announcement
     from ..discovery.records import Record
-    from ..pairing.hap_device import Accessory
+    from ..pairing.accessory import Accessory
     from .airplay import VirtualAirPlay
     from .companion import VirtualCompanion
     from .mrp import VirtualMrp
@@ -192,9 +192,9 @@ class VirtualAppleTV:
     def _new_accessory(
         self, pin: str | None, seed: bytes | None, credentials: tuple[str, ...] | None
     ) -> None:
+        from ..pairing.accessory import Accessory
         from ..pairing.credentials import Credentials, parse
         from ..pairing.hap import Identity
-        from ..pairing.hap_device import Accessory
         from ..wire import opack
 
         identity = Identity(self.identifier.encode(), seed)
