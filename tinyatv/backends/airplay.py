@@ -90,12 +90,13 @@ class AirPlayBackend(Backend):
         tunnel: Tunnel | None = None,
     ) -> None:
         self._host = device.address
+        self._addresses = (device.address, *getattr(device, "addresses", ()))
         self._port = service.port
         self._password = service.password
         self._timeout = timeout
         self._given = parse(service.credentials or None).checked()
         self._tunnel = tunnel
-        self._bits = airplay_features(service.properties)
+        self._bits = self._announced = airplay_features(service.properties)
         self._asked = False
         version = service.properties.get("osvers") or device.info.version or ""
         self._version = _major(version)
@@ -184,7 +185,8 @@ class AirPlayBackend(Backend):
                 self._learn(self._tunnel)
             except AppleTVError as exc:
                 log.info("no /info: %s", exc)
-        can = self._bits & PLAY_URL_FEATURES or not self._bits
+        # Either may be wrong: some devices deny in one what they say in the other, and can do it.
+        can = (self._bits | self._announced) & PLAY_URL_FEATURES or not self._bits
         return {"play_url": FeatureState.Available if can else FeatureState.Unsupported}
 
     # -- playing ---------------------------------------------------------------------------------
@@ -199,12 +201,14 @@ class AirPlayBackend(Backend):
         """
         from .airplay_stream import PLAY_METHODS, TRIES, is_elsewhere, is_transient
 
-        path = None if _is_url(url) else url
+        path = local_path(url)
         if path is not None:
             from .fileserver import check_file
 
             check_file(path)
             about = {"Title": os.path.splitext(os.path.basename(path))[0], **about}
+        # File names need not be text that can be sent.
+        about = {key: os.fsencode(text).decode("utf-8", "replace") for key, text in about.items()}
 
         if self.features()["play_url"] is not FeatureState.Available:
             raise NotSupported("play_url: the device plays no URLs (airplay)")
@@ -257,9 +261,11 @@ class AirPlayBackend(Backend):
                 self._check_open()
                 self._beginning.append(playing)
             if path is not None:
+                from .fetch import addresses_of
                 from .fileserver import FileServer
 
-                server = FileServer(path, control.local, control.remote)
+                also = addresses_of(self._addresses)
+                server = FileServer(path, control.local, control.remote, also)
                 url = server.start().url
             playing.play(url, position)
             stream = Stream(url, f"tinyatv-stream-{self._host}", playing, server, timeout)
@@ -309,5 +315,28 @@ def is_legacy(service: Service) -> bool:
     return bool(bits) and not bits & AIRPLAY_2_FEATURES
 
 
-def _is_url(text: str) -> bool:
-    return "://" in text and not os.path.exists(text)
+def local_path(url: str | os.PathLike[str] | bytes) -> str | None:
+    """The file of this computer that is meant; None for something on the web.
+
+    Raises:
+        ValueError: Nothing is meant, or a file of another computer.
+    """
+    text = os.fsdecode(url)
+    if not text:
+        raise ValueError("what to play is empty: it takes a URL or the path of a file")
+    if "\0" in text:
+        raise ValueError("the path of a file holds no NUL")
+    if os.path.exists(text) or "://" not in text:
+        return text
+    scheme, _, rest = text.partition("://")
+    if scheme.lower() != "file":
+        return None
+    from urllib.request import url2pathname
+
+    host, slash, path = rest.partition("/")
+    if host.lower() not in ("", "localhost"):
+        raise ValueError(f"a file of another computer: {text!r}")
+    path = url2pathname(slash + path)
+    if not path.strip("/"):
+        raise ValueError(f"no file is named: {text!r}")
+    return path

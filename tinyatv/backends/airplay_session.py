@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 WAKE_TIMEOUT = 25.0  # s; a sleeping device accepts its first connection after up to 20 s
 ANSWER_TIMEOUT = 10.0  # s; of an answer, unless the user waits longer
 FEEDBACK = 2.0  # s without a message until /feedback is sent: the interval that senders keep
+FEEDBACK_EVERY = 15.0  # s, at most, until the next one if one is not answered
 MAX_MISSED = 2  # unanswered /feedback requests until the device is given up
 EVENT_TRIES = 5  # 1 s apart: slow third-party receivers open the event port late
 
@@ -133,7 +134,7 @@ class ControlConnection:
         self._link = Link(
             sock, wire, lambda message: None, lost=self._ended_by, timeout=self._timeout,
             name=f"tinyatv-airplay-{self._host}", prepare=self._prepare or wire.prepare,
-            idle=self._idle, idle_after=FEEDBACK,
+            idle=self._idle, idle_after=FEEDBACK, idle_every=min(FEEDBACK_EVERY, self._timeout),
         )  # fmt: skip
         try:
             self._verify()

@@ -40,6 +40,7 @@ END = 3.0  # s; what is over less than this before its end was played to its end
 POLL = 1.0  # s between two polls of the position
 STARTING = 0.2  # s between two polls until it has begun
 TRIES = 3  # of /play: a 500 is transient, and goes away when it is sent again
+SLIPS = 5  # polls in a row that a device may answer with a 500 while it plays
 SETUP_TIMEOUT = 35.0  # s; a device that cannot reach our NTP clock answers 400, after 30 s
 QUEUE_AGENT = "AirPlay/870.14.1"  # what newer senders call themselves
 
@@ -153,8 +154,18 @@ class AirPlay1(PlayMethod):
 
     _seek_to = 0.0
 
+    _slips = 0
+
     def poll(self) -> None:
-        response = self._control.http("GET", "/playback-info")
+        try:
+            response = self._control.http("GET", "/playback-info")
+        except CommandFailed as exc:
+            self._slips += 1
+            if exc.code != 500 or not self.status.started or self._slips > SLIPS:
+                raise
+            log.info("%s; asked again", exc)
+            return
+        self._slips = 0
         answer = read_plist(response.body)
         if not isinstance(answer, dict):
             raise ProtocolError("playback-info: no dictionary (airplay)", response.body[:256])
@@ -647,6 +658,8 @@ class Stream:
         if self._method.status.said:
             return f"{text}; the device says {self._method.status.said!r}"
         if self._server is not None and not self._server.sent:
+            if self._server.refused:
+                return f"{text}; the file was refused to {self._server.refused}, another address"
             return f"{text}; the device has not fetched the file, a firewall here may be why"
         return text
 

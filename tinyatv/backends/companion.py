@@ -41,6 +41,7 @@ from ..link import Link, keep_alive, open_socket
 from ..model import Account, App, FeatureState, KeyboardFocus, PowerState, TouchAction
 from ..pairing.hap import own_mac
 from ..wire import companion_codes as codes
+from ..wire import opack
 from ..wire.companion import (
     EVENT,
     OPACK,
@@ -62,6 +63,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+HEARTBEAT = 30.0  # s without a message from the device until it is asked whether it is there
+HEARTBEAT_EVERY = 4.5  # s, at most, from one question to the next: 39 s in all
+MAX_MISSED = 2  # unanswered ones until it is given up; a single late answer can be harmless
 OPTIONAL_TIMEOUT = 2.0  # s for an answer that some systems never give
 SETTLE = 1.0  # s until a change of volume is reported; some outputs report none
 GOODBYE = 1.0  # s for the answer to the last request of a connection
@@ -176,7 +180,8 @@ class CompanionBackend(Backend):
         wire = CompanionWire()
         link = self._link = Link(
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
-            name=f"tinyatv-companion-{self._host}", prepare=wire.prepare,
+            name=f"tinyatv-companion-{self._host}", prepare=wire.prepare, idle=self._idle,
+            idle_after=HEARTBEAT, idle_every=min(HEARTBEAT_EVERY, self._timeout),
         )  # fmt: skip
         try:
             secure(link, wire, self._credentials)
@@ -330,9 +335,8 @@ class CompanionBackend(Backend):
             _, reply = self._open().request(self._message(REQUEST, name, content), seconds)
         except CommandTimeout as exc:
             raise CommandTimeout(f"no reply to {word} within {seconds:g} s (companion)") from exc
-        code = reply.get("_ec")
-        if code or reply.get("_em"):
-            number = int(code) if isinstance(code, int) else None
+        if refused(reply):
+            number = error_code(reply)
             how = ": the device does not know how" if number == codes.NO_HANDLER else ""
             raise CommandFailed(f"{word}{how}: {refusal(reply)}", word, number)
         answer = reply.get("_c", None if full else {})
@@ -351,6 +355,16 @@ class CompanionBackend(Backend):
     def _settle(self) -> None:
         """Wait until the device has seen our events, by a request behind them."""
         self._try("_ping", {})  # "I do not know how" is an answer
+
+    def _idle(self, times: int) -> None:
+        """Nothing arrived for long: ask, twice, whether the device is still there.
+
+        ``{}`` and "no request handler" (58822, from systems that do not know ``_ping``) both prove
+        it. An empty NoOp frame would not: no device answers it.
+        """
+        if times > MAX_MISSED:
+            raise ConnectionLost(f"{self._where} does not answer any more")
+        self._open().send(self._message(REQUEST, "_ping", {}))
 
     def _await(self, condition: Callable[[], bool], seconds: float | None) -> bool:
         """Wait for something that the device reports; False if it did not.
@@ -851,7 +865,7 @@ def exchange_by(
         answer = reply.get("_pd")
         if kind == after and isinstance(answer, bytes):
             return answer
-        if reply.get("_ec") or reply.get("_em"):
+        if refused(reply):
             text = f"the device refuses to {what}: {refusal(reply)}"
             raise CredentialsError(text) if verifying else PairingError(text)
         raise ProtocolError(f"{what}: the answer makes no sense (companion)")
@@ -859,9 +873,28 @@ def exchange_by(
     return exchange
 
 
+def refused(reply: dict[object, object]) -> bool:
+    """True for a reply that says no, be it with a code, a text, or a user info alone."""
+    return bool(reply.get("_ec") or reply.get("_em") or reply.get("_eu"))
+
+
+def error_code(reply: dict[object, object]) -> int | None:
+    """The code of a reply that says no, or None. Codes are signed, such as -6762."""
+    code = reply.get("_ec")
+    if not isinstance(code, int) or isinstance(code, bool):
+        return None
+    number = opack.signed(code)
+    # Written in two bytes, the code of a request without a handler is negative, too; it is known
+    # as the unsigned one.
+    return number & 0xFFFF if number == codes.NO_HANDLER - (1 << 16) else number
+
+
 def refusal(reply: dict[object, object]) -> str:
     """The words of a reply that says no."""
-    text, code = reply.get("_em"), reply.get("_ec")
+    text, code = reply.get("_em"), error_code(reply)
+    info = reply.get("_eu")
+    if not isinstance(text, str):
+        text = info.get("NSLocalizedDescription") if isinstance(info, dict) else info
     words = " ".join(text.split())[:200] if isinstance(text, str) else ""
-    number = f"error {code}, " if isinstance(code, int) and code else ""
+    number = f"error {code}, " if code else ""
     return f"{words or 'refused'} ({number}companion)"

@@ -36,6 +36,7 @@ from ..wire.airplay_codes import OCTETS
 
 if TYPE_CHECKING:
     import socketserver
+    from collections.abc import Iterable
 
 log = logging.getLogger(__name__)
 
@@ -89,23 +90,28 @@ class FileServer:
         host: Our own address to listen on: that of the control connection. A link-local one
             needs its zone: ``fe80::1%eth0``.
         peer: Address of the device; all other connections are closed at once.
+        also: Its other addresses: which one it fetches from is its own choice.
 
     Attributes:
         url: What the device should fetch; empty before :meth:`start`.
+        refused: Who was turned away last; empty if nobody was.
         error: Why the file could not be served any more, or None.
 
     Raises:
         ValueError: `host` or `peer` is not an address.
     """
 
-    def __init__(self, path: str | os.PathLike[str], host: str, peer: str) -> None:
-        self.url = ""
+    def __init__(
+        self, path: str | os.PathLike[str], host: str, peer: str, also: Iterable[str] = ()
+    ) -> None:
+        self.url = self.refused = ""
         self.error: OSError | None = None
         self.name = f"tinyatv-stream-{peer}"
         self._path = os.fspath(path)
         self._host = host
         self._own = _address(host)
-        self._peer = _address(peer)
+        self._peers = {_address(one) for one in (peer, *also)}
+        self._refused: set[Address] = set()
         self._file = ""  # the path without links
         # Of the name that was asked for, not of what it links to: that may have no extension.
         name = os.path.basename(self._path)
@@ -197,8 +203,8 @@ class FileServer:
 
     def _admitted(self, sock: socket.socket, host: str, port: int) -> bool:
         """Give a connection its thread, unless it comes from elsewhere or is one too many."""
-        if _address(host) != self._peer:
-            log.debug("%s: refused %s", self.name, host)
+        if _address(host) not in self._peers:
+            self._turn_away(_address(host))
             return False
         thread = threading.Thread(
             target=self._serve, args=(sock, (host, port)), name=f"{self.name}:{port}", daemon=True
@@ -215,6 +221,14 @@ class FileServer:
                 return False
             self._served[thread] = sock
         return True
+
+    def _turn_away(self, address: Address) -> None:
+        """Say who it was, once for each: it may be the device, by an address nobody knew of."""
+        self.refused = str(address)
+        if address not in self._refused and len(self._refused) < CONNECTIONS:
+            self._refused.add(address)
+            ours = ", ".join(sorted(map(str, self._peers)))
+            log.warning("%s: turned away %s, for the device is %s", self.name, address, ours)
 
     def _serve(self, sock: socket.socket, address: tuple[str, int]) -> None:
         try:

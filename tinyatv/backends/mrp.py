@@ -44,10 +44,11 @@ from ..model import (
     PowerState,
     RepeatState,
     ShuffleState,
+    is_image,
 )
 from ..proto import commands
 from ..wire import hid
-from ..wire.mrp import LIMIT, MrpWire
+from ..wire.mrp import OPEN_LIMIT, MrpWire
 from . import Backend
 from . import mrp_state as state
 
@@ -59,8 +60,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT = 30.0  # s without a message from the device until it is asked for one
-MAX_MISSED = 2  # unanswered heartbeats until it is given up: one late answer can be harmless
+HEARTBEAT = 30.0  # s without a message from the device until it is asked whether it is there
+HEARTBEAT_EVERY = 4.5  # s, at most, from one question to the next: 39 s in all
+MAX_MISSED = 2  # unanswered ones until it is given up; a single late answer can be harmless
 WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
 VOLUME_STEP = 5.0  # percent; for outputs that only know absolute levels (HomePods)
 ROUNDING = 3.5  # percent; devices with 16 steps of volume have been seen, of 6.25 each
@@ -159,6 +161,7 @@ class MrpBackend(Backend):
         from ..pairing.credentials import Credentials, parse
 
         self._host = device.address
+        self._addresses = (device.address, *getattr(device, "addresses", ()))
         self._port = service.port
         self._tunnel = tunnel
         self._credentials = Credentials()
@@ -205,6 +208,7 @@ class MrpBackend(Backend):
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
             name=f"tinyatv-mrp-{self._host}", prepare=wire.prepare, idle=self._idle,
             idle_after=HEARTBEAT if self._tunnel is None else None,  # the tunnel has its own
+            idle_every=min(HEARTBEAT_EVERY, self._timeout),
         )  # fmt: skip
         try:
             self._introduce(link, wire)
@@ -237,7 +241,7 @@ class MrpBackend(Backend):
             if self._credentials.kind == "hap":
                 secure(link, wire, self._credentials)
             else:
-                wire.limit = LIMIT
+                wire.limit = OPEN_LIMIT
         with self._lock:
             self._info = answer.body
             self._own_uid = (
@@ -514,12 +518,13 @@ class MrpBackend(Backend):
         number = commands.PLAY_PAUSE
         with self._lock:
             players = self._players
-            if not players.enabled(commands.PLAY_PAUSE):
-                doing = players.state()
-                if doing is DeviceState.Playing and players.enabled(commands.PAUSE):
-                    number = commands.PAUSE
-                elif doing is DeviceState.Paused and players.enabled(commands.PLAY):
-                    number = commands.PLAY
+            if players.listed and not players.enabled(commands.PLAY_PAUSE):
+                still = players.state() in (
+                    DeviceState.Paused,
+                    DeviceState.Stopped,
+                    DeviceState.Idle,
+                )
+                number = commands.PLAY if still else commands.PAUSE
         self._control("play_pause", number)
 
     def stop(self) -> None:
@@ -776,6 +781,7 @@ class MrpBackend(Backend):
 
     def artwork(self, width: int | None, height: int | None) -> Artwork | None:
         from . import mrp_artwork
+        from .fetch import addresses_of
 
         with self._lock:
             self._check()
@@ -784,7 +790,10 @@ class MrpBackend(Backend):
             source = mrp_artwork.Source(metadata) if metadata is not None else None
         if source is None or not source.announced:
             return None
-        found = mrp_artwork.download(source.urls(width, height), max(self._timeout, 10.0))
+        timeout = max(self._timeout, 10.0)
+        found = mrp_artwork.download(
+            source.urls(width, height), addresses_of(self._addresses), timeout
+        )
         return found or self._queue_artwork(location, width, height)
 
     def _queue_artwork(
@@ -798,7 +807,8 @@ class MrpBackend(Backend):
             artworkWidth=float(width or 0), artworkHeight=float(height or -1),
             returnContentItemAssetsInUserCompletion=True,
         )  # fmt: skip
-        pieces = mrp_artwork.Pieces()
+        proven = self._tunnel is not None or self._credentials.kind == "hap"
+        pieces = mrp_artwork.Pieces(mrp_artwork.LIMIT if proven else mrp_artwork.OPEN_LIMIT)
         timeout = max(self._timeout, ARTWORK_TIMEOUT)
         with self._expect(pieces.complete) as wait:
             try:
@@ -808,13 +818,15 @@ class MrpBackend(Backend):
             if answer.kind != proto.SET_STATE:
                 return None
             queue = answer.body.playbackQueue
+            size: tuple[int, int] = (0, 0)
             for item in queue.contentItems:  # its index differs between systems
-                if item.artworkData:
-                    return Artwork(item.artworkData)
+                size = item.artworkDataWidth or size[0], item.artworkDataHeight or size[1]
+                if is_image(item.artworkData):
+                    return Artwork(item.artworkData, *size)
             if not queue.sendingPlaybackQueueTransaction:
                 return None
             wait("artwork", timeout)  # too large for one message
-        return pieces.artwork()
+        return pieces.artwork(*size)
 
     def features(self) -> dict[str, FeatureState]:
         """What the active player says that it can do now."""

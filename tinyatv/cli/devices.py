@@ -1,10 +1,10 @@
-"""Devices that are stored: list them, or give one an alias, make it the default, forget it.
+"""Stored devices: list them, give one an alias, make it the default, or forget it.
 
 tinyatv devices
-tinyatv devices alias "Living Room" tv       a short name; without one, take it away
-tinyatv devices default tv                   the one to use when none is named
-tinyatv devices forget tv                    with its credentials
-tinyatv devices import [FILE]                credentials from ~/.pyatv.conf, or from
+tinyatv devices alias "Living Room" tv       set a short name; without one, remove it
+tinyatv devices default tv                   used when no device is named
+tinyatv devices forget tv                    remove it with its credentials
+tinyatv devices import [FILE]                copy credentials from ~/.pyatv.conf, or from
                                              core.config_entries of Home Assistant
 """
 
@@ -57,7 +57,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         out.result(f"{device.name} is the default", default=device.identifier)
     elif action == "forget" and len(args) == 1:
         device = store.forget(args[0])
-        out.result(f"{device.name} is forgotten", forgotten=device.identifier)
+        out.result(f"{device.name} was removed", forgotten=device.identifier)
     elif action == "import" and len(args) <= 1:
         unusable: list[str] = []
         copied = store.import_foreign(args[0] if args else None, unusable=unusable.append)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def traced(flags: Arguments) -> AbstractContextManager[object]:
-    """What writes the trace that the flags ask for, while the command runs."""
+    """Writes the trace that the flags ask for, while the command runs."""
     if flags.trace is None:
         if flags.trace_secrets:
             raise ValueError("--trace-secrets needs --trace FILE")
@@ -26,7 +26,7 @@ def traced(flags: Arguments) -> AbstractContextManager[object]:
 
 
 def new_trace(path: str, flags: Arguments) -> Trace:
-    """What writes a trace, for a command that reads other files.
+    """A trace to a file, for a command that reads other files.
 
     Raises:
         ValueError: It is one of those, and would be emptied before it is read.
@@ -41,7 +41,7 @@ def new_trace(path: str, flags: Arguments) -> Trace:
     for one in filter(None, read):
         if _is_same_file(path, one):
             what = "standard input" if one == "-" else one
-            raise ValueError(f"--trace {path}: that is {what}, which is to be read: name another")
+            raise ValueError(f"--trace {path}: that is {what}, which is read: name another file")
     return Trace(path, secrets=flags.trace_secrets)
 
 
@@ -73,7 +73,7 @@ def logs(flags: Arguments) -> None:
 
 
 def _hide_home_sharing(record: logging.LogRecord) -> bool:
-    """Multicast DNS tells everybody a Home Sharing id, which is a login; a log goes further."""
+    """Multicast DNS shows a Home Sharing id, which is a login; but a log may go further."""
     import re
 
     text = record.getMessage()

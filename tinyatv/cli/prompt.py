@@ -1,8 +1,8 @@
 """Type words line by line, over one connection that stays open.
 
-Lines are what would follow `tinyatv`, quotes included: menu down=3 "text_set=two words". One that
-begins with # is skipped. help, commands, devices and scan work, too; exit, quit or the end of input
-leaves. From a pipe, the exit code is that of the last line that failed.
+A line is what would follow `tinyatv`, quotes included: menu down=3 "text_set=two words". Lines that
+begin with # are skipped. help, commands, devices and scan work as well; exit, quit or the end of
+input leaves. From a pipe, the exit code is that of the last line that failed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PROMPT = "tinyatv> "
 PROGRAMS = ("help", "commands", "devices", "scan")  # subcommands that work here
 SECRET = ("text_", "type", "credentials", "password")
-"""What lines that are not remembered have in them: people type passwords."""
+"""Lines with any of these are not kept in the history: people type passwords."""
 KEPT = 500  # lines of history
 
 
@@ -112,7 +112,7 @@ class Prompt:
             for step in steps:
                 step(target, self._out)
         except BrokenPipeError:
-            raise  # nobody reads any more
+            raise  # the reader has gone
         except Exception as exc:  # even a bug costs one line, not the prompt
             self.code = self._out.failure(exc)
 
@@ -142,7 +142,7 @@ class Prompt:
             AppleTVError: As for :func:`tinyatv.connect`.
         """
         if self._atv is not None and not self._atv.protocols:
-            self._out.warn(f"tinyatv: the connection to {self._atv.name} was lost; connecting anew")
+            self._out.warn(f"tinyatv: the connection to {self._atv.name} was lost; reconnecting")
             self._atv.close()
             self._atv = None
         if self._atv is None:

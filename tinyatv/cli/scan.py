@@ -1,4 +1,4 @@
-"""Look for devices on the network, or on hosts given with -s."""
+"""Look for devices on the network, or on the hosts given with -s."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Failed(Event):
         self.error = error
 
 
-class Told(Event):
+class FeaturesKnown(Event):
     """What the device can do now.
 
     Attributes:
@@ -74,8 +74,8 @@ class Told(Event):
         self.features = features
 
 
-class Asked(Event):
-    """An answer as an event; what the device has told meanwhile is newer.
+class Answered(Event):
+    """An answer as an event; what the device has reported meanwhile is newer.
 
     Attributes:
         event: What it comes to.
@@ -87,7 +87,7 @@ class Asked(Event):
         self.event = event
 
 
-class TextTold(Event):
+class TextKnown(Event):
     """What is in the text field.
 
     Attributes:
@@ -113,13 +113,13 @@ class View:
         playing: What plays, or None.
         power: Whether it is awake.
         volume: Percent, or None.
-        focus: Whether a text field wants letters.
+        focus: Whether a text field has focus.
         lost: Why there is no connection; None if there is one.
         typed: What is in the text field while letters go there; None while they are keys.
         edits: How often that was changed here.
         message: What went wrong last, or "".
         help: True while all keys are shown.
-        features: What the device can do now; empty as long as nobody knows.
+        features: What the device can do now; empty until it is known.
     """
 
     def __init__(self, name: str, model: str = "") -> None:
@@ -139,7 +139,7 @@ class View:
 
     def apply(self, event: Any) -> None:
         """Take in what happened."""
-        if isinstance(event, Asked):
+        if isinstance(event, Answered):
             event = event.event
             if type(event) in self._told:
                 return
@@ -156,10 +156,10 @@ class View:
             if event.focus is not self.focus:  # after a reconnection it may be an old story
                 self.typed = "" if event.focus is KeyboardFocus.Focused else None
             self.focus = event.focus
-        elif isinstance(event, TextTold):
+        elif isinstance(event, TextKnown):
             if self.typed is not None and event.edits == self.edits:  # else it is an old story
                 self.typed = event.text
-        elif isinstance(event, Told):
+        elif isinstance(event, FeaturesKnown):
             self.features = event.features
         elif isinstance(event, Disconnected):
             self.lost = "closed" if event.error is None else one_line(event.error)
@@ -292,7 +292,7 @@ def _level(name: str, percent: float, width: int) -> str:
 
 def _foot(view: View, keys: list[tuple[str, str]], width: int, height: int) -> list[str]:
     if view.typed is not None:
-        return ["letters go to the TV; enter or esc ends that, ctrl-u empties the field"]
+        return ["what you type goes to the TV; enter or esc ends that, ctrl-u clears it"]
     lines, line = [], ""
     for item in (f"{key} {text}" for key, text in keys):
         longer = f"{line}  {item}" if line else item
@@ -369,7 +369,7 @@ def fit(text: str, width: int) -> str:
 
 
 def _tail(text: str, width: int) -> str:
-    """The end of a text, since that is where somebody types."""
+    """The end of a text, which is where typing happens."""
     text = clean(text)
     while text and cells(text) > max(0, width):
         text = text[1:]
