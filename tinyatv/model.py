@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from . import routes
 from .errors import AppleTVError
+from .text import printable
 
 if TYPE_CHECKING:
     import os
@@ -667,7 +668,7 @@ class Playing(_Data):
         ]
         rows = [(label, value) for label, value in rows if value is not None]
         width = max(len(label) for label, _ in rows)
-        return "\n".join(f"{label:>{width}}: {value}" for label, value in rows)
+        return "\n".join(f"{label:>{width}}: {printable(str(value))}" for label, value in rows)
 
     def _only_total(self) -> bool:
         return self.position is None and self.total_time > 0
