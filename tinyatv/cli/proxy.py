@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..proxy.device import PROTOCOLS as PROXIED
 from ..trace import Record
 from .logs import new_trace
+from .output import show
 from .target import choose, given_credentials, the_store
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
                 if out.json:
                     out.result(**{key: value for key, value in line.items() if key != "raw"})
                 else:
-                    print("\n".join(Record(line).lines()), flush=True)
+                    show(*Record(line).lines())
         except OSError:
             stop.set()  # the reader has gone
 
