@@ -14,6 +14,7 @@ import os
 import queue
 import random
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -516,6 +517,82 @@ def test_two_publications_at_one_address():
         (who, (f"TV {who}",)) for who in ids
     }
     assert all(services(one) == {"airplay", "companion"} for one in found)
+
+
+# -- link-local addresses, in a network of our own -----------------------------------------------
+
+LINK_LOCAL_TV = """
+import socket, struct, sys
+from tinyatv.discovery.records import Record
+from tinyatv.services import AIRPLAY
+from tinyatv.virtual.responder import Responder
+link, address = sys.argv[1:]
+server = socket.create_server((address, 0, 0, socket.if_nametoindex(link)), family=socket.AF_INET6)
+port = server.getsockname()[1]
+record = Record(AIRPLAY, "Attic", port, address, {"deviceid": "02:00:5E:00:00:07"})
+with Responder(lambda: [record], "::", 5353) as responder:
+    group = socket.inet_pton(socket.AF_INET6, "ff02::fb")
+    group += struct.pack("@I", socket.if_nametoindex(link))
+    responder._sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+LINK_LOCAL_SCAN = """
+import sys
+from tinyatv import scan
+from tinyatv.addresses import connect_first
+(device,) = scan(20, wanted="Attic")
+print(device.name, device.addresses)
+(again,) = scan(20, hosts=device.address)
+assert again.identifier == device.identifier
+with connect_first(device.addresses, device.service("airplay").port, 10) as sock:
+    print(sock.getpeername()[0].partition("%")[0])
+"""
+
+
+@pytest.fixture
+def two_networks():
+    """Names of two network namespaces, and of the ends of the cable between them."""
+    if sys.platform != "linux" or os.getuid() or not shutil.which("ip"):
+        pytest.skip("takes root, and ip(8)")
+    tag = secrets.token_hex(3)
+    spaces, ends = [f"tinyatv-{tag}-{n}" for n in "ab"], [f"v{tag}{n}" for n in "ab"]
+    commands = [
+        *(f"netns add {space}" for space in spaces),
+        f"link add {ends[0]} netns {spaces[0]} type veth peer name {ends[1]} netns {spaces[1]}",
+        *(f"-n {space} link set lo up" for space in spaces),
+        # No search for duplicates: the address can be used at once.
+        *(f"-n {space} link set {end} addrgenmode none up" for space, end in zip(spaces, ends)),
+        f"-n {spaces[0]} addr add fe80::a/64 dev {ends[0]} nodad",
+        f"-n {spaces[1]} addr add fe80::b/64 dev {ends[1]} nodad",
+    ]
+    try:
+        for command in commands:
+            done = subprocess.run(["ip", *command.split()], capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"no network namespaces: {done.stderr}")
+        yield spaces, ends
+    finally:
+        for space in spaces:
+            subprocess.run(["ip", "netns", "del", space], capture_output=True)
+
+
+def test_link_local_alone(two_networks):
+    """Found by multicast over IPv6, asked directly, and connected to: by address and scope."""
+    (here, there), (near, far) = two_networks
+    inside = ["ip", "netns", "exec"]
+    with subprocess.Popen(
+        [*inside, there, sys.executable, "-c", LINK_LOCAL_TV, far, "fe80::b"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as tv:  # fmt: skip
+        assert tv.stdout.readline() == "ready\n"
+        done = subprocess.run(
+            [*inside, here, sys.executable, "-c", LINK_LOCAL_SCAN],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        tv.stdin.close()
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [f"Attic ['fe80::b%{near}']", "fe80::b"]
 
 
 # -- whose answer --------------------------------------------------------------------------------
