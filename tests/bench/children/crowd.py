@@ -1,6 +1,6 @@
 """A responder in a process of its own: many devices, each as tvOS 18 announces itself.
 
-Prints its port, and answers each question with all of them until its standard input ends.
+Prints its port, and answers whoever asks for AirPlay with all of them, until its input ends.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import threading
 from tinyatv.services import AIRPLAY, COMPANION
 from tinyatv.virtual import VirtualAppleTV
 from tinyatv.virtual.responder import _Entry
+
+PTR = b"\x08_airplay\x04_tcp\x05local\x00\x00\x0c"  # who asks for one is told all
 
 
 def packets(count):
@@ -44,9 +46,10 @@ def main():
 
     def answer():
         while True:
-            _, peer = sock.recvfrom(9000)
-            for packet in told:
-                sock.sendto(packet, peer)
+            question, peer = sock.recvfrom(9000)
+            if PTR in question:
+                for packet in told:
+                    sock.sendto(packet, peer)
 
     threading.Thread(target=answer, daemon=True).start()
     sys.stdin.read()
