@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, Callable
 
 from . import routes
 from .errors import AppleTVError
-<<<<<<< HEAD
 from .info import Data as _Data
 from .info import DeviceInfo as DeviceInfo
 from .info import OperatingSystem as OperatingSystem
 from .info import PairingRequirement as PairingRequirement
-=======
 from .text import printable
->>>>>>> store
 
 if TYPE_CHECKING:
     import os
