@@ -327,7 +327,7 @@ def test_device_gone(atv, tv):
 
 
 def test_reconnect(monkeypatch):
-    monkeypatch.setattr("tinyatv.device.PAUSES", (0.01, 0.05))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.01, 0.05))
     tv = VirtualAppleTV(profile="tvos18", mdns_port=0)
     with tv, tinyatv.connect(tv.device, reconnect=True) as atv:
         events = heard(atv)

@@ -14,7 +14,7 @@ import pytest
 import tinyatv
 from tests.support.program import PLAYING_KEYS, WAIT, Person, Program, free_port, run, run_json
 from tinyatv.cli.words import COMMANDS, lines, programs
-from tinyatv.device import ROUTES
+from tinyatv.routes import ROUTES
 from tinyatv.virtual import VirtualAppleTV
 
 INFO_KEYS = ["mac", "model", "model_str", "operating_system", "version"]

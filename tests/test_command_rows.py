@@ -20,8 +20,8 @@ from tinyatv.cli.command import ArgumentSpec, Command, one_of
 from tinyatv.cli.manual import page
 from tinyatv.cli.serve import Server
 from tinyatv.cli.words import COMMANDS, find, lines, parse
-from tinyatv.device import FIELDS, ROUTES
 from tinyatv.files import socket_path, store_path
+from tinyatv.routes import FIELDS, ROUTES
 
 ROW = Command(
     "subtitles",

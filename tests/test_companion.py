@@ -563,7 +563,7 @@ def test_a_press_is_an_event_over_dmap():
                 heard = Heard(atv)
                 state = heard.next(tinyatv.PlayingChanged).playing.device_state
                 assert state is DeviceState.Playing
-                atv._backends["companion"].play_pause()
+                atv._session.backends["companion"].play_pause()
                 state = heard.next(tinyatv.PlayingChanged).playing.device_state
                 assert state is DeviceState.Paused
                 atv.select(hold=0.6)  # over Companion, which knows how long
@@ -915,7 +915,7 @@ def test_no_answer_to_a_press(atv, tv):
 
 
 def test_reconnect(monkeypatch):
-    monkeypatch.setattr("tinyatv.device.PAUSES", (0.01, 0.05))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.01, 0.05))
     tv = VirtualAppleTV(profile="tvos27", protocols=["companion"], mdns_port=0)
     with tv, tinyatv.connect(tv.device, reconnect=True) as atv:
         heard = Heard(atv)
@@ -930,7 +930,7 @@ def test_reconnect(monkeypatch):
 
 def test_a_device_that_goes_and_comes_back_as_a_whole(monkeypatch):
     """One loss and one return, however many protocols; none stays away because it was slower."""
-    monkeypatch.setattr("tinyatv.device.PAUSES", (0.05, 0.05))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.05, 0.05))
     tv = VirtualAppleTV(profile="tvos18", mdns_port=0)
     with tv, tinyatv.connect(tv.device, reconnect=True) as atv:
         before = atv.protocols
@@ -950,7 +950,7 @@ def test_a_device_that_goes_and_comes_back_as_a_whole(monkeypatch):
 
 
 def test_what_does_not_come_back_is_done_without(monkeypatch):
-    monkeypatch.setattr("tinyatv.device.PAUSES", (0.05, 0.05))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.05, 0.05))
     tv = VirtualAppleTV(profile="tvos18", mdns_port=0)
     with tv, tinyatv.connect(tv.device, reconnect=True) as atv:
         heard = Heard(atv)

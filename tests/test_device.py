@@ -27,8 +27,8 @@ from tests.support.commands import (
     MRP_ASKED,
     MRP_PRESSED,
 )
-from tinyatv import DeviceState, FeatureState, RepeatState, ShuffleState, crypto
-from tinyatv.device import BACKENDS, FIELDS, ROUTES
+from tinyatv import DeviceState, FeatureState, RepeatState, ShuffleState, backends, crypto
+from tinyatv.routes import BACKENDS, FIELDS, ROUTES
 from tinyatv.virtual import Item, VirtualAppleTV
 
 WAIT = 5.0  # s; a deadline for things that take milliseconds
@@ -77,11 +77,9 @@ def test_every_route_has_a_test_and_a_method():
 
 def test_routes_and_backends_agree():
     """Whoever is in the table has the method, and whoever has the method is in the table."""
-    from importlib import import_module
-
-    own = {"connect", "close", "listen", "unlisten", "link", "features", "protocol"}
-    for protocol, name in BACKENDS.items():
-        backend = getattr(import_module(f"tinyatv.backends.{protocol}"), name)
+    own = {"connect", "close", "subscribe", "unsubscribe", "tunnel", "features", "protocol"}
+    for protocol in BACKENDS:
+        backend = backends.load(protocol)
         public = {attribute for attribute in vars(backend) if not attribute.startswith("_")}
         assert public - own == {c for c, protocols in ROUTES.items() if protocol in protocols}
 
@@ -678,7 +676,7 @@ def test_device_killed_between_commands(process):
 
 
 def test_reconnect_to_another_port(own_store, monkeypatch):
-    monkeypatch.setattr("tinyatv.device.PAUSES", (0.05, 0.2))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.05, 0.2))
     with VirtualAppleTV("Mover", mdns_port=0) as tv:
         store = tinyatv.Store()
         store.save(tv.device)
@@ -698,7 +696,7 @@ def test_reconnect_to_another_port(own_store, monkeypatch):
 
 
 def test_commands_fail_at_once_while_reconnecting(process, monkeypatch):
-    monkeypatch.setattr("tinyatv.device.PAUSES", (30.0, 30.0))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (30.0, 30.0))
     run, device = process
     with tinyatv.connect(device, reconnect=True) as atv:
         received = listen(atv)

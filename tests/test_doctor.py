@@ -21,9 +21,9 @@ import pytest
 import tinyatv
 from tests.support.program import Program, free_port, run, run_json
 from tinyatv import Device, Service
-from tinyatv.device import BACKENDS
 from tinyatv.diagnosis import computer, network
 from tinyatv.diagnosis import store as diagnosis_store
+from tinyatv.routes import BACKENDS
 from tinyatv.virtual import PROFILES, VirtualAppleTV
 
 ROOT = pathlib.Path(__file__).parent.parent

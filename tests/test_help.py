@@ -22,7 +22,7 @@ from tinyatv.cli.output import EXIT_CODES, EXITS
 from tinyatv.cli.parsers import program_parser, subcommand_parser
 from tinyatv.cli.topics import ENVIRONMENT, TOPICS
 from tinyatv.cli.words import COMMANDS, lines, programs
-from tinyatv.device import FIELDS, ROUTES
+from tinyatv.routes import FIELDS, ROUTES
 
 ROOT = pathlib.Path(__file__).parent.parent
 SOURCES = "".join(path.read_text("utf-8") for path in (ROOT / "tinyatv").rglob("*.py"))

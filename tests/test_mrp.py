@@ -803,7 +803,7 @@ def test_garbage_later(atv, tv):
 
 
 def test_reconnect_after_a_port_change(monkeypatch):
-    monkeypatch.setattr("tinyatv.device.PAUSES", (0.01, 0.05))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.01, 0.05))
     moving = VirtualAppleTV(profile="tvos14", mdns_port=0)
     with moving, tinyatv.connect(moving.device, reconnect=True) as atv:
         heard = Heard(atv)

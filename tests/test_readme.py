@@ -14,7 +14,7 @@ import pytest
 
 import tinyatv
 from tinyatv.cli.words import find
-from tinyatv.device import BACKENDS, FIELDS, ROUTES
+from tinyatv.routes import BACKENDS, FIELDS, ROUTES
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")

@@ -20,7 +20,7 @@ PROFILES = ["atv3", "tvos14", "tvos18"]
 @pytest.fixture
 def quick(monkeypatch):
     """Coming back takes no time."""
-    monkeypatch.setattr("tinyatv.device.PAUSES", (0.01, 0.05))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.01, 0.05))
 
 
 class Pressers:

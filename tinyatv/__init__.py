@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from . import events as events
     from .connecting import connect as connect
     from .connecting import pair as pair
-    from .device import ROUTES as ROUTES
     from .device import AppleTV as AppleTV
     from .discovery import scan as scan
     from .errors import AppleTVError as AppleTVError
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from .model import Service as Service
     from .model import ShuffleState as ShuffleState
     from .model import TouchAction as TouchAction
+    from .routes import ROUTES as ROUTES
     from .store import Store as Store
     from .trace import Trace as Trace
     from .virtual import VirtualAppleTV as VirtualAppleTV
@@ -66,7 +66,7 @@ __version__ = "0.1.0"
 _HOME = {
     "errors": "", "events": "",
     "connect": "connecting", "pair": "connecting",
-    "ROUTES": "device", "AppleTV": "device",
+    "AppleTV": "device",
     "scan": "discovery",
     "AppleTVError": "errors", "CommandFailed": "errors", "CommandTimeout": "errors",
     "ConnectionFailed": "errors", "ConnectionLost": "errors", "CredentialsError": "errors",
@@ -81,6 +81,7 @@ _HOME = {
     "OutputDevice": "model", "PairingRequirement": "model", "Playing": "model",
     "PowerState": "model", "RepeatState": "model", "Service": "model", "ShuffleState": "model",
     "TouchAction": "model",
+    "ROUTES": "routes",
     "Store": "store",
     "Trace": "trace",
     "VirtualAppleTV": "virtual",

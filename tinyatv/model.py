@@ -10,15 +10,16 @@ import enum
 import time
 from typing import TYPE_CHECKING, Any, Callable
 
+from . import routes
 from .errors import AppleTVError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
 
-PROTOCOLS = ("mrp", "dmap", "airplay", "raop", "companion")
+PROTOCOLS = tuple(routes.PROTOCOLS)
 """Names of the protocols, in the order in which they name a device (its main identifier)."""
-PASSWORDS = ("airplay", "raop")
+PASSWORDS = tuple(row.name for row in routes.PROTOCOLS.values() if row.password)
 """Protocols in which a device may want a password."""
 
 
@@ -375,10 +376,24 @@ class Device(_Data):
         return next((s for s in self.services if s.protocol == protocol), None)
 
     def is_called(self, text: str) -> bool:
-        """True if `text` is the name, the address or one of the identifiers; case is ignored."""
+        """True if `text` is the name, the address or one of the identifiers.
+
+        Case is ignored; of identifiers, colons as well.
+        """
         wanted = text.casefold()
-        known = [self.name, self.address, *self.identifiers]
-        return any(wanted == one.casefold() for one in known)
+        if wanted in (self.name.casefold(), self.address.casefold()):
+            return True
+        return bool(identifier_keys([text]) & identifier_keys(self.identifiers))
+
+
+def identifier_key(identifier: str) -> str:
+    """What all spellings of an identifier have in common: neither case nor colons matter."""
+    return identifier.replace(":", "").casefold()
+
+
+def identifier_keys(identifiers: Iterable[str]) -> set[str]:
+    """The keys of several identifiers, to find out whether two devices have one in common."""
+    return {identifier_key(one) for one in identifiers} - {""}
 
 
 class Artwork(_Data):

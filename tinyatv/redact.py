@@ -117,7 +117,7 @@ def _mrp(message: Any) -> tuple[Any, bool]:
     copy = type(envelope)()
     copy.CopyFrom(envelope)
     if not known or kind in proto.SECRET:
-        copy.DiscardUnknownFields()  # nobody knows what is in them
+        copy.DiscardUnknownFields()  # which may hold anything
     if token:
         copy.authenticationToken = HIDDEN
     if kind == proto.CRYPTO_PAIRING:

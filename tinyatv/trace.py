@@ -56,7 +56,7 @@ class Trace:
     breaks a command: when the disk is full, it stops with a warning in the log.
 
     Args:
-        path: File to write; what is there is replaced. Nobody but its owner may read it.
+        path: File to write; what is there is replaced. Only its owner may read it.
         secrets: True to write pairings, keys, passwords and typed text as well.
     """
 
@@ -114,7 +114,7 @@ class Trace:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- what links do ---------------------------------------------------------------------------
+    # -- called by links -------------------------------------------------------------------------
 
     def sent(self, link: Link, message: Any) -> None:
         """A link sends a message."""
@@ -265,8 +265,8 @@ def _now() -> float:
 
 
 def _create(path: Path) -> IO[bytes]:
-    """A new, empty file that its owner alone can read; unbuffered, so that nothing is lost."""
-    # O_NONBLOCK: a pipe that nobody reads must not make us wait.
+    """A new, empty file that only its owner can read; unbuffered, so that nothing is lost."""
+    # O_NONBLOCK: opening a pipe without a reader must not block.
     flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags, 0o600)
     try:
@@ -379,7 +379,7 @@ def is_trace(line: bytes) -> bool:
     """Whether this is the first line of a trace.
 
     Raises:
-        ValueError: It is, of a version that nobody knew yet.
+        ValueError: It is, but of a later version.
     """
     if b'"trace"' not in line[:200]:
         return False

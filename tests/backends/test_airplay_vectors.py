@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from tests.support.vectors import cases
-from tinyatv import CommandFailed, DeviceInfo, Service
+from tinyatv import CommandFailed, Device, DeviceInfo, Service
 from tinyatv.backends import airplay, airplay_stream
 from tinyatv.backends.airplay_session import read_plist
 from tinyatv.backends.airplay_tunnel import Tunnel
@@ -84,11 +84,10 @@ def test_profiles(case):
     assert found == wanted[expect["tunnel"]]
     assert airplay.is_legacy(service) is (expect["version"] == 1)
     service.credentials = None
-    backend = airplay.AirPlayBackend(
-        "127.0.0.1", service, info=DeviceInfo(), timeout=1, post=print, lost=print
-    )
-    way = airplay_stream.WAYS[str(expect["version"])]
-    kind = backend._credentials(way).kind
+    device = Device("Den", "127.0.0.1", [service])
+    backend = airplay.AirPlayBackend(device, service, timeout=1, post=print, lost=print)
+    method = airplay_stream.PLAY_METHODS[str(expect["version"])]
+    kind = backend._credentials(method).kind
     assert {"null": "none"}.get(kind, kind) == expect["default_credentials"]
     assert (backend.features()["play_url"].name == "Available") is expect["play_url"]
 

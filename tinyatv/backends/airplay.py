@@ -22,15 +22,16 @@ from ..errors import (
     ProtocolError,
 )
 from ..model import FeatureState
-from ..pairing.credentials import TRANSIENT, Credentials, parse
+from ..pairing.credentials import LEGACY, TRANSIENT, Credentials, parse
+from . import Backend
 from .airplay_session import ControlConnection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..events import Event
-    from ..model import DeviceInfo, Service
-    from .airplay_stream import Stream, Way
+    from ..model import Device, DeviceInfo, Service
+    from .airplay_stream import PlayMethod, Stream
     from .airplay_tunnel import Tunnel
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 TRANSIENT_FEATURES = 1 << 43 | 1 << 48  # either bit: nobody needs to be paired to try
 TUNNEL_SINCE = 13  # tvOS that carries MRP
 QUEUE_SINCE = 18  # tvOS that wants the play queue
+HAP_SINCE = 15  # tvOS that does nothing for somebody who is paired the old way alone
 PTP_SINCE = [26, 5]  # tvOS that refuses our clock
 
 
@@ -63,34 +65,26 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".") if part.isdecimal()]
 
 
-class AirPlayBackend:
-    """One device over AirPlay.
+class AirPlayBackend(Backend):
+    """One device over AirPlay; arguments as in :class:`~tinyatv.backends.Backend`.
 
-    Args:
-        host: Address.
-        service: Port, credentials and TXT record.
-        info: What is known of the device.
-        timeout: Seconds that a command may take.
-        post: Takes events; there are none.
-        lost: Called when the device is gone; never, since connections come and go.
-        tunnel: What MRP goes through, if it does: it shows that the device is there, which can be
-            asked over it.
+    Connections come and go, so it has no events, and never notices a loss. A tunnel, where MRP goes
+    through one, shows that the device is there, and carries questions about it.
     """
 
     protocol = "airplay"
 
     def __init__(
         self,
-        host: str,
+        device: Device,
         service: Service,
         *,
-        info: DeviceInfo,
         timeout: float,
         post: Callable[[Event], None],
         lost: Callable[[AppleTVError], None],
         tunnel: Tunnel | None = None,
     ) -> None:
-        self._host = host
+        self._host = device.address
         self._port = service.port
         self._password = service.password
         self._timeout = timeout
@@ -98,12 +92,12 @@ class AirPlayBackend:
         self._tunnel = tunnel
         self._bits = airplay_features(service.properties)
         self._asked = False
-        version = service.properties.get("osvers") or info.version or ""
+        version = service.properties.get("osvers") or device.info.version or ""
         self._version = _major(version)
         self._prefers_ptp = _numbers(version) >= PTP_SINCE
         self._device_key = device_key(service.properties)
         self._lock = threading.Lock()
-        self._beginning: list[Way] = []
+        self._beginning: list[PlayMethod] = []
         self._streams: list[Stream] = []
         self._closed = False
 
@@ -115,7 +109,10 @@ class AirPlayBackend:
         Raises:
             ConnectionFailed: It cannot be reached, or hangs up.
             CommandTimeout: It takes the connection and does not answer.
+            CredentialsError: They are AirPlay 1 credentials, and this is not AirPlay 1.
         """
+        if self._given.kind == "legacy" and (self._version or 0) >= HAP_SINCE:
+            raise CredentialsError(f"{self._host} port {self._port} (airplay): {LEGACY}")
         if self._tunnel is not None:
             try:
                 self._tunnel.wait()
@@ -146,16 +143,28 @@ class AirPlayBackend:
         with self._lock:
             self._closed = True
             beginning, streams = self._beginning.copy(), self._streams
-        for way in beginning:
-            way.close()
+        for method in beginning:
+            method.close()
         for stream in streams:
             stream.abort(error)
 
-    def listen(self) -> None:
-        """Nothing to listen to."""
+    @staticmethod
+    def tunnel(device: Device, service: Service, *, timeout: float) -> Tunnel | None:
+        """What carries MRP, where the device offers that to us."""
+        credentials = tunnel_credentials(service, device.info)
+        if credentials is None:
+            return None
+        from .airplay_tunnel import Tunnel
 
-    def unlisten(self) -> None:
-        """Nothing to listen to."""
+        return Tunnel(
+            device.address, service.port, credentials, timeout=timeout, password=service.password
+        )
+
+    def subscribe(self) -> None:
+        """There are no events."""
+
+    def unsubscribe(self) -> None:
+        """There are no events."""
 
     def _control(self, credentials: Credentials) -> ControlConnection:
         return ControlConnection(
@@ -183,7 +192,7 @@ class AirPlayBackend:
         Args:
             about: What the TV may show: ``"Title"``, ``"Artist"``, ``"Album"``.
         """
-        from .airplay_stream import TRIES, WAYS, is_elsewhere, is_transient
+        from .airplay_stream import PLAY_METHODS, TRIES, is_elsewhere, is_transient
 
         path = None if _is_url(url) else url
         if path is not None:
@@ -199,7 +208,7 @@ class AirPlayBackend:
         for name in names:
             for _ in range(TRIES):
                 try:
-                    return self._play(WAYS[name], url, path, position, timeout, about)
+                    return self._play(PLAY_METHODS[name], url, path, position, timeout, about)
                 except AppleTVError as exc:
                     log.info("play_url (%s): %s", name, exc)
                     error = error or exc
@@ -208,7 +217,7 @@ class AirPlayBackend:
                     if not is_elsewhere(exc, name):
                         raise
                     break
-        assert error is not None, "there is at least one way"
+        assert error is not None, "there is at least one method"
         raise error
 
     def _ways(self) -> list[str]:
@@ -217,21 +226,26 @@ class AirPlayBackend:
         newer = self._version is not None and self._version >= QUEUE_SINCE
         return ["queue", "2"] if newer else ["2", "queue"]
 
-    def _credentials(self, way: type[Way]) -> Credentials:
+    def _credentials(self, method: type[PlayMethod]) -> Credentials:
         if self._given.kind != "null":
             return self._given
         transient = self._bits & TRANSIENT_FEATURES
-        return Credentials(TRANSIENT) if transient and way.name != "1" else Credentials()
+        return Credentials(TRANSIENT) if transient and method.name != "1" else Credentials()
 
     def _play(
-        self, way: type[Way], url: str, path: str | None, position: float, timeout: float,
+        self, method: type[PlayMethod], url: str, path: str | None, position: float, timeout: float,
         about: dict[str, str],
     ) -> Stream:  # fmt: skip
         from .airplay_stream import Stream
 
-        control = self._control(self._credentials(way))
-        control.open()
-        playing = way(control, self._given.client_id, self._prefers_ptp, about, path)
+        control = self._control(self._credentials(method))
+        try:
+            control.open()
+        except (CommandFailed, CredentialsError, ProtocolError) as exc:
+            if self._given.kind == "legacy" and self._bits & AIRPLAY_2_FEATURES:
+                raise CredentialsError(f"play_url: {LEGACY}") from exc
+            raise
+        playing = method(control, self._given.client_id, self._prefers_ptp, about, path)
         server = None
         try:
             with self._lock:
@@ -292,85 +306,3 @@ def is_legacy(service: Service) -> bool:
 
 def _is_url(text: str) -> bool:
     return "://" in text and not os.path.exists(text)
-
-
-def pair(
-    host: str,
-    port: int,
-    *,
-    pin: str | Callable[[], str],
-    client_id: str,
-    legacy: bool = False,
-    key: bytes | None = None,
-    name: str = "tinyatv",
-    timeout: float = 30.0,
-) -> str:
-    """Pair with a device; returns the credentials, which it has accepted on a new connection.
-
-    Args:
-        host: Its address.
-        port: Its AirPlay port.
-        pin: What the TV shows, or a function that asks for it once it is there.
-        client_id: Our identifier.
-        legacy: True for AirPlay 1.
-        key: The device's public key, where it announces one; only AirPlay 1 needs it.
-        name: Shown on the TV.
-        timeout: Seconds that each answer may take.
-
-    Raises:
-        As :func:`tinyatv.backends.mrp_pairing.pair`.
-    """
-    from ..errors import ConnectionFailed, PairingError
-    from ..pairing.hap import Identity, drive
-    from ..pairing.hap_setup import hap_setup, own_info, preparation
-    from ..wire.airplay_codes import OCTETS, PLIST
-    from .airplay_session import PAIRING_AGENT
-
-    identity = Identity(client_id.encode())
-    prepare = None if legacy else preparation(identity)
-    control = ControlConnection(host, port, Credentials(), timeout=timeout, prepare=prepare)
-    control.open()
-    # Newer systems make a PIN and do not show it to somebody without a name.
-    headers = [
-        ("User-Agent", PAIRING_AGENT),
-        ("Connection", "keep-alive"),
-        ("X-Apple-Client-Name", name),
-    ]
-
-    def post(path: str, data: bytes, content_type: str, *more: tuple[str, str]) -> bytes:
-        body = control.http("POST", path, data, [*headers, *more], content_type=content_type)
-        return body.body
-
-    try:
-        control.http("POST", "/pair-pin-start", b"", headers)
-        if legacy:
-            from ..pairing.legacy import legacy_setup
-
-            short = bytes.fromhex(client_id.replace("-", "")[:16])
-            steps: Any = legacy_setup(short, pin, device_key=key)
-            found: Credentials = drive(steps, lambda data: post("/pair-setup-pin", data, PLIST))
-        else:
-            found = drive(
-                hap_setup(identity, pin, info=own_info(name)),
-                lambda data: post("/pair-setup", data, OCTETS, ("X-Apple-HKP", "3")),
-            )
-    except CredentialsError as exc:
-        raise PairingError(f"the device refuses to be paired: {exc}") from exc
-    except CommandFailed as exc:
-        hint = ": allow it in Settings > AirPlay and HomeKit" if exc.code == 400 else ""
-        raise PairingError(f"{exc}{hint}") from exc
-    except ConnectionLost as exc:
-        raise ConnectionFailed(f"{host} port {port} (airplay) hung up: {exc}") from exc
-    finally:
-        control.close()
-    check(host, port, found, device_key=key)
-    return str(found)
-
-
-def check(
-    host: str, port: int, credentials: Credentials, *, device_key: bytes | None = None
-) -> None:
-    """Find out whether a device accepts credentials; CredentialsError if it does not."""
-    control = ControlConnection(host, port, credentials, device_key=device_key)
-    control.open()
-    control.close()

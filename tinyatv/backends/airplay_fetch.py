@@ -187,7 +187,7 @@ def _names(playlist: str) -> list[str]:
     return found
 
 
-class Errands:
+class FetchQueue:
     """Does what a device asks its sender for, one after the other, on a thread of its own.
 
     Args:

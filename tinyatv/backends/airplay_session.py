@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 WAKE_TIMEOUT = 25.0  # s; a sleeping device takes up to 20 s to take its first connection
 ANSWER_TIMEOUT = 10.0  # s; of an answer, unless the user waits longer
 FEEDBACK = 2.0  # s without a word on a control connection until ours
-BEATS = 2  # unanswered ones until the device is given up
+MAX_MISSED = 2  # unanswered ones until the device is given up
 EVENT_TRIES = 5  # connections to an event port that opens late, 1 s apart
 
 USER_AGENT = "AirPlay/550.10"
@@ -192,14 +192,14 @@ class ControlConnection:
         closed = getattr(error, "closed", False)
         return ConnectionLost(f"connection to {self._where} lost: {error}", closed=closed)
 
-    def feed_back(self) -> None:
+    def start_feedback(self) -> None:
         """From here on, tell the device every 2 s that we are there."""
         self._feeding = True
 
     def _idle(self, times: int) -> bool:
         if not self._feeding:
             return False
-        if times > BEATS:
+        if times > MAX_MISSED:
             error = ConnectionLost(f"{self._where} does not answer any more")
             self._ended_by(error)  # first: when it hears that we hang up, it hangs up all others
             raise error

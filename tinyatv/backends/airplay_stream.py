@@ -28,7 +28,7 @@ from ..pairing.hap import own_mac
 from ..wire import airplay_codes as codes
 from ..wire import plist
 from ..wire.http import Request
-from .airplay_fetch import Errands, Fetcher
+from .airplay_fetch import Fetcher, FetchQueue
 from .airplay_session import ControlConnection, new_uuid, read_plist
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Status:
         self.said = ""
 
 
-class Way:
+class PlayMethod:
     """One way to play a URL.
 
     Args:
@@ -130,7 +130,7 @@ class Way:
         self._control.close()
 
 
-class AirPlay1(Way):
+class AirPlay1(PlayMethod):
     """``/play``, and questions once a second."""
 
     name = "1"
@@ -216,7 +216,7 @@ class AirPlay2(AirPlay1):
 
     def play(self, url: str, position: float) -> None:
         self._begin()
-        self._control.feed_back()
+        self._control.start_feedback()
         mac = own_mac(self._client_id)
         body = {
             "Content-Location": url,
@@ -269,11 +269,11 @@ class Queue(AirPlay2):
     name = "queue"
     _since = 0.0
     _began = False
-    _errands: Errands | None = None
+    _fetches: FetchQueue | None = None
 
     def play(self, url: str, position: float) -> None:
         name = f"tinyatv-stream-fetch-{self._control.remote}"
-        self._errands = Errands(Fetcher(url, self.path), self._command, name)
+        self._fetches = FetchQueue(Fetcher(url, self.path), self._command, name)
         self._counting = threading.Lock()
         self._advance(position=position)
         self._session = self._begin()
@@ -301,7 +301,7 @@ class Queue(AirPlay2):
         self._command({**interested, "item": self._item})
         self._command({"type": "setProperty", "property": "actionAtItemEnd", "value": 1})
         self.set_rate(1.0)
-        self._control.feed_back()
+        self._control.start_feedback()
 
     def _command(self, command: dict[str, Any], timeout: float | None = None) -> None:
         inner = plist.dumps(command)
@@ -326,8 +326,8 @@ class Queue(AirPlay2):
         params = told.get("params")
         state = params.get("playbackState") if isinstance(params, dict) else None
         state, status = state or told.get("name"), self.status
-        if told.get("type") == "unhandledURL" and self._errands is not None:
-            self._errands.add(told)
+        if told.get("type") == "unhandledURL" and self._fetches is not None:
+            self._fetches.add(told)
             return
         if told.get("type") == "playbackState":
             status.said = state if isinstance(state, str) else ""
@@ -377,8 +377,8 @@ class Queue(AirPlay2):
 
     def close(self) -> None:
         super().close()  # first: an errand may wait for an answer
-        if self._errands is not None:
-            self._errands.close()
+        if self._fetches is not None:
+            self._fetches.close()
 
     def set_rate(self, rate: float) -> None:
         self._command({"type": "setRate", "rate": rate})
@@ -393,7 +393,9 @@ class Queue(AirPlay2):
         self._control.rtsp("TEARDOWN", timeout=5.0)
 
 
-WAYS: dict[str, type[Way]] = {way.name: way for way in (AirPlay1, AirPlay2, Queue)}
+PLAY_METHODS: dict[str, type[PlayMethod]] = {
+    method.name: method for method in (AirPlay1, AirPlay2, Queue)
+}
 
 
 def session(client_id: bytes, uuid: str, timing_port: int) -> dict[str, Any]:
@@ -503,12 +505,12 @@ class Stream:
         self,
         url: str,
         name: str,
-        way: Way,
+        method: PlayMethod,
         server: FileServer | None,
         timeout: float,
     ) -> None:
         self.url = url
-        self._way = way
+        self._method = method
         self._server = server
         self._timeout = timeout
         self._error: AppleTVError | None = None
@@ -548,17 +550,17 @@ class Stream:
     @property
     def position(self) -> float:
         """Seconds from the start, as the device said last."""
-        return self._way.status.position
+        return self._method.status.position
 
     @property
     def duration(self) -> float:
         """Seconds; 0 if the device does not say."""
-        return self._way.status.duration
+        return self._method.status.duration
 
     @property
     def paused(self) -> bool:
         """True while it is paused."""
-        return self._way.status.rate == 0.0
+        return self._method.status.rate == 0.0
 
     @property
     def playing(self) -> bool:
@@ -585,11 +587,11 @@ class Stream:
 
     def pause(self) -> None:
         """Pause it."""
-        self._way.set_rate(0.0)
+        self._method.set_rate(0.0)
 
     def resume(self) -> None:
         """Go on."""
-        self._way.set_rate(1.0)
+        self._method.set_rate(1.0)
 
     def seek(self, seconds: float) -> None:
         """Jump to a position.
@@ -599,7 +601,7 @@ class Stream:
         """
         if not 0 <= seconds < float("inf"):
             raise ValueError(f"seconds must be 0 or more, not {seconds}")
-        self._way.seek(seconds)
+        self._method.seek(seconds)
 
     def stop(self) -> None:
         """Stop it, and close everything. Safe to call twice and from any thread."""
@@ -611,27 +613,27 @@ class Stream:
             self._error = self._error or error
         with self._starting:
             self._stopping.set()
-        self._way.changed.set()
+        self._method.changed.set()
         if self._thread.ident is None:  # it was not started, and will not be
             self._finish()
         elif threading.current_thread() is not self._thread:
             self._thread.join(10)
 
     def _run(self) -> None:
-        status, deadline, gone = self._way.status, Deadline(self._timeout), False
+        status, deadline, gone = self._method.status, Deadline(self._timeout), False
         try:
             while not self._stopping.is_set() and not status.ended:
-                if self._way.error is not None:
-                    raise self._way.error
-                self._way.poll()
+                if self._method.error is not None:
+                    raise self._method.error
+                self._method.poll()
                 if status.started:
                     self._begun.set()
                 elif deadline.over:
                     raise CommandFailed(f"play_url: {self._nothing()} (airplay)", "play_url")
-                self._way.changed.wait(POLL if status.started else min(POLL, STARTING))
-                self._way.changed.clear()
+                self._method.changed.wait(POLL if status.started else min(POLL, STARTING))
+                self._method.changed.clear()
         except ConnectionLost as exc:
-            self._error, gone = self._way.loss(exc), True
+            self._error, gone = self._method.loss(exc), True
         except CommandTimeout as exc:
             self._error, gone = exc, True
         except AppleTVError as exc:
@@ -642,8 +644,8 @@ class Stream:
     def _nothing(self) -> str:
         """Why it may be that nothing plays."""
         text = f"accepted, but nothing plays after {self._timeout:g} s"
-        if self._way.status.said:
-            return f"{text}; the device says {self._way.status.said!r}"
+        if self._method.status.said:
+            return f"{text}; the device says {self._method.status.said!r}"
         if self._server is not None and not self._server.sent:
             return f"{text}; the device has not fetched the file, a firewall here may be why"
         return text
@@ -654,20 +656,20 @@ class Stream:
         Args:
             gone: True if the device does not answer any more.
         """
-        status, wanted = self._way.status, self._stopping.is_set()
+        status, wanted = self._method.status, self._stopping.is_set()
         try:
             if not status.ended and not gone:
-                self._way.stop()
+                self._method.stop()
         except (AppleTVError, OSError) as exc:
             log.debug("stop: %s", exc)
         if not status.ended:
-            self._error = self._error or self._way.error
+            self._error = self._error or self._method.error
         failed = None if self._server is None else self._server.error
         if failed is not None and not wanted and not status.complete:
             error = CommandFailed(f"play_url: cannot read the file: {reason(failed)}", "play_url")
             error.__cause__ = self._error or failed
             self._error = error
-        self._way.close()
+        self._method.close()
         if self._server is not None:
             self._server.close()
         self._done.set()
@@ -680,7 +682,7 @@ def is_transient(error: AppleTVError) -> bool:
 
 
 def is_elsewhere(error: AppleTVError, name: str) -> bool:
-    """True for what another way to play than that may do better."""
+    """True for what another method than that may do better."""
     if isinstance(error, (NotSupported, CommandTimeout)):
         return True
     # Only the older ways are accepted by devices that then do nothing.

@@ -103,7 +103,7 @@ class Tunnel:
             assert control.secret is not None, "the credentials are HAP or transient"
             wire.secure(Ciphers(*channel_keys(control.secret, "datastream", seed)))
             sock = control.channel_socket(port)
-            control.feed_back()
+            control.start_feedback()
         except ConnectionLost as exc:
             self.close()
             raise ConnectionFailed(f"hung up while the tunnel was opened: {exc}") from exc

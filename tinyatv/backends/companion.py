@@ -33,6 +33,7 @@ from ..errors import (
     ConnectionLost,
     CredentialsError,
     NotSupported,
+    PairingError,
     ProtocolError,
 )
 from ..events import KeyboardChanged, PowerChanged, VolumeChanged
@@ -40,13 +41,23 @@ from ..link import Link, keep_alive, open_socket
 from ..model import Account, App, FeatureState, KeyboardFocus, PowerState, TouchAction
 from ..pairing.hap import own_mac
 from ..wire import companion_codes as codes
-from ..wire.companion import EVENT, OPACK, REPLY, REQUEST, CompanionWire
-from .companion_pairing import refusal, secure
+from ..wire.companion import (
+    EVENT,
+    OPACK,
+    REPLY,
+    REQUEST,
+    VERIFY_NEXT,
+    VERIFY_START,
+    CompanionWire,
+)
+from . import Backend
 from .companion_touch import Touchpad
 
 if TYPE_CHECKING:
     from ..events import Event
-    from ..model import Service
+    from ..model import Device, Service
+    from ..pairing.credentials import Credentials
+    from .airplay_tunnel import Tunnel
     from .companion_text import Field
 
 log = logging.getLogger(__name__)
@@ -98,31 +109,24 @@ _numbering = threading.Lock()
 _numbered: set[CompanionBackend] = set()  # who is connected
 
 
-class CompanionBackend:
-    """One device over Companion.
-
-    Args:
-        host: Address.
-        service: Port and credentials.
-        timeout: Seconds that a command may take.
-        post: Takes events.
-        lost: Called once with the error when the device is gone.
-    """
+class CompanionBackend(Backend):
+    """One device over Companion; arguments as in :class:`~tinyatv.backends.Backend`."""
 
     protocol = "companion"
 
     def __init__(
         self,
-        host: str,
+        device: Device,
         service: Service,
         *,
         timeout: float,
         post: Callable[[Event], None],
         lost: Callable[[AppleTVError], None],
+        tunnel: Tunnel | None = None,
     ) -> None:
         from ..pairing.credentials import parse
 
-        self._host = host
+        self._host = device.address
         self._port = service.port
         self._credentials = parse(service.credentials or None).checked()
         self._timeout = timeout
@@ -161,6 +165,10 @@ class CompanionBackend:
             CredentialsError: It does not accept the credentials.
             ProtocolError: It answers with nonsense.
         """
+        if self._credentials.kind == "legacy":
+            from ..pairing.credentials import LEGACY
+
+            raise CredentialsError(f"{self._where}: {LEGACY}")
         if self._credentials.kind != "hap":
             raise CredentialsError(f"{self._where} needs the credentials of a pairing: pair first")
         sock = open_socket(self._host, self._port, self._timeout, self.protocol)
@@ -240,20 +248,20 @@ class CompanionBackend:
             "name": "tinyatv",
         }
 
-    def close(self) -> None:
-        """Take leave, close the connection and join the reader."""
+    def close(self, error: AppleTVError | None = None) -> None:
+        """End our sessions, close the connection and join the reader."""
         with self._changed:
             first = not self._closing.is_set()
             self._closing.set()
             self._changed.notify_all()
         if self._link is not None:
             if first and self._sessions and not self._link.ended:
-                self._take_leave(self._link)
+                self._end_sessions(self._link)
             self._link.close()
         with _numbering:
             _numbered.discard(self)
 
-    def _take_leave(self, link: Link) -> None:
+    def _end_sessions(self, link: Link) -> None:
         """Undo what connect() did, all at once; a device that does not answer is left as it is."""
         dropped = [
             self._message(EVENT, "_interest", {"_deregEvents": [i]}) for i in self._interests
@@ -265,12 +273,12 @@ class CompanionBackend:
         except AppleTVError as exc:
             log.debug("no goodbye: %s", exc)
 
-    def listen(self) -> None:
-        """Start to post what changes."""
+    def subscribe(self) -> None:
+        """Start posting what changes."""
         self._listening = True
 
-    def unlisten(self) -> None:
-        """Stop to post."""
+    def unsubscribe(self) -> None:
+        """Stop posting."""
         self._listening = False
 
     @property
@@ -792,3 +800,64 @@ def _names(told: dict[Any, Any]) -> list[tuple[str, str | None]]:
         for identifier, name in told.items()
         if isinstance(identifier, str)
     ]
+
+
+def secure(link: Link, wire: CompanionWire, credentials: Credentials) -> None:
+    """Verify each other, and encrypt everything from here on.
+
+    Raises:
+        CredentialsError: The device does not accept the credentials, or is another one.
+        ProtocolError: It answers with nonsense.
+        CommandTimeout: It does not answer.
+    """
+    exchange = exchange_by(link, "verify", VERIFY_START, VERIFY_NEXT, {})
+    from ..crypto.chacha20poly1305 import Session
+    from ..pairing.hap import channel_keys, drive
+    from ..pairing.hap_verify import hap_verify
+
+    secret = drive(hap_verify(credentials), exchange)
+    wire.secure(Session(*channel_keys(secret, "companion"), wide=True))
+
+
+def exchange_by(
+    link: Link, what: str, start: int, after: int, fields: dict[str, int]
+) -> Callable[[bytes], bytes]:
+    """What carries a handshake: its first message in a frame of kind `start`.
+
+    Args:
+        link: The connection.
+        what: The word of a user, for errors; those of "verify" are about credentials.
+        start: Kind of the first frame.
+        after: Kind of all others, the device's included.
+        fields: What is sent beside each message.
+    """
+    verifying = what == "verify"
+    kinds = iter([start])
+
+    def exchange(data: bytes) -> bytes:
+        kind = next(kinds, after)
+        message = {"_pd": data, **fields}
+        if kind == VERIFY_START:
+            message["_auTy"] = 4
+        try:
+            kind, reply = link.request((kind, message))
+        except CommandTimeout as exc:
+            hint = "" if verifying else ": is the device awake?"
+            raise CommandTimeout(f"no reply to {what} in time (companion){hint}") from exc
+        answer = reply.get("_pd")
+        if kind == after and isinstance(answer, bytes):
+            return answer
+        if reply.get("_ec") or reply.get("_em"):
+            text = f"the device refuses to {what}: {refusal(reply)}"
+            raise CredentialsError(text) if verifying else PairingError(text)
+        raise ProtocolError(f"{what}: the answer makes no sense (companion)")
+
+    return exchange
+
+
+def refusal(reply: dict[object, object]) -> str:
+    """The words of a reply that says no."""
+    text, code = reply.get("_em"), reply.get("_ec")
+    words = " ".join(text.split())[:200] if isinstance(text, str) else ""
+    number = f"error {code}, " if isinstance(code, int) and code else ""
+    return f"{words or 'refused'} ({number}companion)"

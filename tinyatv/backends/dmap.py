@@ -37,11 +37,13 @@ from ..model import (
 from ..wire import dmap
 from ..wire import dmap_codes as codes
 from ..wire.dmap_tags import TAGS
+from . import Backend
 from .http import Transport
 
 if TYPE_CHECKING:
     from ..events import Event
-    from ..model import Service
+    from ..model import Device, Service
+    from .airplay_tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
@@ -106,29 +108,23 @@ def login_query(credentials: str | None) -> str:
     raise CredentialsError("malformed DMAP credentials: neither 0x and 16 hex digits nor a UUID")
 
 
-class DmapBackend:
-    """One device over DMAP.
-
-    Args:
-        host: Address.
-        service: Port and credentials.
-        timeout: Seconds that a command may take.
-        post: Takes events.
-        lost: Called once with the error when the device is gone.
-    """
+class DmapBackend(Backend):
+    """One device over DMAP; arguments as in :class:`~tinyatv.backends.Backend`."""
 
     protocol = "dmap"
 
     def __init__(
         self,
-        host: str,
+        device: Device,
         service: Service,
         *,
         timeout: float,
         post: Callable[[Event], None],
         lost: Callable[[AppleTVError], None],
+        tunnel: Tunnel | None = None,
     ) -> None:
         self._login_query = login_query(service.credentials)
+        host = device.address
         self._where = f"{host} port {service.port} (dmap)"
         self._name = f"tinyatv-dmap-poll-{host}"
         self._timeout = timeout
@@ -170,22 +166,22 @@ class DmapBackend:
             raise
         log.info("connected to %s", self._where)
 
-    def close(self) -> None:
+    def close(self, error: AppleTVError | None = None) -> None:
         """Close all connections, also those that wait for an answer, and join the poller."""
         with self._polling:
             self._closed = True
-        self.unlisten()
+        self.unsubscribe()
         self._http.close()
 
-    def listen(self) -> None:
-        """Start to poll for changes; not once it is closed."""
+    def subscribe(self) -> None:
+        """Start polling for changes; not once it is closed."""
         with self._polling:
             if self._poller is None and not self._closed:
                 self._poller = _Poller(self, self._name)
                 self._poller.start()
 
-    def unlisten(self) -> None:
-        """Stop to poll."""
+    def unsubscribe(self) -> None:
+        """Stop polling."""
         with self._polling:
             poller, self._poller = self._poller, None
         if poller is not None:

@@ -47,18 +47,19 @@ from ..model import (
 from ..proto import commands
 from ..wire import hid
 from ..wire.mrp import LIMIT, MrpWire
+from . import Backend
 from . import mrp_state as state
 
 if TYPE_CHECKING:
     from ..events import Event
-    from ..model import Service
+    from ..model import Device, Service
     from ..wire.hap import HapWire
     from .airplay_tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT = 30.0  # s without a word from the device until we ask whether it is there
-BEATS = 2  # unanswered ones until it is given up; a single late answer can be harmless
+MAX_MISSED = 2  # unanswered ones until it is given up; a single late answer can be harmless
 WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
 VOLUME_STEP = 5.0  # percent; where there is no key for it
 ROUNDING = 3.5  # percent; devices with 16 steps of volume were seen
@@ -135,23 +136,18 @@ COMMANDS = {  # feature: command that must be enabled
 }
 
 
-class MrpBackend:
-    """One device over MRP.
+class MrpBackend(Backend):
+    """One device over MRP; arguments as in :class:`~tinyatv.backends.Backend`.
 
-    Args:
-        host: Address.
-        service: Port and credentials; without credentials nothing is encrypted.
-        timeout: Seconds that a command may take.
-        post: Takes events.
-        lost: Called once with the error when the device is gone.
-        tunnel: Through AirPlay, which verifies and encrypts; None connects directly.
+    Without a tunnel, which verifies and encrypts, it connects directly; without credentials nothing
+    is encrypted then.
     """
 
     protocol = "mrp"
 
     def __init__(
         self,
-        host: str,
+        device: Device,
         service: Service,
         *,
         timeout: float,
@@ -161,7 +157,7 @@ class MrpBackend:
     ) -> None:
         from ..pairing.credentials import Credentials, parse
 
-        self._host = host
+        self._host = device.address
         self._port = service.port
         self._tunnel = tunnel
         self._credentials = Credentials()
@@ -256,7 +252,7 @@ class MrpBackend:
         if keyboard.kind == proto.KEYBOARD:
             self._received(keyboard)
 
-    def close(self) -> None:
+    def close(self, error: AppleTVError | None = None) -> None:
         """Close the connection and join the reader."""
         self._closing.set()
         if self._link is not None:
@@ -268,14 +264,14 @@ class MrpBackend:
         if self._link is not None:
             self._link.fail(error)
 
-    def listen(self) -> None:
-        """Start to post what changes; what plays now comes first."""
+    def subscribe(self) -> None:
+        """Start posting what changes; what is playing now comes first."""
         with self._lock:
             self._listening, self._shown = True, None
             self._show()
 
-    def unlisten(self) -> None:
-        """Stop to post."""
+    def unsubscribe(self) -> None:
+        """Stop posting."""
         self._listening = False
 
     @property
@@ -295,7 +291,7 @@ class MrpBackend:
 
     def _idle(self, times: int) -> None:
         """Nothing came for long: ask, twice, whether the device is still there."""
-        if times > BEATS:
+        if times > MAX_MISSED:
             raise ConnectionLost(f"{self._where} does not answer any more")
         assert self._link is not None, "there is a link, for it calls us"
         self._link.send(proto.build(proto.GENERIC, True))

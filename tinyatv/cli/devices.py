@@ -4,7 +4,8 @@ tinyatv devices
 tinyatv devices alias "Living Room" tv       set a short name; without one, remove it
 tinyatv devices default tv                   used when no device is named
 tinyatv devices forget tv                    remove it with its credentials
-tinyatv devices import [FILE]                copy credentials from ~/.pyatv.conf
+tinyatv devices import [FILE]                copy credentials from ~/.pyatv.conf, or from
+                                             core.config_entries of Home Assistant
 """
 
 from __future__ import annotations
@@ -58,8 +59,11 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         device = store.forget(args[0])
         out.result(f"{device.name} was removed", forgotten=device.identifier)
     elif action == "import" and len(args) <= 1:
-        copied = store.import_foreign(args[0] if args else None)
-        out.result(f"imported {len(copied)}: {', '.join(copied) or 'nothing'}", imported=copied)
+        unusable: list[str] = []
+        copied = store.import_foreign(args[0] if args else None, unusable=unusable.append)
+        lines = [f"imported {len(copied)}: {', '.join(copied)}" if copied else "nothing to import"]
+        lines += [f"not imported: {problem}" for problem in unusable]
+        out.result("\n".join(lines), imported=copied, unusable=unusable)
     else:
         raise ValueError("devices [alias DEVICE [ALIAS] | default DEVICE | forget DEVICE | import]")
     return 0

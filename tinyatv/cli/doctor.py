@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..diagnosis import NOTE, OK, PROBLEM, WARNING, Finding, at_once, computer, network
 from ..diagnosis import store as diagnosis_store
 from ..errors import AppleTVError, DeviceNotFound
+from ..model import identifier_keys
 from .output import one_line
 from .target import choose, scan, the_store
 
@@ -229,5 +230,5 @@ class DeviceChecks:
 
 
 def _is_among(device: Device, others: list[Device]) -> bool:
-    mine = set(device.identifiers)
-    return any(device is one or mine & set(one.identifiers) for one in others)
+    mine = identifier_keys(device.identifiers)
+    return any(device is one or mine & identifier_keys(one.identifiers) for one in others)

@@ -87,7 +87,8 @@ def _explain(word: str, out: Output) -> None:
 
 def about_word(word: str) -> list[str]:
     """Which protocols serve a word, and how to call it in Python, if a device does it."""
-    from ..device import FIELDS, ROUTES, AppleTV
+    from ..device import AppleTV
+    from ..routes import FIELDS, ROUTES
 
     row = find(word)
     if row is None:

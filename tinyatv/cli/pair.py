@@ -14,9 +14,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..connecting import pair
-from ..device import BACKENDS, ROUTES, needs_pairing
 from ..errors import AppleTVError, CredentialsError, PairingError
 from ..model import PROTOCOLS, Device, Service
+from ..pairing.credentials import should_pair
+from ..routes import BACKENDS, ROUTES
 from .output import one_line
 from .target import choose, open_target, scan, the_store
 
@@ -205,7 +206,7 @@ def _state(service: Service) -> str | None:
     if service.credentials:
         shared = service.properties.get("hg")  # its Home Sharing id, which opens it
         return "needs no pairing: Home Sharing is on" if shared else "is paired already"
-    if needs_pairing(service):
+    if should_pair(service):
         return None
     if service.pairing.name == "Disabled":
         return "only lets members of its home in; change it in Settings > Remotes and Devices"

@@ -47,7 +47,10 @@ def press(args: "list[str]") -> "int | None":
     """
     if os.environ.get("TINYATV_SERVE", "").lower() in ("off", "no", "0"):
         return None
-    store = os.path.abspath(store_path())
+    try:
+        store = os.path.abspath(store_path())
+    except ValueError:  # no home folder
+        return None
     try:
         sock = connect(socket_path(store)) if hasattr(os, "getuid") else None
     except BlockingIOError:

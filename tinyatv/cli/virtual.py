@@ -12,6 +12,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from .. import routes
 from ..errors import AppleTVError
 from ..virtual import PROFILES, VirtualAppleTV
 from .output import one_line
@@ -63,7 +64,8 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         protocols=spoken,
         replay=flags.replay,
     )
-    types_pin = "dmap" in tv.protocols  # who shows it: the device, or the remote
+    # Over HAP the device shows the PIN; otherwise the remote does, and it is typed on the device.
+    types_pin = not any(routes.PROTOCOLS[protocol].hap for protocol in tv.protocols)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -20,7 +20,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..deadline import Deadline
-from ..device import FIELDS, PAUSES, ROUTES
 from ..errors import (
     AppleTVError,
     CommandTimeout,
@@ -39,6 +38,8 @@ from ..events import (
     UpdateFailed,
     VolumeChanged,
 )
+from ..routes import FIELDS, ROUTES
+from ..session import PAUSES
 from .output import Output, exit_code, named_keys, playing_keys
 from .target import choose_all, has_credentials, open_device, open_target, the_store
 

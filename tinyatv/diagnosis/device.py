@@ -10,7 +10,8 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..device import BACKENDS, ROUTES, UNPAIRED, AppleTV, lend
+from ..backends import load_pairing
+from ..device import AppleTV
 from ..errors import (
     AppleTVError,
     CommandTimeout,
@@ -20,6 +21,8 @@ from ..errors import (
 )
 from ..link import reason
 from ..model import Device, PairingRequirement
+from ..pairing.credentials import with_shared_credentials
+from ..routes import BACKENDS, ROUTES
 from . import NOTE, OK, PROBLEM, WARNING, Finding, at_once
 from .network import SAME_NETWORK, is_near
 
@@ -185,7 +188,7 @@ class DeviceCheck:
 
     def _lent(self, service: Service) -> Finding | None:
         """Try those of another protocol, as connecting does; None if there are none, or in vain."""
-        lent = lend(self._device, service)
+        lent = with_shared_credentials(self._device, service)
         if lent is service:
             return None
         try:
@@ -207,7 +210,7 @@ class DeviceCheck:
         if service.pairing is PairingRequirement.NotNeeded:
             text = f"{protocol}: needs no pairing"
             return self._finding("credentials", OK, text, protocol=protocol)
-        if protocol in UNPAIRED and service.pairing is not PairingRequirement.Mandatory:
+        if BACKENDS[protocol].unpaired and service.pairing is not PairingRequirement.Mandatory:
             return None  # whether it works without shows when connecting
         text = f"{protocol}: not paired"
         return self._finding("credentials", NOTE, text, self._pair(protocol), protocol=protocol)
@@ -281,7 +284,7 @@ class DeviceCheck:
 
 
 def verify(device: Device, service: Service, timeout: float) -> None:
-    """Connect to a service, and no other, with its credentials.
+    """Use a service, and no other, with its credentials.
 
     Args:
         device: Where it is.
@@ -291,21 +294,11 @@ def verify(device: Device, service: Service, timeout: float) -> None:
     Raises:
         AppleTVError: That does not work.
     """
-    if service.protocol != "airplay":
+    if BACKENDS[service.protocol].connected:
         alone = Device(device.name, device.address, [service])
         AppleTV(alone, timeout=timeout).open().close()
-        return
-    # The backend uses its credentials only to play something.
-    from ..backends.airplay import device_key
-    from ..backends.airplay_session import ControlConnection
-    from ..pairing.credentials import parse
-
-    control = ControlConnection(
-        device.address, service.port, parse(service.credentials).checked(), timeout=timeout,
-        password=service.password, device_key=device_key(service.properties),
-    )  # fmt: skip
-    control.open()
-    control.close()
+    else:  # connecting needs no credentials there
+        load_pairing(service.protocol).check(device, service, timeout=timeout)
 
 
 def _named(commands: list[str]) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 from ..deadline import Deadline
 from ..errors import AppleTVError
-from ..model import Device
-from ..store import FOREIGN, Store
+from ..foreign import PYATV, read
+from ..store import PATIENCE as GIVES_UP
+from ..store import Store, lock_path
 from . import NOTE, OK, PROBLEM, WARNING, Finding
 
 PATIENCE = 1.0  # s; writing takes milliseconds, so a lock held longer is stuck
@@ -23,7 +24,7 @@ def findings(store: Store) -> tuple[list[Finding], Store]:
     if path is None:
         return [Finding("store.file", NOTE, "no store: nothing is stored")], store
     content, readable = _content(store, path)
-    found = [content, *_foreign(path)]
+    found = [content, *_foreign()]
     if os.path.exists(path):
         found.append(_mode(path))
     found += _writing(path)
@@ -63,16 +64,15 @@ def _content(store: Store, path: str) -> tuple[Finding, Store]:
     return Finding(check, OK, text, facts=facts), store
 
 
-def _foreign(path: str) -> list[Finding]:
+def _foreign() -> list[Finding]:
     """The other library's store, which is read as well."""
-    foreign = os.path.expanduser(FOREIGN)
-    if not os.path.exists(foreign):
+    foreign = os.path.expanduser(PYATV)
+    if not os.path.lexists(foreign):
         return []
     check = "store.foreign"
-    alone = Store(path + ".none", foreign=FOREIGN)  # without ours, which may be damaged itself
     try:
-        alone.fill(Device("", ""))
-    except (AppleTVError, OSError, ValueError) as exc:
+        read(foreign)
+    except (AppleTVError, OSError) as exc:
         text = f"{foreign} is read as well, and cannot be: {' '.join(str(exc).split())}"
         return [Finding(check, PROBLEM, text, "repair or move it", facts={"path": foreign})]
     return [Finding(check, OK, f"{foreign} is read as well", facts={"path": foreign})]
@@ -98,9 +98,9 @@ def _writing(path: str) -> list[Finding]:
         text = f"{folder} cannot be written to: pairing would not be stored"
         advice = "repair its permissions, or choose another store: TINYATV_STORE"
         found.append(Finding("store.folder", WARNING, text, advice, facts={"path": folder}))
-    lock = path + ".lock"
+    lock = lock_path(path)
     if _is_locked(lock):
-        text = f"{lock} has been held for {PATIENCE:g} s: writing will wait forever"
+        text = f"{lock} has been held for {PATIENCE:g} s: writing fails after {GIVES_UP:g} s"
         advice = f"end the process that holds it: fuser {quote(lock)}"
         found.append(Finding("store.lock", PROBLEM, text, advice, facts={"path": lock}))
     elif not found:

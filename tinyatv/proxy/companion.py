@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends.companion_pairing import secure
+from ..backends.companion import secure
 from ..errors import AppleTVError
 from ..link import Link, keep_alive, open_socket
 from ..virtual.companion import CompanionPeer, VirtualCompanion

@@ -1,4 +1,4 @@
-"""DMAP items, the bodies of everything an Apple TV 1-3, iTunes and Music say.
+"""DMAP items, the bodies of all messages of Apple TV 1 to 3, iTunes and Music.
 
     +---------+----------------+--------------+
     | code: 4 | length: 4, big | data: length |    items follow each other without padding
@@ -8,8 +8,8 @@
                                +-- text, UTF-8          cann 00000002 4869          ("cann", "Hi")
                                +-- items                cmst 00000009 caps...       ("cmst", [...])
 
-Decoded, a body is a list of (code, value) pairs: order counts, and codes repeat. The code alone
-tells the type of the data, so what is not in the table of tags stays bytes.
+Decoded, a body is a list of (code, value) pairs: the order matters, and codes repeat. The type of
+the data follows from the code alone, so data of an unknown code stays bytes.
 """
 
 from binascii import hexlify
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 HEADER = 8
-MAX_DEPTH = 32  # containers inside each other; devices need four
+MAX_DEPTH = 32  # nested containers; ours: devices need four
 SHOWN_BYTES = 32  # of a raw value, by dump()
 
 # The same table by the four bytes on the wire. Dates and versions read like any other number.
@@ -162,9 +162,9 @@ def _replaced(data: bytes) -> str:
 def _property_list(data: bytes, plist: "Callable[[bytes], object]") -> object:
     try:
         value = plist(data)
-    except Exception:  # plistlib lets a dozen kinds out, RecursionError and OverflowError included
+    except Exception:  # plistlib raises a dozen kinds, even RecursionError and OverflowError
         return data
-    # A list would be taken for a container.
+    # A list would be mistaken for a container.
     return value if isinstance(value, dict) else data
 
 
@@ -250,7 +250,7 @@ def first(items: "list[tuple[str, Any]]", *path: str) -> "Any":
 
 
 def version_text(number: int) -> str:
-    """Return a version the way people write it: 0x0003000C is 3.12."""
+    """Return a version as text: 0x0003000C is 3.12."""
     return f"{number >> 16}.{number & 0xFFFF}"
 
 
@@ -282,7 +282,7 @@ def _shown(kind: str, value: object) -> str:
     if isinstance(value, str):
         return repr(value)
     if isinstance(value, dict):
-        # Property lists from hostile hands can be small and print as gigabytes.
+        # Malicious property lists can be small and print as gigabytes.
         return f"property list with {len(value)} keys"
     if isinstance(value, int) and value >> 64 not in (0, -1):
         # Python refuses to print thousands of digits.

@@ -4,7 +4,7 @@ Nothing on the wire says what type an item is: it follows from its code.
 """
 
 # code: (type, name, bytes a device uses for it; None is "as many as it takes" or not known).
-# The name is "unknown" where nobody has found out what the tag stands for.
+# The name is "unknown" where the meaning of the tag has not been found out.
 TAGS: "dict[str, tuple[str, str, int | None]]" = {
     "abal": ("container", "daap.browsealbumlisting", None),
     "abar": ("container", "daap.browseartistlisting", None),

@@ -4,9 +4,11 @@
     | length: 2, little, clear  | sealed: length bytes   | tag: 16 |  ...
     +---------------------------+------------------------+---------+
 
-What is sealed is a stream: a message may take many blocks, a block may hold the end of one message
-and the beginning of the next. The length is protected, too. Before there is a cipher, bytes pass
-through as they are.
+What is sealed is a stream: a message may take many blocks, and a block may hold the end of one
+message and the beginning of the next. The length is authenticated together with the block. The
+nonce is the number of the block in its direction: 4 zero bytes, then 8 bytes, little-endian. Before
+there is a cipher, bytes pass through unchanged. AirPlay 2 has this from Apple's HomeKit Accessory
+Protocol over IP.
 """
 
 TYPE_CHECKING = False  # MicroPython has no typing
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
         def unused(self) -> bytes: ...
 
 
-BLOCK = 1024  # bytes sealed at once; up to 65535 are accepted
+BLOCK = 1024  # bytes sealed at once, the limit of HAP; up to 65535 are accepted
 LENGTH = 2
 TAG = 16
 
@@ -40,7 +42,7 @@ class HapWire:
     """One connection, either end.
 
     Args:
-        inner: Makes bytes of messages and messages of bytes.
+        inner: Turns messages into bytes and back.
 
     Attributes:
         has_replies: False if the inner wire never has to reply by itself.
@@ -91,7 +93,7 @@ class HapWire:
         return message
 
     def key(self, message: "Any") -> "Any":
-        """What pairs a message's reply with it, or None."""
+        """What matches a message with its reply, or None."""
         return self._inner.key(message)
 
     def pending_replies(self) -> bytes:
@@ -101,14 +103,14 @@ class HapWire:
     def secure(self, cipher: "Cipher") -> None:
         """From here on, seal and open with `cipher`, which counts both directions itself.
 
-        What arrived behind the last message, and was not opened yet, is taken for sealed.
+        Bytes that arrived behind the last message and are still unused are treated as sealed.
         """
         if self._cipher is None:
             self._buffer += self._inner.unused()
         self._cipher = cipher
 
     def prepare(self) -> "bool | None":
-        """Let the cipher do a piece of work ahead; False if there is none, None if never."""
+        """Let the cipher work ahead; False if there is nothing to do now, None if never."""
         return self._cipher is not None and self._cipher.prepare()
 
     def _seal(self, data: bytes) -> bytes:
@@ -134,6 +136,6 @@ class HapWire:
         if len(self._buffer) < end:
             return None
         block = cipher.open(bytes(self._buffer[start:end]), length)
-        # Not before it opened: a stream must not go on behind a hole.
+        # Only once it was opened: the stream must not continue behind a gap.
         self._start = end
         return block

@@ -9,12 +9,15 @@
     | chunks                         |        | 1xx, 204 and 304               |
     +--------------------------------+        +--------------------------------+
 
-A message without length or chunks has no body: everybody here keeps connections open.
+A message without length or chunks has no body, although RFC 9112 section 6.3 lets the body of a
+response last until the connection closes: Apple TVs always send a length, and keep connections
+open. HTTP/1.1 and RTSP/1.0 requests are mixed on one AirPlay connection; an error response may
+begin with HTTP/1.1 even when the request was RTSP (airplay receivers of Apple, all systems).
 """
 
-HEAD_LIMIT = 65536
-BODY_LIMIT = 16 * 1024 * 1024
-GZIP = 16 + 15  # what zlib calls it, with the largest window
+HEAD_LIMIT = 65536  # bytes; ours
+BODY_LIMIT = 16 * 1024 * 1024  # bytes; ours
+GZIP = 16 + 15  # wbits of zlib: gzip, with the largest window
 
 
 class _Message:
@@ -128,7 +131,7 @@ REASONS = {
 
 
 class HttpWire:
-    """Cuts a byte stream into requests and responses, and makes bytes of them.
+    """Turns a byte stream into requests and responses, and back.
 
     Attributes:
         limit: Largest body that is accepted, in bytes.
@@ -139,12 +142,12 @@ class HttpWire:
     def __init__(self, limit: int = BODY_LIMIT) -> None:
         self.limit = limit
         self._buffer = b""
-        self._at = 0  # where in the buffer the next item begins
-        self._parts = []  # type: list[bytes]  # fed, and not joined to the buffer yet
+        self._at = 0  # index in the buffer of the next item
+        self._parts = []  # type: list[bytes]  # fed, but not joined to the buffer yet
         self._size = 0  # bytes in them
         self._broken = False  # there is a line break in them
         self._need = 1  # bytes to wait for; 0 waits for a line break
-        self._seen = 0  # bytes after the item's begin in which its end is not
+        self._seen = 0  # bytes of the item that were searched for its end
         self._head = None  # type: Request | Response | None
         self._length = 0  # of the body; -1 for chunks
         self._chunks = []  # type: list[bytes]
@@ -195,9 +198,9 @@ class HttpWire:
         if not self._join():
             return None
         if self._head is None:
-            # Noticed at the first byte, since the end of a head that is none may never come.
+            # Detected at the first byte: garbage may never contain the end of a head.
             if self._at < len(self._buffer) and not 65 <= self._buffer[self._at] <= 90:  # A to Z
-                raise ValueError("not a message: it begins with no method or protocol")
+                raise ValueError("not a message: it does not begin with a method or protocol")
             text = self._until(b"\r\n\r\n", "head of the message")
             if text is None:
                 return None
@@ -212,9 +215,9 @@ class HttpWire:
         return head
 
     def _join(self) -> bool:
-        """Join what was fed to the buffer; False if it cannot complete anything anyway.
+        """Join what was fed to the buffer; False if that cannot complete anything yet.
 
-        Joining each of the parts as it comes would take a time that grows with their square.
+        Joining each part on arrival would take quadratic time.
         """
         if self._parts:
             waiting = len(self._buffer) - self._at + self._size
@@ -364,7 +367,7 @@ def _body_length(head: "Request | Response", limit: int) -> int:
             if chunked or value.lower() != "chunked":
                 raise ValueError(f"unknown transfer coding {value[:60]!r}")
             chunked = True
-    if len(lengths) > 1:  # whoever else reads the stream may believe the other one
+    if len(lengths) > 1:  # request smuggling, RFC 9112 section 11.2
         raise ValueError("more than one Content-Length")
     if isinstance(head, Response) and (head.code < 200 or head.code in (204, 304)):
         return 0

@@ -1,9 +1,9 @@
-"""Property lists that a stranger may have written.
+"""Property lists from untrusted peers.
 
-``plistlib`` believes what a binary list says about sizes, and reads an object again for each entry
-of the table that leads to it: a few bytes make it take all memory there is. So the sizes are added
+``plistlib`` trusts the sizes in a binary property list, and reads an object again for each entry of
+the offset table that refers to it: a few bytes can make it use all memory. So the sizes are added
 up first: objects that do not overlap cannot be larger than the data. Not for MicroPython, which has
-no ``plistlib``.
+no ``plistlib``. The format is that of CFBinaryPList.c in Apple's CoreFoundation.
 """
 
 import plistlib
@@ -13,16 +13,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-TRAILER = 32
-NUMBER = 1
-SIZED = (4, 5, 6, 10, 13)  # data, two kinds of text, array, dictionary
+TRAILER = 32  # bytes
+NUMBER = 1  # upper half of a marker byte
+SIZED = (4, 5, 6, 10, 13)  # likewise: data, ASCII text, UTF-16 text, array, dictionary
 
 
 def dumps(value: "Any") -> bytes:
     """Turn a value into a binary property list.
 
     Raises:
-        ValueError: Of a type that property lists do not have, or too large a number.
+        ValueError: A type that property lists do not have, or a number that is too large.
     """
     try:
         return plistlib.dumps(value, fmt=plistlib.FMT_BINARY, sort_keys=False)
@@ -34,13 +34,13 @@ def loads(data: bytes) -> "Any":
     """Read a property list, binary or XML.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a property list.
     """
     try:
         if data[:6] == b"bplist":
             _check(data)
         return plistlib.loads(data)
-    except Exception as exc:  # plistlib lets out whatever happens inside, RecursionError as well
+    except Exception as exc:  # plistlib raises many kinds of errors, even RecursionError
         raise ValueError(f"not a property list: {exc or type(exc).__name__}") from exc
 
 

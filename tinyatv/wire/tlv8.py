@@ -4,8 +4,9 @@
     | tag: 1 | length: 1 | value |  ...
     +--------+-----------+-------+
 
-A value of more than 255 bytes is cut: pieces of 255 bytes and a last one of 1 to 255, all with the
-same tag, one after the other. Tag 255, length 0, separates records, and items of the same tag.
+A value of more than 255 bytes is split: pieces of 255 bytes and a last one of 1 to 255, all with
+the same tag, one after the other. Tag 255, length 0, separates records, and items of the same tag.
+The format is from Apple's HomeKit Accessory Protocol.
 """
 
 SEPARATOR = 255
