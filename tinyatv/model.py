@@ -68,7 +68,7 @@ class PowerState(enum.Enum):
 
 
 class KeyboardFocus(enum.Enum):
-    """Whether a text field wants letters."""
+    """Whether a text field has focus."""
 
     Unknown = 0
     Unfocused = 1
@@ -471,7 +471,7 @@ class Playing(_Data):
 
     Attributes:
         media_type: Kind of media.
-        device_state: What the player does.
+        device_state: What the player is doing.
         title: Title; this and all texts are None if the device does not tell.
         artist: Artist.
         album: Album.

@@ -86,7 +86,7 @@ def common_flags(**kwargs: object) -> Parser:
     add_to("--storage-filename", metavar="FILE", help="the store to use")
     add("--timeout", type=_seconds, default=5.0, metavar="S", help="seconds a command may take (5)")
     add("--reconnect", action="store_true", help="reconnect when the connection is lost (watch)")
-    add("--json", action="store_true", help="one JSON object a line")
+    add("--json", action="store_true", help="one JSON object per line")
     add("--output", choices=("json",), help=argparse.SUPPRESS)  # as atvscript has it
     add("-v", "--verbose", action="store_true", help="log to standard error")
     add("--debug", action="store_true", help="log more, and show tracebacks")

@@ -111,7 +111,7 @@ class Output:
 
 
 def terminal() -> bool:
-    """True if a person types, and sees what comes of it."""
+    """True if a person types, and sees the output."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 

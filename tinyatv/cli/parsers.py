@@ -28,7 +28,7 @@ EXAMPLES = """\
   tinyatv artwork=cover.png                      save the artwork
   tinyatv launch=com.netflix.Netflix             start an app
   tinyatv type "stranger things"                 into the text field that is open
-  tinyatv watch --json                           changes, one JSON object a line
+  tinyatv watch --json                           changes, one JSON object per line
   tinyatv watch --all --reconnect                of all stored devices
   tinyatv devices alias Den tv                   a short name
   tinyatv serve                                  makes every press take milliseconds

@@ -348,7 +348,7 @@ class Search:
         return True
 
     def _wake_ports(self) -> None:
-        """Start connections; nothing is sent over them, and nobody waits for them."""
+        """Start connections; nothing is sent over them, and no caller waits for them."""
         for port in _WAKE_PORTS:
             sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             sock.setblocking(False)
