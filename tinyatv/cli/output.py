@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import time
@@ -37,6 +38,7 @@ EXIT_CODES = (
     ("UnknownWord", 2, "unsupported_command"),
     ("ValueError", 2, "usage"),
     ("OSError", 1, "os_error"),
+    ("ModuleNotFoundError", 1, "missing_package"),
 )
 
 
@@ -77,7 +79,7 @@ class Output:
         """Print an error, and return the exit code for it."""
         code, word = exit_code(error)
         message = one_line(error)
-        if self.json:
+        if self.json and sys.stdout is not None:
             import traceback
 
             trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
@@ -91,6 +93,8 @@ class Output:
 
     def write(self, line: str) -> None:
         """Print a line on standard output."""
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "standard output is closed")
         print(line, flush=True)
 
     def warn(self, line: str) -> None:
@@ -118,9 +122,18 @@ def terminal() -> bool:
 def one_line(error: BaseException) -> str:
     """The message of an error without line breaks."""
     text = str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = {"google": "protobuf"}.get(error.name.partition(".")[0], error.name)
+        text = f"the package {package} is missing: pip install {package}"
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(text.split()) or type(error).__name__
+
+
+def interrupted() -> None:
+    """Let the shell's prompt begin on a line of its own, after the ^C that a terminal shows."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        print(file=sys.stderr)
 
 
 def _now() -> str:

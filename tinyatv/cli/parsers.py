@@ -58,7 +58,7 @@ def program_parser(common: Parser) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"tinyatv {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"tinyatv {__version__}")
     names = ", ".join(row.name for row in programs())
     parser.add_argument("words", nargs="*", metavar="WORD", help=f"{names}, or keys")
     return parser
