@@ -12,6 +12,7 @@ import sys
 from typing import IO, TYPE_CHECKING
 
 from .. import decode, trace
+from ..text import printable
 
 if TYPE_CHECKING:
     from .flags import Arguments, Parser
@@ -36,9 +37,9 @@ def run(flags: Arguments, out: Output, word: str) -> int:
             _show(file, kind, out)
     else:
         try:
-            data = decode.unhexed(what)
+            data = decode.from_hex(what)
         except ValueError as exc:
-            shown = decode.printable(what[:40])
+            shown = printable(what[:40])
             raise ValueError(f"{shown}: no such file, and not hex digits ({exc})") from exc
         _bytes(data, kind, out)
     return 0
@@ -53,7 +54,7 @@ def _show(file: IO[bytes], kind: str, out: Output) -> None:
     data = first + file.read(decode.LIMIT + 1 - len(first))
     try:
         text = data.decode("ascii")
-        data = decode.unhexed(text) if text.strip() else data
+        data = decode.from_hex(text) if text.strip() else data
     except ValueError:
         pass  # it is what it is
     _bytes(data, kind, out)

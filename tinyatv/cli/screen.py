@@ -34,6 +34,7 @@ from ..events import (
     VolumeChanged,
 )
 from ..model import DeviceState, FeatureState, KeyboardFocus, PowerState, clock
+from ..text import printable
 from .output import one_line
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 Line = tuple[str, str]  # text, and how it looks: "", "bold" or "reverse"
 
 MARKS = 3  # combining marks that one letter may have; ncurses can hold four
-SKIN = range(0x1F3FB, 0x1F400)  # colours of emoji
+WIDER = "\ufe0f"  # makes an emoji of a character, in most terminals of two cells
 
 
 class Failed(Event):
@@ -322,38 +323,32 @@ def _table(keys: list[tuple[str, str]], width: int) -> list[str]:
 
 
 def clean(text: str) -> str:
-    """`text` without what a terminal would obey, or would draw in a width of its own.
+    """`text` as a terminal may have it, with no more marks on a letter than a cell can hold.
 
-    Names and titles come from the network. Of an emoji made of several, each is drawn.
+    Names and titles come from the network.
     """
     kept: list[str] = []
     marks = 0
-    for char in text:
+    for char in printable(text):
         kind = unicodedata.category(char)
-        if kind in ("Mn", "Me"):
-            marks += 1
-            if marks > MARKS or not kept or 0xFE00 <= ord(char) <= 0xFE0F:
-                continue
-        else:
-            marks = 0
-        if kind in ("Cc", "Zl", "Zp"):
-            kept.append(" ")
-        elif kind in ("Cs", "Co", "Cn"):
-            kept.append("?")
-        elif kind != "Cf" and ord(char) not in SKIN:
-            kept.append(char)
+        marks = marks + 1 if kind in ("Mn", "Me") else 0
+        if marks <= (MARKS if kept else 0):
+            kept.append("?" if kind == "Cn" else char)
     return "".join(kept)
 
 
 def cells(text: str) -> int:
-    """How many cells of a terminal `text` takes, once it is :func:`clean`."""
+    """How many cells of a terminal `text` takes at most, once it is :func:`clean`.
+
+    Of an emoji made of several, some terminals draw one, and some draw each.
+    """
     return sum(map(_cells, text))
 
 
 def _cells(char: str) -> int:
-    if char < "\u0300":
+    if char < "\u0300" or char == WIDER:
         return 1
-    if unicodedata.category(char) in ("Mn", "Me") or "\u1160" <= char <= "\u11ff":
+    if unicodedata.category(char) in ("Mn", "Me", "Cf") or "\u1160" <= char <= "\u11ff":
         return 0  # written over, or with, the letter before
     return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
 

@@ -6,7 +6,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Callable
 
-from ..connecting import connect_to, find
+from ..connecting import connect_to, find, is_reachable
 from ..errors import DeviceNotFound
 from ..model import PROTOCOLS, Device, Service
 from ..store import SECRETS, Store
@@ -113,7 +113,7 @@ def choose_all(
         stored = wanted or [k.device.identifier or k.device.name for k in store.devices()]
         for text in stored:
             device = store.find(text)
-            if device is not None and device.address:
+            if device is not None and is_reachable(device):
                 pairs.append((device, _known(device, True)))
             else:
                 look = partial(find, text, store, flags.scan_timeout)
@@ -141,7 +141,7 @@ def stored(flags: Arguments, store: Store) -> Device | None:
     """
     wanted = called(flags)
     for device in map(store.find, wanted) if wanted else [store.default()]:
-        if device is not None and device.address:
+        if device is not None and is_reachable(device):
             return device
     return None
 

@@ -11,7 +11,7 @@ from ..errors import AppleTVError
 from ..link import Link, keep_alive, open_socket
 from ..proto.commands import NOT_PAIRED
 from ..virtual.mrp import MrpPeer, VirtualMrp
-from ..wire.mrp import LIMIT, MrpWire
+from ..wire.mrp import OPEN_LIMIT, MrpWire
 from .bridge import Bridge, Bridges, Tap, Target
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class ProxyMrp(VirtualMrp):
         if credentials.kind == "hap":
             secure(link, wire, credentials)
         else:
-            wire.limit = LIMIT
+            wire.limit = OPEN_LIMIT
         return link, answer
 
     def _own(self, message: proto.Message) -> proto.Message:

@@ -21,8 +21,9 @@ from ..crypto import curve25519
 from ..crypto.chacha20poly1305 import Session as Ciphers
 from ..errors import AppleTVError
 from ..pairing import digest, hap
+from ..pairing.accessory import Accessory
 from ..pairing.hap import Refusal, Reply, channel_keys
-from ..pairing.hap_device import Accessory, Handshakes
+from ..pairing.hap_device import Handshakes
 from ..pairing.legacy import LegacyHandshakes
 from ..wire import airplay_codes as codes
 from ..wire import plist, tlv8

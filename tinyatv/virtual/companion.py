@@ -12,8 +12,8 @@ from ..crypto.chacha20poly1305 import Session
 from ..errors import AppleTVError, ConnectionLost
 from ..model import MediaType, PowerState
 from ..pairing import hap
+from ..pairing.accessory import Accessory
 from ..pairing.hap import channel_keys
-from ..pairing.hap_device import Accessory
 from ..wire import companion_codes as codes
 from ..wire.companion import (
     AUTH,

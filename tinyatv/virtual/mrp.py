@@ -11,8 +11,8 @@ from .. import proto
 from ..crypto.chacha20poly1305 import Session
 from ..errors import AppleTVError
 from ..model import Artwork, RepeatState, ShuffleState
+from ..pairing.accessory import Accessory
 from ..pairing.hap import ERROR, METHOD, STATE, UNAVAILABLE, Reply, channel_keys
-from ..pairing.hap_device import Accessory
 from ..proto import Message, build, commands
 from ..wire import hid, tlv8
 from ..wire.hap import HapWire
