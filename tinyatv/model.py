@@ -16,6 +16,7 @@ from .info import Data as _Data
 from .info import DeviceInfo as DeviceInfo
 from .info import OperatingSystem as OperatingSystem
 from .info import PairingRequirement as PairingRequirement
+from .text import printable
 
 if TYPE_CHECKING:
     import os
@@ -72,7 +73,7 @@ class PowerState(enum.Enum):
 
 
 class KeyboardFocus(enum.Enum):
-    """Whether a text field wants letters."""
+    """Whether a text field has focus."""
 
     Unknown = 0
     Unfocused = 1
@@ -468,7 +469,7 @@ class Playing(_Data):
 
     Attributes:
         media_type: Kind of media.
-        device_state: What the player does.
+        device_state: What the player is doing.
         title: Title; this and all texts are None if the device does not tell.
         artist: Artist.
         album: Album.
@@ -602,7 +603,7 @@ class Playing(_Data):
         ]
         rows = [(label, value) for label, value in rows if value is not None]
         width = max(len(label) for label, _ in rows)
-        return "\n".join(f"{label:>{width}}: {value}" for label, value in rows)
+        return "\n".join(f"{label:>{width}}: {printable(str(value))}" for label, value in rows)
 
     def _only_total(self) -> bool:
         return self.position is None and self.total_time > 0
