@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
 from .deadline import Deadline
+from .errors import NotSupported
 from .model import Device, FeatureState, RepeatState, ShuffleState, TouchAction
 from .routes import FIELDS, ROUTES
 from .session import Session
@@ -259,12 +260,24 @@ class AppleTV:
         self._via("channel_down").channel_down()
 
     def page_up(self) -> None:
-        """Go up by a page."""
-        self._via("page_up").page_up()
+        """Kept for programs that call it: no device is known to go up by a page.
+
+        Raises:
+            NotSupported: Always. Companion's button 18, once taken for it, is mute.
+        """
+        raise self._no_pages("page_up", "button 18 of Companion, once taken for it, is mute")
 
     def page_down(self) -> None:
-        """Go down by a page. Newer systems open the control centre instead."""
-        self._via("page_down").page_down()
+        """Kept for programs that call it; see :meth:`page_up`.
+
+        Raises:
+            NotSupported: Always. Companion's button 19, once taken for it, is power.
+        """
+        raise self._no_pages("page_down", "button 19 of Companion, once taken for it, is power")
+
+    def _no_pages(self, command: str, why: str) -> NotSupported:
+        self._session.check_open()
+        return NotSupported(f"{command}: no button is known for it; {why}")
 
     def guide(self) -> None:
         """Show what is on television, in apps that have such a guide."""

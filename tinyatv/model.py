@@ -16,6 +16,7 @@ from .info import Data as _Data
 from .info import DeviceInfo as DeviceInfo
 from .info import OperatingSystem as OperatingSystem
 from .info import PairingRequirement as PairingRequirement
+from .text import printable
 
 if TYPE_CHECKING:
     import os
@@ -602,7 +603,7 @@ class Playing(_Data):
         ]
         rows = [(label, value) for label, value in rows if value is not None]
         width = max(len(label) for label, _ in rows)
-        return "\n".join(f"{label:>{width}}: {value}" for label, value in rows)
+        return "\n".join(f"{label:>{width}}: {printable(str(value))}" for label, value in rows)
 
     def _only_total(self) -> bool:
         return self.position is None and self.total_time > 0

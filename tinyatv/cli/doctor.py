@@ -108,9 +108,7 @@ class Report:
 
     def _print(self, text: str) -> None:
         if not self._out.json:
-            encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-            text = text.encode(encoding, "backslashreplace").decode(encoding)
-            self._out.result("".join(one if one.isprintable() else "?" for one in text))
+            self._out.result([text])
 
 
 def _can_show(text: str) -> bool:

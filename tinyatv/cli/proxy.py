@@ -21,6 +21,7 @@ from ..proxy.device import PROTOCOLS as PROXIED
 from ..trace import Record
 from .flags import port
 from .logs import new_trace
+from .output import show
 from .target import choose, given_credentials, the_store
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
                 if out.json:
                     out.result(**{key: value for key, value in line.items() if key != "raw"})
                 else:
-                    print("\n".join(Record(line).lines()), flush=True)
+                    show(*Record(line).lines())
         except OSError:
             stop.set()  # the reader has gone
 

@@ -53,7 +53,7 @@ class Settings:
                 settings[f"{start}.{field}"] = value if how else bool(value)
                 lines.append(f"{start}.{field} = {shown} (text)")
         out.result(
-            "\n".join(lines) or f"{self._device.name} has no services",
+            lines or [f"{self._device.name} has no services"],
             device=self._device.identifier, settings=settings,
         )  # fmt: skip
 

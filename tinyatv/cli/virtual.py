@@ -16,7 +16,7 @@ from .. import routes
 from ..errors import AppleTVError
 from ..virtual import PROFILES, VirtualAppleTV
 from .flags import port
-from .output import one_line
+from .output import one_line, show
 
 if TYPE_CHECKING:
     from .flags import Arguments, Parser
@@ -74,7 +74,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         where = ", ".join(f"{name} {port}" for name, port in tv.ports.items())
         text = f"{tv.name} ({tv.profile}) at {tv.host}: {where}. Ctrl-C ends it."
         out.result(
-            text, name=tv.name, profile=tv.profile, address=tv.host, ports=tv.ports,
+            [text], name=tv.name, profile=tv.profile, address=tv.host, ports=tv.ports,
             identifier=tv.identifier, credentials=tv.credentials,
             **({"replay": flags.replay} if flags.replay else {}),
         )  # fmt: skip
@@ -92,13 +92,13 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         while not stop.wait(0.1):
             for entry in tv.log[logged:]:
                 logged += 1
-                out.result(entry, command=entry)
+                out.result([entry], command=entry)
             for entry in tv.recording.missing[missed:] if tv.recording is not None else ():
                 missed += 1
-                out.result(f"not in the trace: {entry}", missing=entry)
+                out.result([f"not in the trace: {entry}"], missing=entry)
             for pin in tv.pins[shown:]:
                 shown += 1
-                out.result(f"PIN {pin}", pin=pin)
+                out.result([f"PIN {pin}"], pin=pin)
     return 0
 
 
@@ -111,7 +111,7 @@ def _read_pins(tv: VirtualAppleTV, out: Output) -> None:
             try:
                 tv.enter_pin(line.strip())
             except (AppleTVError, ValueError) as exc:
-                print(f"tinyatv: {one_line(exc)}", file=sys.stderr, flush=True)
+                show(f"tinyatv: {one_line(exc)}", error=True)
             else:
                 out.result("paired", paired=True)
     except (OSError, ValueError):
