@@ -9,8 +9,8 @@ import os
 import pytest
 
 import tinyatv
+from tests.support.foreign import FOREIGN, GUID, HAP, HSGID, LEGACY
 from tests.support.program import run, run_json
-from tests.test_store import FOREIGN, GUID, HAP, HSGID, LEGACY
 from tinyatv.store import Store
 from tinyatv.virtual import VirtualAppleTV
 

@@ -15,6 +15,7 @@ import tempfile
 
 import pytest
 
+from tests.support.foreign import FOREIGN, GUID, HAP, HSGID, LEGACY
 from tests.support.program import ROOT, limited, run
 from tinyatv.errors import CredentialsError, DeviceNotFound
 from tinyatv.files import replace_file
@@ -22,7 +23,6 @@ from tinyatv.model import Device, DeviceInfo, OperatingSystem, Service
 from tinyatv.store import Store, default_path
 from tinyatv.trace import Trace
 
-GUID = "0x0123456789ABCDEF"
 OTHER_GUID = "0xFEDCBA9876543210"
 
 
@@ -542,40 +542,6 @@ def test_null_is_as_good_as_missing_where_something_may_be_missing(path, store):
 
 
 # -- the other library's store
-
-HAP = ":".join(["ab" * 32, "cd" * 32, "41423a4344", "65662d3031"])
-LEGACY = f"{'0123456789ABCDEF'}:{'ef' * 32}"
-HSGID = "00000000-110e-2165-db5a-61d3c9944002"
-
-# Origin: the layout and the forms of credentials as documented; invented values.
-FOREIGN = json.dumps(
-    {
-        "version": 1,
-        "devices": [
-            {
-                "info": {"name": "Me", "mac": "02:70:79:61:74:76", "rp_id": "0123456789ab"},
-                "protocols": {
-                    "airplay": {"identifier": "11:22:33:44:55:66", "credentials": HAP},
-                    "companion": {"identifier": "CC33", "credentials": HAP},
-                    "mrp": {"identifier": "MM44", "credentials": HAP},
-                    "raop": {
-                        "identifier": "112233445566", "password": "pass", "timing_port": 5,
-                        "protocol_version": "2",
-                    },
-                },
-            },
-            {"info": {}, "protocols": {"airplay": {"identifier": "OLD", "credentials": LEGACY}}},
-            {"info": {}, "protocols": {"dmap": {"identifier": "AA11", "credentials": GUID}}},
-            {"info": {}, "protocols": {"dmap": {"identifier": "BB22", "credentials": HSGID}}},
-            {"info": {}, "protocols": {"dmap": {"identifier": "EE55", "credentials": ""}}},
-            {"info": {}, "protocols": {"dmap": {"credentials": GUID}}},
-            {"info": {}, "protocols": {"later": {"identifier": "FF66", "credentials": "x"}}},
-            {"info": {}, "protocols": {}},
-            {"info": {}},
-        ],
-    },
-    indent=4,
-)  # fmt: skip
 
 
 @pytest.mark.parametrize(

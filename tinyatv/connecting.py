@@ -51,7 +51,7 @@ def connect(
         timeout: Seconds that a command may take. Waking a sleeping device up while connecting may
             take 25 s.
         scan_timeout: Seconds that a scan may take.
-        reconnect: After a loss, try again after 1, 2, 4 ... 60 s, for ever. Until then commands
+        reconnect: After a loss, try again after 1, 2, 4 ... 60 s, forever. Until then commands
             raise ``ConnectionLost``. The object and its listeners stay valid.
         store: Where credentials are; None takes the user's.
 
@@ -306,7 +306,11 @@ def _store(store: Store | None) -> Store:
 
 
 def _is_host(text: str) -> bool:
-    """True for ``192.0.2.10``, ``appletv.local``, ``localhost`` and ``host:port``."""
+    """True for ``192.0.2.10``, ``fd00::5``, ``appletv.local``, ``localhost`` and ``host:port``."""
+    from .addresses import family_of
+
+    if family_of(text) is not None or text.startswith("["):
+        return True
     host, _, port = text.partition(":")
     if port and not port.isdecimal():
         return False

@@ -225,7 +225,7 @@ def body(message: Request | Response) -> Any:
     path = message.path if isinstance(message, Request) else ""
     if data[:8] == b"bplist00" or "plist" in kind:
         return _or_bytes(_plist, data)
-    if "dmap" in kind or path.startswith("/ctrl-int/"):
+    if "x-dmap" in kind or path.startswith("/ctrl-int/"):
         return _or_bytes(_dmap, data)
     if path.startswith("/pair-") or (kind == "application/octet-stream" and is_pairing(data)):
         return _or_bytes(_pairing, data)

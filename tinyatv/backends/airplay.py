@@ -7,12 +7,6 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..discovery.records import (
-    AIRPLAY_2_FEATURES,
-    PLAY_URL_FEATURES,
-    airplay_features,
-    parse_extended_features,
-)
 from ..errors import (
     AppleTVError,
     CommandFailed,
@@ -23,6 +17,12 @@ from ..errors import (
 )
 from ..model import FeatureState
 from ..pairing.credentials import LEGACY, TRANSIENT, Credentials, parse
+from ..services import (
+    AIRPLAY_2_FEATURES,
+    PLAY_URL_FEATURES,
+    airplay_features,
+    parse_extended_features,
+)
 from . import Backend
 from .airplay_session import ControlConnection
 

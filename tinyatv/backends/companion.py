@@ -101,7 +101,7 @@ ATTENTION = {  # state of attention: what it amounts to
 }
 ALWAYS = (
     "up", "down", "left", "right", "select", "menu", "home", "play_pause", "volume_up",
-    "volume_down", "mute", "channel_up", "channel_down", "page_up", "page_down", "guide",
+    "volume_down", "mute", "channel_up", "channel_down", "guide",
     "screensaver", "control_center", "captions", "siri_start", "siri_stop", "turn_on", "turn_off",
     "text_focus", "apps", "launch", "accounts", "switch_account",
 )  # fmt: skip
@@ -475,12 +475,6 @@ class CompanionBackend(Backend):
 
     def channel_down(self) -> None:
         self._press("channel_down")
-
-    def page_up(self) -> None:
-        self._press("page_up")
-
-    def page_down(self) -> None:
-        self._press("page_down")
 
     def guide(self) -> None:
         self._press("guide")

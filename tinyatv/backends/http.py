@@ -72,7 +72,7 @@ class Transport(BaseAdapter):
         """Carry out a request: what `requests` asks of an adapter.
 
         Args:
-            timeout: Seconds from here to the last byte of the answer; None waits for ever.
+            timeout: Seconds from here to the last byte of the answer; None waits forever.
 
         Raises:
             CommandTimeout: No answer in time.

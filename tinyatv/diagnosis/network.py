@@ -10,7 +10,8 @@ import socket
 from typing import TYPE_CHECKING
 
 from ..deadline import Deadline
-from ..discovery.mdns import PORT, packet_of, port_is_shared
+from ..discovery.dns import encode_query
+from ..discovery.mdns import PORT, port_is_shared
 from ..link import reason
 from . import NOTE, OK, PROBLEM, WARNING, Finding
 
@@ -192,7 +193,7 @@ def ask(addresses: list[str]) -> set[str]:
         The addresses of all that answer, ourselves left out.
     """
     answering: set[str] = set()
-    question = packet_of([(EVERYTHING, _PTR)], _QU)
+    question = encode_query([(EVERYTHING, _PTR)], _QU)
     with contextlib.ExitStack() as opened:
         asking = []
         for address in addresses:
