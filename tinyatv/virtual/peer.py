@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 
 from ..link import Link, Listener
 from ..pairing.hap_device import Accessory, Handshakes
-from .server import Faults
+from .server import MESSAGE_TIMEOUT, Faults
 from .state import State
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class StreamPeer:
         self.link = Link(
             _Socket(sock, dribble), wire, lambda message: owner.received(self, message),
             lost=lambda error: owner.left(self), name=f"{owner.name}-{address[0]}:{address[1]}",
-            **options,
+            message_timeout=MESSAGE_TIMEOUT, **options,
         )  # fmt: skip
 
     def left(self) -> None:

@@ -143,6 +143,9 @@ class Query:
         self.request = request
 
 
+MESSAGE_TIMEOUT = 30.0  # s from the first byte of a message to its last
+
+
 class Peer:
     """Somebody who is connected.
 
@@ -161,6 +164,7 @@ class Peer:
             lambda message: server.received(self, message),
             lost=lambda error: server.left(self),
             name=f"{server.name}-{address[0]}:{address[1]}",
+            message_timeout=MESSAGE_TIMEOUT,
         )
 
     def new_wire(self) -> Wire:
