@@ -160,7 +160,7 @@ class EventQueue:
 
     def put(self, event: Event | None) -> None:
         """Add an event, or None for the end. Never blocks."""
-        if self._queue.qsize() < QUEUED:
+        if event is None or self._queue.qsize() < QUEUED:
             self._dropped = 0
         else:
             self._drop()

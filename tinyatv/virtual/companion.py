@@ -31,7 +31,7 @@ from ..wire.companion import (
 from . import companion_text
 from .companion_about import CompanionAbout, CompanionOddities
 from .peer import StreamPeer, StreamServer
-from .server import Fault, Faults
+from .server import REMEMBERED, Fault, Faults, remember
 from .state import EFFECTS, State, direction
 
 log = logging.getLogger(__name__)
@@ -235,7 +235,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         if not isinstance(content, dict):
             content = {}
         name = name if isinstance(name, str) else ""
-        self.requests.append(name)
+        remember(self.requests, name[:REMEMBERED])
         self._state.notify()
         fault = self._faults.take(*self._words(name, content), name)
         if fault is not None:
@@ -313,7 +313,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         except ValueError:
             items = {}
         step = int.from_bytes(items.get(hap.STATE, b"")[:1], "little")
-        self.requests.append(f"{pairing} M{step}")
+        remember(self.requests, f"{pairing} M{step}")
         self._state.notify()
         begins = kind in (SETUP_START, VERIFY_START)
         sound = (step == 1) == begins and not (

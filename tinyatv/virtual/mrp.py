@@ -20,7 +20,7 @@ from ..wire.mrp import MrpWire
 from .mrp_about import About, Oddities
 from .mrp_view import COMMANDS, REPEATS, SHUFFLES, Config, View, dumper
 from .peer import StreamPeer, StreamServer
-from .server import Fault, Faults
+from .server import REMEMBERED, Fault, Faults, remember
 from .state import EFFECTS, State, direction
 
 log = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
     def received(self, peer: MrpPeer, message: Message) -> None:
         """A message arrived."""
         name = proto.NAMES.get(message.kind) or str(message.kind)
-        self.requests.append(name)
+        remember(self.requests, name[:REMEMBERED])
         if peer.info is None and message.kind != proto.DEVICE_INFO:
             self._state.notify()
             return  # who does not introduce himself is not answered
