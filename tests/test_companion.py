@@ -1,4 +1,4 @@
-"""AppleTV over Companion against the virtual one: commands, events, oddities, losses, pairing."""
+"""AppleTV over Companion against the virtual one: commands, events, quirks, losses, pairing."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from tinyatv import (
     TouchAction,
 )
 from tinyatv.backends.companion import IDENTITIES
+from tinyatv.pairing.accessory import Accessory
 from tinyatv.pairing.credentials import Credentials
 from tinyatv.pairing.hap import Identity
-from tinyatv.pairing.hap_device import Accessory
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.companion import VirtualCompanion
-from tinyatv.virtual.companion_about import CompanionAbout
 from tinyatv.virtual.contents import APPS
+from tinyatv.virtual.profiles import PROFILES as VIRTUAL
+from tinyatv.virtual.side import Setup
 
 WAIT = 5.0  # s; a deadline for things that take milliseconds
 PROFILES = ["tvos14", "tvos15", "tvos18", "tvos26", "tvos27"]
@@ -53,9 +54,16 @@ def atv(tv):
 
 
 @pytest.fixture
+def hurried(tv):
+    """A connection whose commands wait for an answer for 1 s, and not for 5."""
+    with tinyatv.connect(tv.device, timeout=1.0) as made:
+        yield made
+
+
+@pytest.fixture
 def impatient(monkeypatch):
     """Waits that a test would have to sit through, cut down."""
-    for name in ("PATIENCE", "SETTLE", "GOODBYE", "LOOK"):
+    for name in ("OPTIONAL_TIMEOUT", "SETTLE", "GOODBYE", "POWER_POLL"):
         monkeypatch.setattr(f"tinyatv.backends.companion.{name}", 0.1)
 
 
@@ -218,6 +226,15 @@ def test_volume(atv, tv):
         atv.volume("kitchen")
 
 
+@pytest.mark.parametrize("command", ["page_up", "page_down"])
+def test_no_button_for_pages(atv, tv, command):
+    """What was taken for them is mute and power: nothing is sent."""
+    with pytest.raises(tinyatv.NotSupported, match=f"{command}: .* once taken for it, is"):
+        getattr(atv, command)()
+    assert atv.features()[command] is FeatureState.Unsupported
+    assert "_hidC" not in tv.companion.requests
+
+
 def test_an_output_that_only_knows_steps(atv, tv):
     with tv.state.change():
         tv.state.absolute_volume = False
@@ -232,26 +249,16 @@ def test_an_output_that_only_knows_steps(atv, tv):
     assert atv.features()["volume_up"] is FeatureState.Available
 
 
-def test_a_volume_that_does_not_change(atv, tv, impatient):
+def test_a_volume_that_does_not_change(hurried, tv, impatient):
     """The device says yes, and it stays as loud as it was."""
     tv.fail("set_volume", silent=True)
     with pytest.raises(tinyatv.CommandTimeout):
-        atv_with_less_time(atv, lambda: atv.set_volume(5))
+        hurried.set_volume(5)
     with tv.state.change():
         tv.state.volume_control = True
-    tv.state.set_volume = lambda level, output=None: tv.state.note("ignored")
+    tv.state.set_volume = lambda level, output=None: tv.state.log_command("ignored")
     with pytest.raises(tinyatv.CommandFailed, match="stays as it was"):
-        atv.set_volume(5)
-
-
-def atv_with_less_time(atv, command):
-    """Run a command that gets no answer, without waiting for five seconds."""
-    backend = atv._via("apps")
-    before, backend._timeout = backend._timeout, 0.2
-    try:
-        command()
-    finally:
-        backend._timeout = before
+        hurried.set_volume(5)
 
 
 # -- power -----------------------------------------------------------------------------------------
@@ -274,7 +281,7 @@ def test_power(atv, tv):
 
 
 def test_a_system_that_tells_no_change(tv, impatient):
-    tv.companion.oddities.no_power_events = True
+    tv.companion.quirks.no_power_events = True
     with tinyatv.connect(tv.device) as atv:
         atv.turn_off(wait=True)
         assert tv.state.power is PowerState.Off
@@ -296,7 +303,7 @@ def test_it_does_not_wake_up(tv, impatient, monkeypatch):
     monkeypatch.setattr("tinyatv.backends.companion.WAKE_TIMEOUT", 0.2)
     tv.state.sleep()
     with tinyatv.connect(tv.device) as atv:
-        tv.state.wake = lambda: tv.state.note("not today")
+        tv.state.wake = lambda: tv.state.log_command("not today")
         with pytest.raises(tinyatv.CommandTimeout, match="the device is Off after"):
             atv.turn_on(wait=True)
 
@@ -365,7 +372,7 @@ def test_a_field_that_is_open_already(tv):
 
 def test_another_remote_has_the_field(tv, impatient):
     """The second one connects, and says that it cannot type."""
-    tv.companion.oddities.one_text_session = True
+    tv.companion.quirks.one_text_session = True
     tv.state.open_field()
     with tinyatv.connect(tv.device) as first, tinyatv.connect(tv.device, timeout=0.3) as second:
         assert second.text_focus() is KeyboardFocus.Unknown
@@ -551,9 +558,11 @@ def test_a_press_is_an_event_over_dmap():
     accessory.remember(mine.identifier, mine.public)
     given = Credentials(device.public, mine.seed, device.identifier, mine.identifier)
     with VirtualAppleTV() as tv:
-        about = CompanionAbout("tvos14", "device", tv.mac, tv.model)
-        name = "virtual-companion"
-        side = VirtualCompanion(tv.state, tv.faults, tv.host, 0, name, accessory, about)
+        side = VirtualCompanion(Setup(
+            state=tv.state, faults=tv.faults, host=tv.host, port=0, thread="virtual-companion",
+            profile=VIRTUAL["tvos14"], name=tv.name, identifier="device", mac=tv.mac,
+            model=tv.model, accessory=accessory,
+        ))  # fmt: skip
         side.start()
         service = tinyatv.Service("companion", side.port, credentials=str(given))
         found = tinyatv.Device("Living Room", tv.host, [*tv.device.services, service])
@@ -563,7 +572,8 @@ def test_a_press_is_an_event_over_dmap():
                 heard = Heard(atv)
                 state = heard.next(tinyatv.PlayingChanged).playing.device_state
                 assert state is DeviceState.Playing
-                atv._session.backends["companion"].play_pause()
+                with tinyatv.connect(found, protocols=["companion"]) as presser:
+                    presser.play_pause()
                 state = heard.next(tinyatv.PlayingChanged).playing.device_state
                 assert state is DeviceState.Paused
                 atv.select(hold=0.6)  # over Companion, which knows how long
@@ -591,8 +601,8 @@ def test_introduction(atv, tv):
         "FetchAttentionState",
     ]  # fmt: skip
     (peer,) = tv.companion.peers
-    assert len(peer.identity) == 12
-    assert int(peer.identity, 16) >= 0
+    assert len(peer.installation) == 12
+    assert int(peer.installation, 16) >= 0
     assert peer.interests == {"_iMC", "SystemStatus", "TVSystemStatus"}
     assert peer.info["_idsID"].encode() == peer.client
     assert tv.companion.complaints == []
@@ -658,7 +668,7 @@ def test_two_programs_do_not_throw_each_other_out(tv):
         one.menu()
         other.menu()
         one.menu()
-        assert len({peer.identity for peer in tv.companion.peers}) == 2
+        assert len({peer.installation for peer in tv.companion.peers}) == 2
     assert tv.log == ["menu"] * 3
 
 
@@ -780,16 +790,16 @@ def test_one_protocol_fails_and_the_others_work():
     assert tv.log == ["menu", "menu"]
 
 
-# -- oddities and losses ---------------------------------------------------------------------------
+# -- quirks and losses ---------------------------------------------------------------------------
 
 ODD = ["lenient", "named_replies", "events_first", "stray", "eager", "system_status_only", "noop",
-       "unknown_frames", "dribble"]  # fmt: skip
+       "unknown_frames", "one_byte_writes"]  # fmt: skip
 
 
 @pytest.mark.parametrize("oddity", ODD)
 def test_odd_devices(tv, oddity):
     """Everything works with each of them."""
-    setattr(tv.companion.oddities, oddity, True)
+    setattr(tv.companion.quirks, oddity, True)
     with tinyatv.connect(tv.device) as atv:
         heard = Heard(atv)
         atv.up(presses=2)
@@ -816,12 +826,12 @@ def test_answers_in_another_order(atv, tv):
     assert [one.name for one in found[0]] == ["Alex", "Kim"]
 
 
-def test_a_late_answer_is_not_that_of_the_next(atv, tv):
+def test_a_late_answer_is_not_that_of_the_next(hurried, tv):
     tv.fail("account_list", later=True)
-    with pytest.raises(tinyatv.CommandTimeout, match=r"no reply to accounts within 0.2 s"):
-        atv_with_less_time(atv, atv.accounts)
-    assert len(atv.apps()) == len(APPS)
-    assert len(atv.accounts()) == 2
+    with pytest.raises(tinyatv.CommandTimeout, match=r"no reply to accounts within 1 s"):
+        hurried.accounts()
+    assert len(hurried.apps()) == len(APPS)
+    assert len(hurried.accounts()) == 2
 
 
 @pytest.mark.parametrize(
@@ -844,7 +854,7 @@ def test_messages_that_make_no_sense(atv, tv, message):
 @pytest.mark.parametrize("volume", [{}, {"_vol": "x"}, {"_vol": 2.0}, {"_vol": None}])
 def test_a_volume_that_makes_no_sense(atv, tv, monkeypatch, volume):
     monkeypatch.setitem(tv.companion._handlers, "_mcc", lambda *_: volume)
-    with pytest.raises(tinyatv.CommandFailed, match="does not tell"):
+    with pytest.raises(tinyatv.CommandFailed, match="does not report"):
         atv.volume()
 
 
@@ -894,23 +904,22 @@ def test_gone_while_a_button_is_down(atv, tv):
 
 def test_gone_while_it_wakes_up(atv, tv):
     tv.state.sleep()
-    tv.state.wake = lambda: tv.state.note("not today")
+    tv.state.wake = lambda: tv.state.log_command("not today")
     error = in_background(lambda: atv.turn_on(wait=True))
     assert tv.wait_for(lambda: "not today" in tv.log)
     tv.stop()
     assert isinstance(error(), tinyatv.ConnectionLost)
 
 
-def test_no_answer_to_a_press(atv, tv):
+def test_no_answer_to_a_press(hurried, tv):
     tv.fail("menu", silent=True)
-    with pytest.raises(
-        tinyatv.CommandTimeout, match=r"no reply to menu within 0.2 s \(companion\)"
-    ):
-        atv_with_less_time(atv, atv.menu)
+    no_reply = r"no reply to menu within 1 s \(companion\)"
+    with pytest.raises(tinyatv.CommandTimeout, match=no_reply):
+        hurried.menu()
     tv.fail("play", silent=True)  # some of these are never answered
     with pytest.raises(tinyatv.CommandTimeout, match="no reply to play"):
-        atv_with_less_time(atv, atv.play)
-    atv.up()
+        hurried.play()
+    hurried.up()
     assert tv.log == ["up"]
 
 
@@ -1089,7 +1098,7 @@ def test_trouble_while_pairing(word, how, error):
 
 def test_it_does_not_allow_pairing():
     with VirtualAppleTV(profile="tvos18", protocols=["companion"], credentials=()) as tv:
-        tv.companion.about.allows_pairing = False
+        tv.companion.identity.allows_pairing = False
         with pytest.raises(tinyatv.PairingError, match="refuses to pair: Pairing not allowed"):
             tinyatv.pair(tv.device, pin="1111", store=tinyatv.Store(memory=True))
 
@@ -1098,7 +1107,7 @@ def test_only_for_people_of_its_home():
     """Companion is announced, and lets nobody in: everything else is paired."""
     store = tinyatv.Store(memory=True)
     with VirtualAppleTV(profile="tvos18", credentials=()) as tv:
-        tv.companion.about.flags = 0x627B6
+        tv.companion.identity.flags = 0x627B6
         device = tv.device
         assert device.service("companion").pairing is tinyatv.PairingRequirement.Disabled
         tinyatv.pair(device, pin=lambda: tv.pin, store=store)

@@ -23,7 +23,11 @@ import pytest
 
 from tests.support.vectors import cases, check_scan
 from tinyatv.discovery import Announcement, announce, browse, mdns, publish, scan
-from tinyatv.discovery.records import (
+from tinyatv.discovery.dns import Answer
+from tinyatv.discovery.records import Record, parse_txt
+from tinyatv.errors import AppleTVError, DeviceNotFound
+from tinyatv.model import Device
+from tinyatv.services import (
     AIRPLAY,
     COMPANION,
     DEVICE_INFO,
@@ -31,16 +35,12 @@ from tinyatv.discovery.records import (
     RAOP,
     TOUCH_ABLE,
     TOUCH_REMOTE,
-    Record,
-    parse_txt,
 )
-from tinyatv.errors import AppleTVError, DeviceNotFound
-from tinyatv.model import Device
 from tinyatv.virtual.responder import Responder
 
 LOOPBACK = ["127.0.0.1"]
 MATRIX = {case["name"]: case for case in cases("discovery", "scan")}
-PTR, TXT, SRV, A, ANY = 12, 16, 33, 1, 255
+PTR, TXT, SRV, A, AAAA, ANY = 12, 16, 33, 1, 28, 255
 
 
 @pytest.fixture(autouse=True)
@@ -313,7 +313,8 @@ def test_service_without_text(respond):
 
 @pytest.mark.parametrize(
     "host",
-    ["", " ", "a b", "1.2.3", "1.2.3.256", "::1", "[::1]:53", "a:0", "a:65536", "a:b", "a:", "a..b",
+    ["", " ", "a b", "1.2.3", "1.2.3.256", "::g", "[::1", "[::1]53", "[::1]:0", "[a]:53", "::1%",
+     "a:0", "a:65536", "a:b", "a:", "a..b",
      "x" * 64, "a:1:2", "a/b"],
 )  # fmt: skip
 def test_what_cannot_be_a_host(host):
@@ -451,34 +452,26 @@ def test_hostile_questions(respond, name, caplog):
 # -- what was heard ------------------------------------------------------------------------------
 
 
-class Heard:
-    """A DNS record as it comes from the network."""
-
-    def __init__(self, name, kind, ttl=120, **data):
-        self.name, self.type, self.ttl = name, kind, ttl
-        self.__dict__.update(data)
-
-
 def heard(instance, port=7000, ttl=120, ip=(192, 0, 2, 7)):
     name = f"{instance}.{AIRPLAY}"
     return [
-        Heard(AIRPLAY, PTR, ttl, alias=name),
-        Heard(name, SRV, ttl, port=port, server="H.local."),
-        Heard(name, TXT, ttl, text=b"\x0adeviceid=E"),
-        Heard("h.LOCAL.", A, ttl, address=bytes(ip)),
+        Answer(AIRPLAY, PTR, ttl, name),
+        Answer(name, SRV, ttl, (port, "H.local.")),
+        Answer(name, TXT, ttl, b"\x0adeviceid=E"),
+        Answer("h.LOCAL.", A, ttl, bytes(ip)),
     ]
 
 
 def test_answers_in_any_order_and_case():
     records = heard("Den")
-    records[1].name = records[1].name.upper()
+    records[1] = records[1]._replace(name=records[1].name.upper())
     for _ in range(24):
         random.shuffle(records)
         answers = mdns.Answers([AIRPLAY])
         for one in records:
             answers.take([one])
-        ((record, _),) = answers.records()
-        assert record == Record(AIRPLAY, "Den", 7000, "192.0.2.7", {"deviceid": "E"})
+        (record,) = answers.records()
+        assert record[:5] == (AIRPLAY, "Den", 7000, "192.0.2.7", {"deviceid": "E"})
         assert answers.missing() == {}
 
 
@@ -486,13 +479,14 @@ def test_answers_ask_for_what_is_missing():
     pointer, service, text, address = heard("Dr. Who")
     key = f"dr. who.{AIRPLAY}"
     name = ("Dr. Who", "_airplay", "_tcp", "local")
+    hosts = [(("h", "local"), A), (("h", "local"), AAAA)]
     answers = mdns.Answers([AIRPLAY])
     answers.take([pointer])
     assert answers.missing() == {key: [(name, SRV), (name, TXT)]}
     answers.take([service])
-    assert answers.missing() == {key: [(("h", "local"), A), (name, TXT)]}
+    assert answers.missing() == {key: [*hosts, (name, TXT)]}
     answers.take([text])
-    assert answers.missing() == {key: [(("h", "local"), A)]}
+    assert answers.missing() == {key: hosts}
     assert answers.records() == []
     answers.take([address])
     assert answers.missing() == {}
@@ -505,16 +499,19 @@ def test_answers_forget_what_says_goodbye():
     assert answers.records() == []
     assert answers.missing() == {}
     answers.take(heard("Den", port=7001))
-    assert [record.port for record, _ in answers.records()] == [7001]
+    assert [record.port for record in answers.records()] == [7001]
 
 
-def test_answers_skip_link_local_addresses():
+def test_answers_prefer_what_is_not_link_local():
+    """An AirPort announces such an address beside the one that works."""
     answers = mdns.Answers([AIRPLAY])
     answers.take(heard("Den", ip=(169, 254, 1, 1)))
-    assert answers.records() == []
     answers.take(heard("Den", ip=(192, 0, 2, 8)))
     answers.take(heard("Den", ip=(192, 0, 2, 9)))
-    assert [record.address for record, _ in answers.records()] == ["192.0.2.8"]
+    answers.take(heard("Den", ip=(224, 0, 0, 1)))  # nobody's
+    (record,) = answers.records()
+    assert record.address == "192.0.2.8"
+    assert sorted(record.addresses) == ["169.254.1.1", "192.0.2.8", "192.0.2.9"]
 
 
 def test_answers_of_a_sleep_proxy():
@@ -522,11 +519,11 @@ def test_answers_of_a_sleep_proxy():
     pointer, *rest = heard("Den")
     answers.take([pointer])
     answers.take(rest)
-    assert [proxied for _, proxied in answers.records()] == [True]
+    assert [one.proxied for one in answers.records()] == [True]
     answers.take([pointer, *rest])  # woken up: now it answers itself
-    assert [proxied for _, proxied in answers.records()] == [False]
+    assert [one.proxied for one in answers.records()] == [False]
     answers.take([pointer])
-    assert [proxied for _, proxied in answers.records()] == [False]
+    assert [one.proxied for one in answers.records()] == [False]
 
 
 # -- multicast -----------------------------------------------------------------------------------
@@ -723,40 +720,33 @@ def test_inside_a_running_loop(announced, respond):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no signals there")
-@pytest.mark.parametrize(
-    "how", [{"interfaces": LOOPBACK}, {"hosts": ["127.0.0.1:9", "127.0.0.2:9"]}]
-)
-def test_interrupted(how):
+@pytest.mark.parametrize("directed", [False, True])
+def test_interrupted(directed, monkeypatch):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    searching = threading.Event()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("", 0))
+        port = sock.getsockname()[1]
+        group = socket.inet_aton("224.0.0.251") + socket.inet_aton("127.0.0.1")
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+        monkeypatch.setattr(mdns, "PORT", port)
 
-    def interrupt():
-        while not any(one.name.startswith("tinyatv-scan") for one in threading.enumerate()):
-            searching.wait(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+        def interrupt():
+            sock.recv(9000)  # it asks
+            os.kill(os.getpid(), signal.SIGINT)
 
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            scan(600, **how)
-    finally:
-        signal.signal(signal.SIGINT, before)
-        thread.join()
-
-
-def test_interrupted_while_it_starts(monkeypatch):
-    """Ctrl-C in the moment in which the thread is there, but not yet known to be."""
-    start = threading.Thread.start
-
-    def interrupted(thread):
-        start(thread)
-        if thread.name.startswith("tinyatv-scan"):
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        scan(600, interfaces=LOOPBACK)
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        how = {"interfaces": LOOPBACK}
+        if directed:
+            how = {"hosts": [f"127.0.0.1:{port}", "127.0.0.2:9"]}
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                scan(60, **how)
+        finally:
+            signal.signal(signal.SIGINT, before)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+                other.sendto(b"", ("127.0.0.1", port))
+            thread.join()
 
 
 # -- the responder -------------------------------------------------------------------------------

@@ -7,8 +7,11 @@ import random
 import pytest
 
 from tests.support.vectors import cases, check_scan
+from tinyatv import services
 from tinyatv.discovery import records
-from tinyatv.discovery.records import (
+from tinyatv.discovery.records import Record, build_device, merge_devices
+from tinyatv.model import PairingRequirement
+from tinyatv.services import (
     AIRPLAY,
     AIRPORT,
     COMPANION,
@@ -20,11 +23,7 @@ from tinyatv.discovery.records import (
     SERVICE_TYPES,
     SLEEP_PROXY,
     TOUCH_ABLE,
-    Record,
-    build_device,
-    merge_devices,
 )
-from tinyatv.model import PairingRequirement
 
 ADDRESS = "192.0.2.7"
 
@@ -56,13 +55,13 @@ def test_features(case):
     expect = case["expect"]
     if "error" in expect:
         with pytest.raises(ValueError, match="features"):
-            records.parse_features(case["text"])
+            services.parse_features(case["text"])
         return
-    value = records.parse_features(case["text"])
+    value = services.parse_features(case["text"])
     assert value == int(expect["value_int_hex"], 16)
     assert [bit for bit in range(64) if value >> bit & 1] == expect["bits"]
-    assert bool(value & records.AIRPLAY_2_FEATURES) == expect["airplay2"]
-    assert bool(value & records.PLAY_URL_FEATURES) == expect["play_url"]
+    assert bool(value & services.AIRPLAY_2_FEATURES) == expect["airplay2"]
+    assert bool(value & services.PLAY_URL_FEATURES) == expect["play_url"]
 
 
 @vectors("airplay_pairing")
@@ -97,7 +96,7 @@ def test_dmap_pairing(case):
 
 @vectors("build_version")
 def test_build_version(case):
-    assert records.version_of_build(case["build"]) == case["expect"]["version"]
+    assert services.version_of_build(case["build"]) == case["expect"]["version"]
 
 
 @vectors("models")
@@ -169,7 +168,8 @@ def test_scan_matrix(case):
 
 
 def test_every_kind_has_a_protocol_or_none():
-    assert set(SERVICE_TYPES.values()) == {"airplay", "raop", "mrp", "companion", "dmap", None}
+    protocols = {row.protocol for row in SERVICE_TYPES.values()}
+    assert protocols == {"airplay", "raop", "mrp", "companion", "dmap", None}
     assert all(kind.endswith(("._tcp.local.", "._udp.local.")) for kind in SERVICE_TYPES)
 
 

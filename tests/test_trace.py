@@ -271,7 +271,7 @@ def test_file_that_is_read(tv, tmp_path, monkeypatch, capsys, words, way):
         assert main(["--trace", str(other), *words]) == 2
     out, err = capsys.readouterr()
     what = "standard input" if words[-1] == "-" else path
-    assert err == f"tinyatv: --trace {other}: that is {what}, which is to be read: name another\n"
+    assert err == f"tinyatv: --trace {other}: that is {what}, which is read: name another file\n"
     assert out == ""
     assert path.read_bytes() == HEAD
     assert tv.log == []

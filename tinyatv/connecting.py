@@ -84,7 +84,7 @@ def connect_to(
     """Connect to a device that is found already; see :func:`connect`.
 
     Args:
-        remembered: True if its address is an old one: if nobody answers there, scan.
+        remembered: True if its address is an old one: if there is no answer from there, scan.
     """
     wanted = None if protocols is None else tuple(protocols)
     for protocol in wanted or ():
@@ -132,7 +132,7 @@ def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Dev
     if target is not None and not isinstance(target, str):
         return store.fill(target), False
     device = store.default() if target is None else store.find(target)
-    if device is not None and device.address and any(s.port for s in device.services):
+    if device is not None and is_reachable(device):
         return device, True
     from .discovery import scan
 
@@ -151,6 +151,11 @@ def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Dev
     if not matching:
         raise DeviceNotFound(f"no device called {target!r}; found: {_names(found)}")
     return store.fill(matching[0]), False
+
+
+def is_reachable(device: Device) -> bool:
+    """True if it is known where to connect to; an imported device has credentials alone."""
+    return bool(device.address) and any(service.port for service in device.services)
 
 
 def _rediscover(device: Device, timeout: float, store: Store) -> Device:

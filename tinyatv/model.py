@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import enum
 import time
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Callable
 
 from . import routes
 from .errors import AppleTVError
+from .info import Data as _Data
+from .info import DeviceInfo as DeviceInfo
+from .info import OperatingSystem as OperatingSystem
+from .info import PairingRequirement as PairingRequirement
+from .text import printable
 
 if TYPE_CHECKING:
     import os
@@ -96,53 +101,6 @@ class FeatureState(enum.Enum):
     Available = 3
 
 
-class OperatingSystem(enum.Enum):
-    """Family of system software."""
-
-    Unknown = 0
-    Legacy = 1
-    TvOS = 2
-    AirPortOS = 3
-    MacOS = 4
-
-
-class PairingRequirement(enum.Enum):
-    """Whether a service must be paired before use."""
-
-    Unsupported = 1
-    Disabled = 2
-    NotNeeded = 3
-    Optional = 4
-    Mandatory = 5
-
-
-class _Data:
-    """Equality and repr over ``__slots__``; a leading underscore keeps a slot out of both."""
-
-    __slots__: tuple[str, ...] = ()
-
-    def fields(self) -> Iterable[tuple[str, Any]]:
-        """(name, value) of everything public."""
-        return ((n, getattr(self, n)) for n in self.__slots__ if not n.startswith("_"))
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        for name in self.__slots__:
-            if name[0] != "_":
-                mine, theirs = getattr(self, name), getattr(other, name)
-                if mine is not theirs and mine != theirs:
-                    return False
-        return True
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        shown = (f"{n}={v}" if isinstance(v, enum.Enum) else f"{n}={v!r}"
-                 for n, v in self.fields() if v is not None and v != () and v != {})  # fmt: skip
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-
 class App(_Data):
     """An app on the device.
 
@@ -186,64 +144,6 @@ class OutputDevice(_Data):
     def __init__(self, name: str, identifier: str) -> None:
         self.name = name
         self.identifier = identifier
-
-
-class DeviceInfo(_Data):
-    """Make and software of a device; what no service told is None.
-
-    Attributes:
-        model: Constant name of the model, for example ``"Gen4K"``; ``"Unknown"`` if not known.
-        model_name: The model for people: ``"Apple TV 4K"``, the raw model, or ``"Unknown"``.
-        raw_model: What the device says: ``"AppleTV6,2"``.
-        operating_system: Family of system software.
-        version: System version, ``"14.7"``.
-        build: Build number, ``"18M60"``.
-        mac: Hardware address, upper case with colons.
-        output_device_id: Identifier as an audio output.
-    """
-
-    __slots__ = (
-        "model", "model_name", "raw_model", "operating_system", "version", "build", "mac",
-        "output_device_id",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        *,
-        model: str = "Unknown",
-        model_name: str = "Unknown",
-        raw_model: str | None = None,
-        operating_system: OperatingSystem = OperatingSystem.Unknown,
-        version: str | None = None,
-        build: str | None = None,
-        mac: str | None = None,
-        output_device_id: str | None = None,
-    ) -> None:
-        self.model = model
-        self.model_name = model_name
-        self.raw_model = raw_model
-        self.operating_system = operating_system
-        self.version = version
-        self.build = build
-        self.mac = mac
-        self.output_device_id = output_device_id
-
-    def __str__(self) -> str:
-        text = f"{self.model_name}, {_OS_TEXT[self.operating_system]}"
-        if self.version:
-            text += f" {self.version}"
-        if self.build:
-            text += f" build {self.build}"
-        return text
-
-
-_OS_TEXT = {
-    OperatingSystem.Unknown: "Unknown OS",
-    OperatingSystem.Legacy: "ATV SW",
-    OperatingSystem.TvOS: "tvOS",
-    OperatingSystem.AirPortOS: "AirPortOS",
-    OperatingSystem.MacOS: "macOS",
-}
 
 
 class Service(_Data):
@@ -324,15 +224,23 @@ class Device(_Data):
 
     Attributes:
         name: What its owner calls it.
-        address: IPv4 address or host name.
+        names: All names that it announces, `name` first; services may differ in it.
+        address: Address or host name; of an IPv6 address of one link, with its scope
+            (``fe80::1%eth0``).
+        addresses: All its addresses, `address` first: behind it those of our own networks, then the
+            rest.
         services: What it offers, in order of discovery.
-        info: Make and software.
+        info: Make and software. Of a device that is described by hand, what the properties of its
+            services tell.
         deep_sleep: True if a sleep proxy answered for it.
         query: ``host`` or ``host:port`` that answered a directed query; None for multicast.
         properties: Raw TXT records by service type. Never shown by ``repr``.
     """
 
-    __slots__ = ("name", "address", "services", "info", "deep_sleep", "query", "_properties")
+    __slots__ = (
+        "name", "address", "services", "info", "deep_sleep", "query",
+        "_names", "_addresses", "_properties",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -344,18 +252,38 @@ class Device(_Data):
         deep_sleep: bool = False,
         query: str | None = None,
         properties: Mapping[str, Mapping[str, str | None]] | None = None,
+        names: Iterable[str] = (),
+        addresses: Iterable[str] = (),
     ) -> None:
         self.name = name
         self.address = address
         self.services = list(services)
-        self.info = info if info is not None else DeviceInfo()
+        self.info = info if info is not None else _info(self.services)
         self.deep_sleep = deep_sleep
         self.query = query
+        self._names = list(names)
+        self._addresses = list(addresses)
         self._properties = {kind: dict(txt) for kind, txt in (properties or {}).items()}
 
     @property
     def properties(self) -> dict[str, dict[str, str | None]]:
         return self._properties
+
+    @property
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(filter(None, [self.name, *self._names])))
+
+    @property
+    def addresses(self) -> list[str]:
+        return list(dict.fromkeys(filter(None, [self.address, *self._addresses])))
+
+    def add_names(self, names: Iterable[str]) -> None:
+        """Know it by these names, too."""
+        self._names += names
+
+    def add_addresses(self, addresses: Iterable[str]) -> None:
+        """Know these addresses, too; those known before stay in front."""
+        self._addresses += addresses
 
     @property
     def identifiers(self) -> list[str]:
@@ -376,24 +304,32 @@ class Device(_Data):
         return next((s for s in self.services if s.protocol == protocol), None)
 
     def is_called(self, text: str) -> bool:
-        """True if `text` is the name, the address or one of the identifiers.
+        """True if `text` is one of its names, addresses or identifiers.
 
-        Case is ignored; of identifiers, colons as well.
+        Case is ignored; of identifiers, colons and dashes as well.
         """
         wanted = text.casefold()
-        if wanted in (self.name.casefold(), self.address.casefold()):
+        if any(wanted == one.casefold() for one in (*self.names, *self.addresses)):
             return True
         return bool(identifier_keys([text]) & identifier_keys(self.identifiers))
 
 
 def identifier_key(identifier: str) -> str:
-    """What all spellings of an identifier have in common: neither case nor colons matter."""
-    return identifier.replace(":", "").casefold()
+    """What all spellings of an identifier have in common: case and separators do not matter."""
+    return identifier.replace(":", "").replace("-", "").casefold()
 
 
 def identifier_keys(identifiers: Iterable[str]) -> set[str]:
     """The keys of several identifiers, to find out whether two devices have one in common."""
     return {identifier_key(one) for one in identifiers} - {""}
+
+
+def _info(services: Iterable[Service]) -> DeviceInfo:
+    if not any(service.properties for service in services):
+        return DeviceInfo()
+    from .services import info_of_services
+
+    return info_of_services((service.protocol, service.properties) for service in services)
 
 
 class Artwork(_Data):
@@ -667,7 +603,7 @@ class Playing(_Data):
         ]
         rows = [(label, value) for label, value in rows if value is not None]
         width = max(len(label) for label, _ in rows)
-        return "\n".join(f"{label:>{width}}: {value}" for label, value in rows)
+        return "\n".join(f"{label:>{width}}: {printable(str(value))}" for label, value in rows)
 
     def _only_total(self) -> bool:
         return self.position is None and self.total_time > 0

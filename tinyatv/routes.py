@@ -22,12 +22,13 @@ class ProtocolRow:
         carrier: The protocol that can carry it, where it has no credentials of its own; or "".
         connected: False if it keeps no connection open, and so never notices a loss.
         pairing_key: Key of the TXT record that tells for certain whether it can be paired, or "".
+        proxy: ``module:class`` that passes it on to a real device, or "".
         serves: Commands and fields that it serves after all others, beside the rows that name it.
     """
 
     __slots__ = (
         "name", "service_types", "backend", "pairing", "unpaired", "hap", "carrier", "connected",
-        "pairing_key", "serves",
+        "pairing_key", "proxy", "serves",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +43,7 @@ class ProtocolRow:
         carrier: str = "",
         connected: bool = True,
         pairing_key: str = "",
+        proxy: str = "",
         serves: tuple[str, ...] = (),
     ) -> None:
         self.name = name
@@ -53,6 +55,7 @@ class ProtocolRow:
         self.carrier = carrier
         self.connected = connected
         self.pairing_key = pairing_key
+        self.proxy = proxy
         self.serves = serves
 
 
@@ -62,7 +65,7 @@ _ROWS = (
     ProtocolRow(
         "mrp", ("_mediaremotetv._tcp.local.",),
         "tinyatv.backends.mrp:MrpBackend", "tinyatv.backends.mrp_pairing",
-        unpaired=True, hap=True, carrier="airplay",
+        unpaired=True, hap=True, carrier="airplay", proxy="tinyatv.proxy.mrp:ProxyMrp",
     ),
     ProtocolRow(
         # the second beside the first while Home Sharing is on; the third is Music on a computer
@@ -72,13 +75,13 @@ _ROWS = (
     ProtocolRow(
         "airplay", ("_airplay._tcp.local.",),
         "tinyatv.backends.airplay:AirPlayBackend", "tinyatv.backends.airplay_pairing",
-        unpaired=True, hap=True, connected=False,
+        unpaired=True, hap=True, connected=False, proxy="tinyatv.proxy.airplay:ProxyAirPlay",
     ),
     ProtocolRow("raop", ("_raop._tcp.local.",)),
     ProtocolRow(
         "companion", ("_companion-link._tcp.local.",),
         "tinyatv.backends.companion:CompanionBackend", "tinyatv.backends.companion_pairing",
-        hap=True, pairing_key="rpfl",
+        hap=True, pairing_key="rpfl", proxy="tinyatv.proxy.companion:ProxyCompanion",
     ),
 )  # fmt: skip
 
@@ -99,8 +102,8 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "home": ("mrp", "companion"),
     "channel_up": ("companion",),
     "channel_down": ("companion",),
-    "page_up": ("companion",),
-    "page_down": ("companion",),
+    "page_up": (),  # no button of any protocol is known to do it
+    "page_down": (),
     "guide": ("companion",),
     "screensaver": ("companion",),
     "control_center": ("companion",),

@@ -362,7 +362,8 @@ class Store:
         except CredentialsError as exc:
             _warn(f"{exc}: it is passed over")
         except OSError as exc:
-            _warn(f"{self._foreign} cannot be read ({exc.strerror}): it is passed over")
+            path = os.path.expanduser(self._foreign)
+            _warn(f"{path} cannot be read ({exc.strerror}): it is passed over")
         return []
 
     def _known(self, text: str) -> Device:

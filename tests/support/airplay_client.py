@@ -52,9 +52,9 @@ class Channel:
     def read(self):
         while True:
             message = self.wire.next_message()
-            owed = self.wire.owed()
-            if owed:
-                self.sock.sendall(owed)
+            replies = self.wire.pending_replies()
+            if replies:
+                self.sock.sendall(replies)
             if message is not None:
                 return message
             data = self.sock.recv(65536)
@@ -108,9 +108,9 @@ class Tunnel(Remote):
     def read(self):
         while True:
             message = self.wire.next_message()
-            owed = self.wire.owed()
-            if owed and self.replies:
-                self.write(owed)
+            replies = self.wire.pending_replies()
+            if replies and self.replies:
+                self.write(replies)
             if message is not None:
                 return message
             data = self.sock.recv(65536)
@@ -263,7 +263,7 @@ class Controller(Channel):
         self.events = self.connect_events(plistlib.loads(response.body)["eventPort"])
         response = self.rtsp("RECORD")
         assert (response.code, response.header("Audio-Latency")) == (200, "0")
-        if not self.airplay.oddities.no_events:
+        if not self.airplay.quirks.no_events:
             self.info = self.events.next()
             assert self.info["type"] == "updateInfo"
         return self

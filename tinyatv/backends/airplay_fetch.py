@@ -1,8 +1,8 @@
 """What a device asks its sender to fetch for it while it plays: playlists and keys of HLS.
 
 It may ask for anything, and we can reach more than it can: this machine, and whatever trusts it. So
-it gets what belongs to what it was told to play, and nothing else: things on the same server, and
-what the playlists that we fetched name.
+it gets what belongs to the URL that it plays, and nothing else: things on the same server, and what
+the playlists that we fetched refer to.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WHOLE = 30.0  # s for everything; players give up long before
-PATIENCE = 5.0  # s to connect, and without a byte
+IDLE_TIMEOUT = 5.0  # s to connect, and without a byte
 LIMIT = 16 * 1024 * 1024  # bytes
-NAMES = 20_000  # addresses that playlists may name; those of a live stream change all the time
-ERRANDS = 64  # that may wait
+NAMES = 20_000  # addresses that playlists may refer to; in a live stream they change all the time
+WAITING = 64  # requests that may wait
 FAILED = 504  # status of what we could not fetch
 PLAYLIST = b"#EXTM3U"
 URI = re.compile(r'URI="([^"]*)"')  # in tags: keys, initialization, other renditions
@@ -80,7 +80,7 @@ class Fetcher:
             if _origin(url) != self._origin and url not in self._named:
                 raise ValueError("it does not belong to what is played")
             found = fetch(
-                url, timeout=WHOLE, stall=PATIENCE, limit=LIMIT, trusted=self._host,
+                url, timeout=WHOLE, stall=IDLE_TIMEOUT, limit=LIMIT, trusted=self._host,
                 opened=self._opened,
                 headers={k: v for k, v in headers.items() if k.lower() in PASSED_ON},
             )  # fmt: skip
@@ -146,8 +146,8 @@ class FetchQueue:
     def add(self, asked: dict[str, Any]) -> None:
         """Take a request (``unhandledURL``). Does not block; one too many is dropped."""
         with self._lock:
-            if self._closed or self._waiting.qsize() >= ERRANDS:
-                log.debug("%s: not done", self._name)
+            if self._closed or self._waiting.qsize() >= WAITING:
+                log.debug("%s: too many requests, one is dropped", self._name)
                 return
             self._waiting.put(asked)
             if self._thread is None:
@@ -162,7 +162,7 @@ class FetchQueue:
         self._waiting.put(None)
         self._fetcher.close()
         if thread is not None and thread is not threading.current_thread():
-            thread.join(PATIENCE + 1)
+            thread.join(IDLE_TIMEOUT + 1)
 
     def _run(self) -> None:
         while (asked := self._waiting.get()) is not None and not self._closed:
@@ -174,31 +174,31 @@ class FetchQueue:
                     log.info("%s: %s", self._name, exc)
 
     def _answer(self, asked: dict[str, Any]) -> dict[str, Any] | None:
-        """What to tell the device; None if it asks for nothing that makes sense."""
+        """The command that answers a request; None if the request makes no sense."""
         request = asked.get("request")
         request = request if isinstance(request, dict) else {}
         url = request.get("FCUP_Response_URL")
         if asked.get("kind") != "request" or "messageID" not in asked or not isinstance(url, str):
-            log.debug("%s: not an errand: %r", self._name, asked.get("kind"))
+            log.debug("%s: not a request to fetch: %r", self._name, asked.get("kind"))
             return None
-        told: dict[str, Any] = {
+        response: dict[str, Any] = {
             "FCUP_Response_URL": url, "FCUP_Response_StatusCode": FAILED,
             "FCUP_Response_Data": b"", "FCUP_Response_Headers": {},
         }  # fmt: skip
         if "FCUP_Response_RequestID" in request:
-            told["FCUP_Response_RequestID"] = request["FCUP_Response_RequestID"]
+            response["FCUP_Response_RequestID"] = request["FCUP_Response_RequestID"]
         try:
             found = self._fetcher.fetch(url, _texts(request.get("FCUP_Response_Headers")))
         except (OSError, ValueError, http.client.HTTPException) as exc:
-            # Not the address: of a file of ours, who knows it may fetch it.
+            # Without the address: whoever reads the one of a file of ours could fetch it.
             log.info("%s: cannot fetch what the device wants: %s", self._name, exc)
         else:
-            told["FCUP_Response_StatusCode"] = found.code
-            told["FCUP_Response_Data"] = found.data if found.code < 400 else b""
+            response["FCUP_Response_StatusCode"] = found.code
+            response["FCUP_Response_Data"] = found.data if found.code < 400 else b""
             if found.kind:
-                told["FCUP_Response_Headers"] = {"Content-Type": found.kind}
+                response["FCUP_Response_Headers"] = {"Content-Type": found.kind}
         kind = {"type": "unhandledURL", "kind": "response"}
-        return {**kind, "messageID": asked["messageID"], "response": told}
+        return {**kind, "messageID": asked["messageID"], "response": response}
 
 
 def _texts(headers: Any) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Where the image of what plays comes from: a URL, or the device itself, in one piece or many."""
+"""Where the artwork comes from: a URL, or the device itself, in one piece or many."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""What an MRP device tells of its players, put together.
+"""What an MRP device reports of its players, put together.
 
     client (an app)         key: bundle identifier      one of them is active
       default commands
       player                key: identifier             one of them is active in each client
         playback state, commands, items, location
 
-Nothing creates a client or a player explicitly: any message that names one does. What plays is the
-active player of the active client, or that client's default player.
+Nothing creates a client or a player explicitly: any message that names one does. What is playing
+is the active player of the active client, or that client's default player.
 """
 
 from __future__ import annotations
@@ -218,10 +218,10 @@ class Players:
 
     # -- messages --------------------------------------------------------------------------------
 
-    def _client(self, told: Any) -> Client:
+    def _client(self, body: Any) -> Client:
         """The client that a message names; one that is not known is made."""
-        name = proto.text(told, "displayName")
-        return self._client_called(proto.text(told, "bundleIdentifier") or "", name)
+        name = proto.text(body, "displayName")
+        return self._client_called(proto.text(body, "bundleIdentifier") or "", name)
 
     def _client_called(self, identifier: str, name: str | None) -> Client:
         identifier = identifier[:NAME]
@@ -344,7 +344,7 @@ class Players:
 
     @property
     def player(self) -> Player | None:
-        """The player that counts, or None."""
+        """The active player, or None."""
         if self._active is None:
             return None
         return self._active.active or self._active.players.get(commands.DEFAULT_PLAYER)
@@ -396,7 +396,7 @@ class Players:
     def playing(
         self, artwork: Callable[[], Artwork | None] | None = None, now: float | None = None
     ) -> Playing:
-        """What plays, as the user sees it.
+        """What is playing, as the user sees it.
 
         Args:
             artwork: Gets the image, for notebooks.
@@ -439,9 +439,9 @@ class Players:
         )
 
 
-def _by_number(told: Any) -> dict[int, Any]:
+def _by_number(supported: Any) -> dict[int, Any]:
     """CommandInfo messages by number; of several, the first counts."""
-    return {info.command: info for info in reversed(told.supportedCommands)}
+    return {info.command: info for info in reversed(supported.supportedCommands)}
 
 
 def _whole(seconds: float) -> int:

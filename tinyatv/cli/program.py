@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .flags import Arguments, common_flags, first_word
 from .logs import logs, traced
-from .output import Output, terminal
+from .output import Output, exit_code, show, terminal
 from .parsers import program_parser, run_subcommand
 from .words import is_program, parse_all
 
@@ -44,7 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exc.code if isinstance(exc.code, int) else 2
     except Exception as exc:
         if debug and not out.json:
-            raise
+            from traceback import format_exc
+
+            show(*format_exc().rstrip("\n").split("\n"), error=True)
+            return exit_code(exc)[0]
         return out.failure(exc)
 
 

@@ -9,27 +9,34 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import proto
-from ..backends.airplay import device_key
+from ..backends.airplay import device_key, is_legacy, tunnel_credentials
 from ..backends.airplay_session import ControlConnection
 from ..crypto.chacha20poly1305 import Session as Ciphers
-from ..errors import AppleTVError, ConnectionLost
+from ..errors import AppleTVError, ConnectionLost, CredentialsError
 from ..link import Link, Listener
+from ..pairing.credentials import parse
 from ..pairing.hap import channel_keys
-from ..virtual.airplay import AirPlayPeer, VirtualAirPlay, is_open
+from ..virtual.airplay import VirtualAirPlay, is_open
+from ..virtual.airplay_peer import AirPlayPeer
 from ..virtual.server import HttpServer, Peer, Query
 from ..wire import plist
 from ..wire.airplay_codes import AUTHORIZE, STREAM
 from ..wire.datastream import DataStreamWire
 from ..wire.hap import HapWire
 from ..wire.http import HttpWire, Request, Response
-from .bridge import Bridge, Tap, Target
+from .bridge import Bridge, Tap, Target, profile_of, txt_of_target
+
+if TYPE_CHECKING:
+    from ..model import Device, Service
+    from ..virtual.side import Setup
 
 log = logging.getLogger(__name__)
 
 IDENTITY = ("deviceID", "macAddress", "pi", "psi", "pk", "name", "txtAirPlay")  # in /info
+TXT_IDENTITY = ("deviceid", "pi", "psi", "pk", "gid", "acl", "hgid", "hmid")  # in lower case
 
 
 class ProxyAirPlay(VirtualAirPlay):
@@ -38,13 +45,31 @@ class ProxyAirPlay(VirtualAirPlay):
     Args:
         target: The real device.
         tap: Who looks on.
-        args: As for :class:`VirtualAirPlay`.
+        setup: As for :class:`VirtualAirPlay`.
     """
 
-    def __init__(self, target: Target, tap: Tap, *args: Any) -> None:
-        self.target = target
+    @staticmethod
+    def target(device: Device, service: Service) -> Target:
+        """How to reach the real device.
+
+        Raises:
+            CredentialsError: It is not paired.
+        """
+        credentials = parse(service.credentials or None).checked()
+        if is_legacy(service):
+            return Target(device, service, credentials, "airplay1")
+        credentials = tunnel_credentials(service, device.info) or credentials
+        if credentials.kind == "null":
+            raise CredentialsError(f"{device.name} is not paired (airplay): pair first")
+        model = service.properties.get("model") or device.info.raw_model or ""
+        profile = "homepod" if model.startswith("AudioAccessory") else profile_of(device)
+        return Target(device, service, credentials, profile)
+
+    def __init__(self, target: Target, tap: Tap, setup: Setup) -> None:
+        self.real = target
         self.tap = tap
-        super().__init__(*args)
+        super().__init__(setup)
+        self.identity.extra = txt_of_target(target, self.identity.txt(), TXT_IDENTITY)
 
     def _new_peer(
         self, sock: socket.socket, address: tuple[str, int], server: HttpServer
@@ -61,7 +86,7 @@ class ProxyAirPlay(VirtualAirPlay):
                 peer.bridge.show(answer, False)
             return answer
         if not is_open(query.path) and query.method != "OPTIONS" and not self._may(peer):
-            answer = Response(AUTHORIZE if self.about.generation.airplay == 2 else 403)
+            answer = Response(AUTHORIZE if self.identity.profile.airplay == 2 else 403)
             peer.bridge.show(answer, False)
             return answer
         try:
@@ -86,8 +111,8 @@ class ProxyAirPlay(VirtualAirPlay):
             told = plist.loads(answer.body)
             if not isinstance(told, dict):
                 return answer
-            own: dict[str, Any] = self.about.info(self._state, peer.sender)
-            own["txtAirPlay"] = self.about.txt_data()
+            own: dict[str, Any] = self.identity.info(self._state, peer.sender)
+            own["txtAirPlay"] = self.identity.txt_data()
             told.update({key: own[key] for key in IDENTITY if key in told})
         else:
             return answer
@@ -135,7 +160,10 @@ class ProxyPeer(AirPlayPeer):
         self._gone = False
         self.forwarded: Response | None = None
         self.bridge = Bridge(airplay.tap, "airplay")
-        super().__init__(sock, address, server, airplay)
+        super().__init__(
+            sock, address, server, airplay.accessory, airplay.identity, airplay.quirks,
+            airplay.player,
+        )  # fmt: skip
         self.bridge.near = self.link
 
     def control(self) -> ControlConnection:
@@ -144,7 +172,7 @@ class ProxyPeer(AirPlayPeer):
         Raises:
             AppleTVError: There is no way to it.
         """
-        target = self._proxy.target
+        target = self._proxy.real
         with self._lock:
             if self._gone:
                 raise ConnectionLost("closed")
@@ -184,7 +212,7 @@ class ProxyPeer(AirPlayPeer):
         bridge = Bridge(self._proxy.tap, "airplay" if kind == "events" else "mrp")
         channel = Channel(
             bridge, control.channel_socket(port), near, far, self._proxy.host, name,
-            self._proxy.target.timeout,
+            self._proxy.real.timeout,
         )  # fmt: skip
         with self._lock:
             self._channels.append(channel)
@@ -199,7 +227,7 @@ class ProxyPeer(AirPlayPeer):
         if response is not self.forwarded:
             super().finish(request, response)
 
-    def left(self) -> None:
+    def on_disconnect(self) -> None:
         """The controller has left."""
         with self._lock:
             self._gone = True
@@ -209,7 +237,7 @@ class ProxyPeer(AirPlayPeer):
             channel.close()
         if control is not None:
             control.close()
-        super().left()
+        super().on_disconnect()
 
 
 class Channel:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .. import proto
 from ..backends.mrp import secure
 from ..errors import AppleTVError
 from ..link import Link, keep_alive, open_socket
+from ..pairing.credentials import parse
 from ..proto.commands import NOT_PAIRED
 from ..virtual.mrp import MrpPeer, VirtualMrp
 from ..wire.mrp import OPEN_LIMIT, MrpWire
 from .bridge import Bridge, Bridges, Tap, Target
+
+if TYPE_CHECKING:
+    from ..model import Device, Service
+    from ..virtual.side import Setup
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +28,16 @@ class ProxyMrp(VirtualMrp):
     Args:
         target: The real device.
         tap: Who looks on.
-        args: As for :class:`VirtualMrp`.
+        setup: As for :class:`VirtualMrp`.
     """
 
-    def __init__(self, target: Target, tap: Tap, *args: Any) -> None:
-        super().__init__(*args)
+    @staticmethod
+    def target(device: Device, service: Service) -> Target:
+        """How to reach the real device; without credentials in clear."""
+        return Target(device, service, parse(service.credentials or None).checked(), "tvos14")
+
+    def __init__(self, target: Target, tap: Tap, setup: Setup) -> None:
+        super().__init__(setup)
         self._target = target
         self._bridges = Bridges(tap, "mrp")
 
@@ -86,12 +96,12 @@ class ProxyMrp(VirtualMrp):
             return message
         copy = _copy(message)
         info = copy.envelope.deviceInfoMessage
-        info.uniqueIdentifier, info.name = self.about.identifier, self._state.name
+        info.uniqueIdentifier, info.name = self.identity.identifier, self._state.name
         return copy
 
-    def left(self, peer: MrpPeer) -> None:
+    def on_disconnect(self, peer: MrpPeer) -> None:
         """A controller has left."""
-        super().left(peer)
+        super().on_disconnect(peer)
         self._bridges.left(peer, peer.link.error)
 
     def stop(self) -> None:

@@ -19,7 +19,8 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..discovery.records import DEVICE_INFO, SLEEP_PROXY, Record, encode_txt
+from ..discovery.records import Record, encode_txt
+from ..services import DEVICE_INFO, SLEEP_PROXY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
