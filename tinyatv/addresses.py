@@ -208,11 +208,12 @@ def connect_first(
     deadline = Deadline(timeout)
     targets: list[tuple[int, str | tuple[object, ...]]] = []
     errors: list[OSError] = []
+    unknown: list[OSError] = []
     for address in addresses:
         try:
             found = socket.getaddrinfo(address, port, 0, socket.SOCK_STREAM)
         except (OSError, UnicodeError) as exc:
-            errors.append(exc if isinstance(exc, OSError) else OSError(str(exc)))
+            unknown.append(exc if isinstance(exc, OSError) else OSError(str(exc)))
         else:
             targets += [(family, place) for family, _, _, _, place in found]
     targets.reverse()
@@ -240,7 +241,7 @@ def connect_first(
                     return sock
                 sock.close()
                 errors.append(OSError(code, os.strerror(code)))
-        raise errors[0] if errors else OSError("no address")
+        raise [*errors, *unknown, OSError("no address")][0]
     finally:
         for sock in trying:
             sock.close()

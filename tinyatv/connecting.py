@@ -306,7 +306,11 @@ def _store(store: Store | None) -> Store:
 
 
 def _is_host(text: str) -> bool:
-    """True for ``192.0.2.10``, ``appletv.local``, ``localhost`` and ``host:port``."""
+    """True for ``192.0.2.10``, ``fd00::5``, ``appletv.local``, ``localhost`` and ``host:port``."""
+    from .addresses import family_of
+
+    if family_of(text) is not None or text.startswith("["):
+        return True
     host, _, port = text.partition(":")
     if port and not port.isdecimal():
         return False

@@ -58,7 +58,9 @@ _KINDS_PER_PACKET = 3
 _INSTANCES = 20_000  # a flood of names must not use up our memory,
 _QUERIED = 200  # nor make us ask about each of them
 _BACKLOG = 64_000  # datagrams that wait to be looked at
-_OVERTIME = 0.3  # seconds beyond the end to look at what has arrived before it
+_IN_A_ROW = 500  # of them, taken in before one is looked at, and
+_AT_ONCE = 20  # looked at before others are taken in
+_OVERTIME = 0.15  # seconds beyond the end to look at what has arrived before it
 _LEARNING = 3  # time between two looks at all that is known, in times of what a look takes
 _HOPS = 255  # RFC 6762, 11
 _BUFFER = 4 << 20  # bytes; a home full of devices answers all at once
@@ -409,7 +411,7 @@ class _Datagram:
         self.data = data
         self.port: int = place[1]
         self.index: int = place[3] if len(place) > 2 else 0
-        self.sender: str = with_scope(place[0], self.index)
+        self.sender: str = with_scope(place[0], self.index) if self.index else place[0]
 
 
 class Network:
@@ -426,6 +428,7 @@ class Network:
         self._interfaces = interfaces
         self._sockets: list[_Socket] = []
         self._backlog: collections.deque[_Datagram] = collections.deque()
+        self._seen: set[int] = set()  # of all datagrams
         self._failed: OSError | None = None
         self._own: list[OwnNetwork] | None = None
         self._waking: list[socket.socket] = []
@@ -549,7 +552,7 @@ class Network:
     def drain(self) -> None:
         """Take in what has arrived, before the system has no room for more."""
         for one in self._sockets:
-            while len(self._backlog) < _BACKLOG:
+            for _ in range(min(_IN_A_ROW, _BACKLOG - len(self._backlog))):
                 try:
                     data, place = one.sock.recvfrom(9000)  # RFC 6762, 17
                 except BlockingIOError:
@@ -557,7 +560,11 @@ class Network:
                 except OSError as exc:  # Windows: a host that was asked does not want to be
                     log.debug("%s", exc)
                     break
-                self._backlog.append(_Datagram(data, place))
+                mark = hash((place, data))
+                if mark not in self._seen:  # the same again says nothing new
+                    if len(self._seen) < _BACKLOG:
+                        self._seen.add(mark)
+                    self._backlog.append(_Datagram(data, place))
 
     def wait(self, seconds: float) -> None:
         """Block until something arrives, or for so long."""
@@ -574,9 +581,13 @@ class Network:
         else:
             time.sleep(seconds)
 
-    def next(self) -> _Datagram | None:
-        """The oldest datagram that was not looked at yet, or None."""
-        return self._backlog.popleft() if self._backlog else None
+    def take(self, count: int) -> list[_Datagram]:
+        """The oldest datagrams that were not looked at yet."""
+        return [self._backlog.popleft() for _ in range(min(count, len(self._backlog)))]
+
+    def forget_seen(self) -> None:
+        """Let the same words count as news again: something was taken back, and may return."""
+        self._seen.clear()
 
 
 def _place(address: str, port: int) -> tuple[Any, ...]:
@@ -602,6 +613,7 @@ class Search:
 
     Attributes:
         answers: What was heard.
+        look: Seconds that the longest look at all that is known took.
         unknown_host: True if the name of the host could not be resolved.
         over: True once there is nothing more to wait for; setting it ends the search.
     """
@@ -616,6 +628,7 @@ class Search:
         eager: bool = True,
     ) -> None:
         self.answers = Answers(kinds, directed=host is not None)
+        self.look = 0.0
         self.unknown_host = False
         self.over = False
         self._kinds = kinds
@@ -631,7 +644,6 @@ class Search:
         self._lookup: tuple[threading.Thread, list[str]] | None = None
         self._answered: set[str] = set()  # service types
         self._numbers: dict[int, Sequence[str]] = {}  # of queries, with their service types
-        self._seen: set[int] = set()  # datagrams
         self._asked: dict[str, int] = {}  # instances that were asked for: how often
         self._models: set[str] = set()  # names whose model was asked for
         self._missing: dict[str, list[Question]] = {}
@@ -697,11 +709,7 @@ class Search:
 
     def take(self, datagram: _Datagram) -> None:
         """Note what a datagram says."""
-        mark = hash((datagram.sender, datagram.data))
-        if mark in self._seen:
-            return
-        if len(self._seen) < _BACKLOG:
-            self._seen.add(mark)
+        assert self._network is not None, "it has begun"
         try:
             packet = decode_response(datagram.data)
         except ValueError as exc:
@@ -712,7 +720,7 @@ class Search:
         self._pace = max(self._pace, time.monotonic() - self._asked_at) if self._asked_at else 0.0
         self._changed = time.monotonic()
         if self.answers.take(packet.answers, datagram.sender, self._index_of(datagram)):
-            self._seen.clear()  # it may come back, in the same words
+            self._network.forget_seen()
         self._note_answered(packet)
         self._is_news = True
 
@@ -745,7 +753,9 @@ class Search:
         if self._is_news and self._learn_again.over:
             began = time.monotonic()
             self._learn()
-            self._learn_again = Deadline(_LEARNING * (time.monotonic() - began))
+            took = time.monotonic() - began
+            self.look = max(self.look, took)
+            self._learn_again = Deadline(_LEARNING * took)
         if self._round_over.over:
             self._round_over = Deadline(_ROUND)
             self._asked_at = 0.0  # what comes now may belong to either question
@@ -869,9 +879,11 @@ def run_searches(
         for search in running:
             search.begin(network)
         while running and not deadline.over:
+            # The last look at all must fit in, too: with a crowd on a slow machine it takes long.
+            if (deadline.left() or 0.0) < min(sum(one.look for one in running), timeout / 4):
+                break
             network.drain()
-            datagram = network.next()
-            if datagram is not None:
+            for datagram in network.take(_AT_ONCE):
                 for search in running:
                     if search.is_for_me(datagram):
                         search.take(datagram)
@@ -884,9 +896,10 @@ def run_searches(
             network.wait(min([*waits, deadline.left() or 0.0, 0.5]))
         overtime = Deadline(_OVERTIME)
         network.drain()
-        while not overtime.over and (datagram := network.next()) is not None:
-            for search in running:
-                if search.is_for_me(datagram):
-                    search.take(datagram)
+        while not overtime.over and (datagrams := network.take(_AT_ONCE)):
+            for datagram in datagrams:
+                for search in running:
+                    if search.is_for_me(datagram):
+                        search.take(datagram)
         for search in running:
             search.finish()

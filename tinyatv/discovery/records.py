@@ -190,8 +190,11 @@ def group_records(records: Iterable[Record]) -> list[list[Record]]:
     Records that share an identifier are one device. Beyond that, those that share host and name, or
     only the host, or address and name, or only the address: each unless two services of one kind
     are not the same one. Two devices may have one address, and one device several hosts.
+
+    Args:
+        records: TXT keys in lower case.
     """
-    records = [record for record in map(_lowered, records) if record.kind in SERVICE_TYPES]
+    records = [record for record in records if record.kind in SERVICE_TYPES]
     groups = [_Group(record) for record in records]
     groups = _joined(groups, lambda group: group.identifiers, proven=True)
     groups = _joined(groups, lambda group: _by_name(group, _hosts))
@@ -290,7 +293,17 @@ def build_device(
         None if no service has an identifier: such a device could not be recognised again. A
         computer or telephone that announces nothing but Companion is one of them.
     """
-    records = [_lowered(record) for record in records]
+    lowered = [_lowered(record) for record in records]
+    return _build(address, lowered, deep_sleep, query, addresses)
+
+
+def _build(
+    address: str,
+    records: Sequence[Record],
+    deep_sleep: bool,
+    query: str | None,
+    addresses: Iterable[str],
+) -> Device | None:
     services: dict[str, Service] = {}
     properties: dict[str, dict[str, str | None]] = {}
     told = []
@@ -342,7 +355,7 @@ def build_devices(
     """Make devices out of everything that was heard.
 
     Args:
-        records: Complete ones.
+        records: Complete ones, TXT keys in lower case.
         query: The host that was asked; None for multicast.
         sort: Puts the addresses of a device in order, best first.
 
@@ -354,9 +367,7 @@ def build_devices(
         addresses = sort(dict.fromkeys(a for one in found for a in (one.address, *one.addresses)))
         serving = [one for one in found if SERVICE_TYPES[one.kind].protocol is not None]
         asleep = bool(serving) and all(one.proxied for one in serving)
-        device = build_device(
-            addresses[0], found, deep_sleep=asleep, query=query, addresses=addresses
-        )
+        device = _build(addresses[0], found, asleep, query, addresses)
         if device is not None:
             devices.append(device)
         elif serving:

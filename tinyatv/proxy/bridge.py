@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable, Protocol
 
 from ..errors import AppleTVError, ConnectionLost
 from ..trace import Connection, ending, entry
+from ..virtual.side import Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
