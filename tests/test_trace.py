@@ -369,9 +369,9 @@ def test_values_deep_inside_each_other(tmp_path, begin, end):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "no trace"),
-        (b"\x00\x01", "no trace"),
-        (LINE, "no trace"),
+        (b"", "not a trace"),
+        (b"\x00\x01", "not a trace"),
+        (LINE, "not a trace"),
         (HEAD.replace(b"1", b"2", 1), "version 2"),
         (HEAD.replace(b": 1", b': "x\\u001b"', 1), "version x"),
         (HEAD + b"\xff\n", "line 2 of the trace is damaged"),

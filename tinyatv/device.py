@@ -186,7 +186,7 @@ class AppleTV:
         `timeout` seconds.
 
         Args:
-            timeout: Seconds to wait for each event; None waits for ever.
+            timeout: Seconds to wait for each event; None waits forever.
         """
         received = EventQueue(f"events of {self.name}")
         self.add_listener(received.put)
@@ -300,7 +300,7 @@ class AppleTV:
         self._via("siri_start").siri_start()
 
     def siri_stop(self) -> None:
-        """Let go of the Siri button; see :meth:`siri_start`."""
+        """Release the Siri button; see :meth:`siri_start`."""
         self._via("siri_stop").siri_stop()
 
     # -- touchpad --------------------------------------------------------------------------------
@@ -331,7 +331,7 @@ class AppleTV:
         self._via("touch").touch(*_place(x, y), TouchAction(action))
 
     def click(self, *, hold: float = 0.0, presses: int = 1) -> None:
-        """Click the touchpad, which chooses what is marked. Arguments as in :meth:`up`."""
+        """Click the touchpad, which chooses the highlighted item. Arguments as in :meth:`up`."""
         self._via("click").click(*_press(hold, presses))
 
     # -- old keys --------------------------------------------------------------------------------
@@ -590,7 +590,7 @@ class AppleTV:
         self._via("text_append").text_append(_text(text, "text", empty=True))
 
     def text_clear(self) -> None:
-        """Empty the text field; see :meth:`text_set`."""
+        """Clear the text field; see :meth:`text_set`."""
         self._via("text_clear").text_clear()
 
     # -- playing something of your own -----------------------------------------------------------

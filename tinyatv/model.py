@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PROTOCOLS = tuple(routes.PROTOCOLS)
 """Names of the protocols, in the order in which they name a device (its main identifier)."""
-PASSWORDS = ("airplay", "raop")
+PASSWORDS = tuple(row.name for row in routes.PROTOCOLS.values() if row.password)
 """Protocols in which a device may want a password."""
 
 
@@ -73,7 +73,7 @@ class PowerState(enum.Enum):
 
 
 class KeyboardFocus(enum.Enum):
-    """Whether a text field wants letters."""
+    """Whether a text field has focus."""
 
     Unknown = 0
     Unfocused = 1
@@ -469,7 +469,7 @@ class Playing(_Data):
 
     Attributes:
         media_type: Kind of media.
-        device_state: What the player does.
+        device_state: What the player is doing.
         title: Title; this and all texts are None if the device does not tell.
         artist: Artist.
         album: Album.

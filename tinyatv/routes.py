@@ -17,6 +17,7 @@ class ProtocolRow:
             :class:`tinyatv.backends.Backend`.
         pairing: Module that pairs; see :class:`tinyatv.backends.Pairing`.
         unpaired: True if it may work without credentials, where the device allows that.
+        password: True if a device may ask for a password.
         hap: True if it is paired by HAP. A device keeps one list of HAP controllers: what one of
             these protocols has agreed on, the others accept as well, as a rule.
         carrier: The protocol that can carry it, where it has no credentials of its own; or "".
@@ -27,8 +28,8 @@ class ProtocolRow:
     """
 
     __slots__ = (
-        "name", "service_types", "backend", "pairing", "unpaired", "hap", "carrier", "connected",
-        "pairing_key", "proxy", "serves",
+        "name", "service_types", "backend", "pairing", "unpaired", "password", "hap", "carrier",
+        "connected", "pairing_key", "proxy", "serves",
     )  # fmt: skip
 
     def __init__(
@@ -39,6 +40,7 @@ class ProtocolRow:
         pairing: str = "",
         *,
         unpaired: bool = False,
+        password: bool = False,
         hap: bool = False,
         carrier: str = "",
         connected: bool = True,
@@ -51,6 +53,7 @@ class ProtocolRow:
         self.backend = backend
         self.pairing = pairing
         self.unpaired = unpaired
+        self.password = password
         self.hap = hap
         self.carrier = carrier
         self.connected = connected
@@ -75,9 +78,10 @@ _ROWS = (
     ProtocolRow(
         "airplay", ("_airplay._tcp.local.",),
         "tinyatv.backends.airplay:AirPlayBackend", "tinyatv.backends.airplay_pairing",
-        unpaired=True, hap=True, connected=False, proxy="tinyatv.proxy.airplay:ProxyAirPlay",
+        unpaired=True, password=True, hap=True, connected=False,
+        proxy="tinyatv.proxy.airplay:ProxyAirPlay",
     ),
-    ProtocolRow("raop", ("_raop._tcp.local.",)),
+    ProtocolRow("raop", ("_raop._tcp.local.",), password=True),
     ProtocolRow(
         "companion", ("_companion-link._tcp.local.",),
         "tinyatv.backends.companion:CompanionBackend", "tinyatv.backends.companion_pairing",

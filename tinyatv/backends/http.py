@@ -74,7 +74,7 @@ class Transport(BaseAdapter):
         """Carry out a request: what `requests` asks of an adapter.
 
         Args:
-            timeout: Seconds from here to the last byte of the answer; None waits for ever.
+            timeout: Seconds from here to the last byte of the answer; None waits forever.
             silent: Seconds to wait instead while the device says nothing.
             limit: Bytes that the answer may have: no device proves who it is.
 

@@ -378,7 +378,7 @@ class Players:
         return None if client is None else App(client.name, client.identifier)
 
     def state(self) -> DeviceState:
-        """What the player does."""
+        """What the player is doing."""
         player = self.player
         return DeviceState.Idle if player is None else player.doing
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import sys
@@ -41,6 +42,7 @@ EXIT_CODES = (
     ("UnknownWord", 2, "unsupported_command"),
     ("ValueError", 2, "usage"),
     ("OSError", 1, "os_error"),
+    ("ModuleNotFoundError", 1, "missing_package"),
 )
 
 
@@ -92,7 +94,7 @@ class Output:
         """Print an error, and return the exit code for it."""
         code, word = exit_code(error)
         message = one_line(error)
-        if self.json:
+        if self.json and sys.stdout is not None:
             import traceback
 
             trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
@@ -106,6 +108,8 @@ class Output:
 
     def write(self, line: str) -> None:
         """Print a line on standard output."""
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "standard output is closed")
         show(*line.split("\n"))
 
     def warn(self, line: str) -> None:
@@ -144,17 +148,26 @@ def show(*lines: str, error: bool = False, end: str = "\n", erase: bool = False)
 
 
 def terminal() -> bool:
-    """True if a person types, and sees what comes of it."""
+    """True if a person types, and sees the output."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def one_line(error: BaseException) -> str:
     """The message of an error without line breaks."""
     text = str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = {"google": "protobuf"}.get(error.name.partition(".")[0], error.name)
+        text = f"the package {package} is missing: pip install {package}"
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     # Not split(): it would take a no-break space in a name for one of ours.
     return printable(" ".join(re.split("[ \t\r\n]+", text)).strip(" ")) or type(error).__name__
+
+
+def interrupted() -> None:
+    """Let the shell's prompt begin on a line of its own, after the ^C that a terminal shows."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        print(file=sys.stderr)
 
 
 def _now() -> str:

@@ -18,6 +18,7 @@ from ..errors import AppleTVError, CredentialsError, PairingError
 from ..model import PROTOCOLS, Device, Service
 from ..pairing.credentials import should_pair
 from ..routes import BACKENDS, ROUTES
+from .flags import port, seconds
 from .output import one_line, show
 from .target import choose, open_target, scan, the_store
 
@@ -38,8 +39,8 @@ No PIN on the TV?
 def add_flags(parser: Parser, word: str) -> None:
     """How an old device finds us."""
     add = parser.add_argument
-    add("--pairing-timeout", type=float, default=120.0, metavar="S", help="seconds to wait (120)")
-    add("--pairing-port", type=int, default=0, metavar="N", help="TCP port to listen on (any)")
+    add("--pairing-timeout", type=seconds, default=120.0, metavar="S", help="seconds to wait (120)")
+    add("--pairing-port", type=port, default=0, metavar="N", help="TCP port to listen on (any)")
     add("--pairing-address", metavar="IP", help="address to announce, for containers")
     add("--pairing-instance", metavar="NAME", help="instance name to publish")
     add("--no-announce", action="store_true", help="publish nothing; the TV knows our address")
@@ -217,7 +218,7 @@ def _ask_device(found: list[Device]) -> Device | None:
     while True:
         try:
             answer = input(f"Which one (1 to {len(found)}, q to leave)? ").strip()
-        except EOFError:
+        except (EOFError, RuntimeError):  # its end, or there is none
             show()
             return None
         if answer.lower() == "q":

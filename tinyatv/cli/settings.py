@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .. import routes
 from ..errors import CommandFailed
 from ..model import PASSWORDS, PROTOCOLS, Device, Service
 from ..store import SECRETS
@@ -133,7 +134,8 @@ def _split(path: str) -> tuple[str, str]:
 
 def _check(protocol: str, credentials: str) -> None:
     """Raise CredentialsError for what no device can have given."""
-    if protocol == "dmap":
+    row = routes.PROTOCOLS[protocol]
+    if row.pairing and not row.hap:  # a pairing of its own kind
         from ..backends.dmap import login_query
 
         login_query(credentials)

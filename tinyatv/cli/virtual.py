@@ -12,8 +12,10 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from .. import routes
 from ..errors import AppleTVError
 from ..virtual import PROFILES, VirtualAppleTV
+from .flags import port
 from .output import one_line, show
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def add_flags(parser: Parser, word: str) -> None:
     add("--protocols", metavar="LIST", help="what it speaks, separated by commas: mrp,airplay")
     add("--host", default="127.0.0.1", help="own address to listen on (127.0.0.1: this machine)")
     add("--no-announce", action="store_true", help="do not announce it by multicast DNS")
-    add("--mdns-port", type=int, metavar="N", help="UDP port for directed queries; 0 is any")
+    add("--mdns-port", type=port, metavar="N", help="UDP port for directed queries; 0 is any")
     add("--identifier", metavar="HEX", help="fixed identifier: 16 hex digits, or a UUID")
     add(
         "--home-sharing",
@@ -63,7 +65,8 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         protocols=spoken,
         replay=flags.replay,
     )
-    types_pin = "dmap" in tv.protocols  # who shows it: the device, or the remote
+    # Over HAP the device shows the PIN; otherwise the remote does, and it is typed on the device.
+    types_pin = not any(routes.PROTOCOLS[protocol].hap for protocol in tv.protocols)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -81,6 +81,6 @@ class ProxyCompanion(VirtualCompanion):
         self._bridges.left(peer, peer.link.error)
 
     def stop(self) -> None:
-        """Stop to listen, drop everybody, join all threads."""
+        """Stop listening, drop all peers, join all threads."""
         super().stop()
         self._bridges.close()

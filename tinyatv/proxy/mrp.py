@@ -105,7 +105,7 @@ class ProxyMrp(VirtualMrp):
         self._bridges.left(peer, peer.link.error)
 
     def stop(self) -> None:
-        """Stop to listen, drop everybody, join all threads."""
+        """Stop listening, drop all peers, join all threads."""
         super().stop()
         self._bridges.close()
 
