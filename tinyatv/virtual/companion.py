@@ -30,6 +30,7 @@ from ..wire.companion import (
 from . import companion_text
 from .companion_identity import CompanionIdentity, CompanionQuirks
 from .peer import StreamPeer, StreamServer
+from .server import REMEMBERED, remember
 from .state import EFFECTS, State, direction
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         if not isinstance(content, dict):
             content = {}
         name = name if isinstance(name, str) else ""
-        self.requests.append(name)
+        remember(self.requests, name[:REMEMBERED])
         self._state.notify()
         fault = self._faults.take(*self._words(name, content), name)
         if fault is not None:
@@ -307,7 +308,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         except ValueError:
             items = {}
         step = int.from_bytes(items.get(hap.STATE, b"")[:1], "little")
-        self.requests.append(f"{pairing} M{step}")
+        remember(self.requests, f"{pairing} M{step}")
         self._state.notify()
         begins = kind in (SETUP_START, VERIFY_START)
         sound = (step == 1) == begins and not (
