@@ -57,7 +57,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         protocols=spoken,
         replay=flags.replay,
     )
-    types_pin = "dmap" in tv.protocols  # who shows it: the device, or the remote
+    types_pin = tv.types_pin
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -8,7 +8,7 @@
 
 A real device listens to the multicast group at port 5353, and so does
 :class:`tinyatv.discovery.Announcement`. This one needs no multicast and no free port 5353, and
-nobody else on the machine hears of it.
+nothing else on the machine sees it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Responder:
         self.port: int = self._sock.getsockname()[1]
 
     def start(self) -> Responder:
-        """Start to answer."""
+        """Start answering."""
         with self._lock:
             if not self._closed:
                 self._thread = threading.Thread(
