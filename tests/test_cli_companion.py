@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from tests.support.program import Person, Program, run, run_json
-from tinyatv.pairing.hap_device import Accessory
+from tinyatv.pairing.accessory import Accessory
 from tinyatv.virtual import VirtualAppleTV
 
 NETFLIX = "com.netflix.Netflix"

@@ -22,9 +22,9 @@ from tinyatv import (
     TouchAction,
 )
 from tinyatv.backends.companion import IDENTITIES
+from tinyatv.pairing.accessory import Accessory
 from tinyatv.pairing.credentials import Credentials
 from tinyatv.pairing.hap import Identity
-from tinyatv.pairing.hap_device import Accessory
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.companion import VirtualCompanion
 from tinyatv.virtual.contents import APPS
@@ -54,9 +54,16 @@ def atv(tv):
 
 
 @pytest.fixture
+def hurried(tv):
+    """A connection whose commands wait for an answer for 1 s, and not for 5."""
+    with tinyatv.connect(tv.device, timeout=1.0) as made:
+        yield made
+
+
+@pytest.fixture
 def impatient(monkeypatch):
     """Waits that a test would have to sit through, cut down."""
-    for name in ("PATIENCE", "SETTLE", "GOODBYE", "LOOK"):
+    for name in ("OPTIONAL_TIMEOUT", "SETTLE", "GOODBYE", "POWER_POLL"):
         monkeypatch.setattr(f"tinyatv.backends.companion.{name}", 0.1)
 
 
@@ -242,26 +249,16 @@ def test_an_output_that_only_knows_steps(atv, tv):
     assert atv.features()["volume_up"] is FeatureState.Available
 
 
-def test_a_volume_that_does_not_change(atv, tv, impatient):
+def test_a_volume_that_does_not_change(hurried, tv, impatient):
     """The device says yes, and it stays as loud as it was."""
     tv.fail("set_volume", silent=True)
     with pytest.raises(tinyatv.CommandTimeout):
-        atv_with_less_time(atv, lambda: atv.set_volume(5))
+        hurried.set_volume(5)
     with tv.state.change():
         tv.state.volume_control = True
     tv.state.set_volume = lambda level, output=None: tv.state.log_command("ignored")
     with pytest.raises(tinyatv.CommandFailed, match="stays as it was"):
-        atv.set_volume(5)
-
-
-def atv_with_less_time(atv, command):
-    """Run a command that gets no answer, without waiting for five seconds."""
-    backend = atv._via("apps")
-    before, backend._timeout = backend._timeout, 0.2
-    try:
-        command()
-    finally:
-        backend._timeout = before
+        hurried.set_volume(5)
 
 
 # -- power -----------------------------------------------------------------------------------------
@@ -575,7 +572,8 @@ def test_a_press_is_an_event_over_dmap():
                 heard = Heard(atv)
                 state = heard.next(tinyatv.PlayingChanged).playing.device_state
                 assert state is DeviceState.Playing
-                atv._session.backends["companion"].play_pause()
+                with tinyatv.connect(found, protocols=["companion"]) as presser:
+                    presser.play_pause()
                 state = heard.next(tinyatv.PlayingChanged).playing.device_state
                 assert state is DeviceState.Paused
                 atv.select(hold=0.6)  # over Companion, which knows how long
@@ -828,12 +826,12 @@ def test_answers_in_another_order(atv, tv):
     assert [one.name for one in found[0]] == ["Alex", "Kim"]
 
 
-def test_a_late_answer_is_not_that_of_the_next(atv, tv):
+def test_a_late_answer_is_not_that_of_the_next(hurried, tv):
     tv.fail("account_list", later=True)
-    with pytest.raises(tinyatv.CommandTimeout, match=r"no reply to accounts within 0.2 s"):
-        atv_with_less_time(atv, atv.accounts)
-    assert len(atv.apps()) == len(APPS)
-    assert len(atv.accounts()) == 2
+    with pytest.raises(tinyatv.CommandTimeout, match=r"no reply to accounts within 1 s"):
+        hurried.accounts()
+    assert len(hurried.apps()) == len(APPS)
+    assert len(hurried.accounts()) == 2
 
 
 @pytest.mark.parametrize(
@@ -856,7 +854,7 @@ def test_messages_that_make_no_sense(atv, tv, message):
 @pytest.mark.parametrize("volume", [{}, {"_vol": "x"}, {"_vol": 2.0}, {"_vol": None}])
 def test_a_volume_that_makes_no_sense(atv, tv, monkeypatch, volume):
     monkeypatch.setitem(tv.companion._handlers, "_mcc", lambda *_: volume)
-    with pytest.raises(tinyatv.CommandFailed, match="does not tell"):
+    with pytest.raises(tinyatv.CommandFailed, match="does not report"):
         atv.volume()
 
 
@@ -913,16 +911,15 @@ def test_gone_while_it_wakes_up(atv, tv):
     assert isinstance(error(), tinyatv.ConnectionLost)
 
 
-def test_no_answer_to_a_press(atv, tv):
+def test_no_answer_to_a_press(hurried, tv):
     tv.fail("menu", silent=True)
-    with pytest.raises(
-        tinyatv.CommandTimeout, match=r"no reply to menu within 0.2 s \(companion\)"
-    ):
-        atv_with_less_time(atv, atv.menu)
+    no_reply = r"no reply to menu within 1 s \(companion\)"
+    with pytest.raises(tinyatv.CommandTimeout, match=no_reply):
+        hurried.menu()
     tv.fail("play", silent=True)  # some of these are never answered
     with pytest.raises(tinyatv.CommandTimeout, match="no reply to play"):
-        atv_with_less_time(atv, atv.play)
-    atv.up()
+        hurried.play()
+    hurried.up()
     assert tv.log == ["up"]
 
 

@@ -7,12 +7,14 @@ programs on this machine hear each other: names, identifiers and addresses (127.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import queue
 import random
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,8 +24,13 @@ import threading
 import pytest
 
 from tests.support.vectors import cases, check_scan
+from tinyatv import connecting
 from tinyatv.discovery import Announcement, announce, browse, mdns, publish, scan
-from tinyatv.discovery.records import (
+from tinyatv.discovery.dns import Answer, encode_query, labels
+from tinyatv.discovery.records import Record, parse_txt
+from tinyatv.errors import AppleTVError, DeviceNotFound
+from tinyatv.model import Device
+from tinyatv.services import (
     AIRPLAY,
     COMPANION,
     DEVICE_INFO,
@@ -31,16 +38,12 @@ from tinyatv.discovery.records import (
     RAOP,
     TOUCH_ABLE,
     TOUCH_REMOTE,
-    Record,
-    parse_txt,
 )
-from tinyatv.errors import AppleTVError, DeviceNotFound
-from tinyatv.model import Device
 from tinyatv.virtual.responder import Responder
 
 LOOPBACK = ["127.0.0.1"]
 MATRIX = {case["name"]: case for case in cases("discovery", "scan")}
-PTR, TXT, SRV, A, ANY = 12, 16, 33, 1, 255
+PTR, TXT, SRV, A, AAAA, ANY = 12, 16, 33, 1, 28, 255
 
 
 @pytest.fixture(autouse=True)
@@ -313,7 +316,8 @@ def test_service_without_text(respond):
 
 @pytest.mark.parametrize(
     "host",
-    ["", " ", "a b", "1.2.3", "1.2.3.256", "::1", "[::1]:53", "a:0", "a:65536", "a:b", "a:", "a..b",
+    ["", " ", "a b", "1.2.3", "1.2.3.256", "::g", "[::1", "[::1]53", "[::1]:0", "[a]:53", "::1%",
+     "a:0", "a:65536", "a:b", "a:", "a..b",
      "x" * 64, "a:1:2", "a/b"],
 )  # fmt: skip
 def test_what_cannot_be_a_host(host):
@@ -448,37 +452,344 @@ def test_hostile_questions(respond, name, caplog):
     assert [one for one in ours if one.levelno >= logging.WARNING] == []
 
 
+# -- addresses -----------------------------------------------------------------------------------
+
+
+needs_ipv6 = pytest.mark.skipif(
+    not os.path.exists("/proc/net/if_inet6"), reason="no IPv6, or not known"
+)
+
+
+def test_the_address_that_answers_comes_first(respond):
+    airplay = Record(AIRPLAY, "Den", 7000, "127.0.0.5", {"deviceid": identity()})
+    told = ["192.0.2.200", "127.0.0.5", "169.254.7.7", "2001:db8::5"]
+    responder = respond(airplay._replace(addresses=told), host="127.0.0.5")
+    (device,) = scan(20, hosts=at(responder))
+    assert device.address == device.addresses[0] == "127.0.0.5"
+    assert set(device.addresses) == set(told)
+    assert device.addresses[-1] == "169.254.7.7"
+    assert device.is_called("2001:DB8::5")
+
+
+@needs_ipv6
+def test_ipv6_alone(respond):
+    responder = respond(Record(AIRPLAY, "Den", 7000, "::1", {"deviceid": identity()}), host="::1")
+    (device,) = scan(20, hosts=f"[::1]:{responder.port}")
+    assert (device.name, device.addresses) == ("Den", ["::1"])
+    assert device.query == f"[::1]:{responder.port}"
+
+
+@needs_ipv6
+def test_connect_by_ipv6_address():
+    assert connecting._is_host("fd00::5")
+    assert connecting._is_host("[fd00::5]:5354")
+    assert connecting._is_host("fe80::1%eth0")
+    assert not connecting._is_host("Den: TV")
+
+
+def test_two_receivers_at_one_host(respond):
+    ids = [identity(), identity()]
+    responder = respond(
+        *(
+            Record(AIRPLAY, f"TV {number}", 7000 + number, "127.0.0.1", {"deviceid": one})
+            for number, one in enumerate(ids)
+        )
+    )
+    found = scan(20, hosts=at(responder))
+    assert {(d.name, d.identifier, d.service("airplay").port) for d in found} == {
+        ("TV 0", ids[0], 7000),
+        ("TV 1", ids[1], 7001),
+    }
+
+
+def test_two_publications_at_one_address():
+    where, ids = address(), [identity(), identity()]
+    with Announcement(where, quick=True) as one, Announcement(where, quick=True) as other:
+        for each, who in zip((one, other), ids):
+            each.add(AIRPLAY, f"TV {who}", 7000, {"deviceid": who})
+            each.add(COMPANION, f"TV {who}", 7001, {"rpFl": "0x36782"})
+        found = [
+            device for who in ids for device in scan(60, wanted=who, interfaces=LOOPBACK)
+            if device.is_called(who)
+        ]  # fmt: skip
+    assert {(one.identifier, tuple(one.names)) for one in found} == {
+        (who, (f"TV {who}",)) for who in ids
+    }
+    assert all(services(one) == {"airplay", "companion"} for one in found)
+
+
+# -- link-local addresses, in a network of our own -----------------------------------------------
+
+LINK_LOCAL_TV = """
+import socket, struct, sys
+from tinyatv.discovery.records import Record
+from tinyatv.services import AIRPLAY
+from tinyatv.virtual.responder import Responder
+link, address = sys.argv[1:]
+server = socket.create_server((address, 0, 0, socket.if_nametoindex(link)), family=socket.AF_INET6)
+port = server.getsockname()[1]
+record = Record(AIRPLAY, "Attic", port, address, {"deviceid": "02:00:5E:00:00:07"})
+with Responder(lambda: [record], "::", 5353) as responder:
+    group = socket.inet_pton(socket.AF_INET6, "ff02::fb")
+    group += struct.pack("@I", socket.if_nametoindex(link))
+    responder._sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+LINK_LOCAL_SCAN = """
+import sys
+from tinyatv import scan
+from tinyatv.addresses import connect_first
+(device,) = scan(20, wanted="Attic")
+print(device.name, device.addresses)
+(again,) = scan(20, hosts=device.address)
+assert again.identifier == device.identifier
+with connect_first(device.addresses, device.service("airplay").port, 10) as sock:
+    print(sock.getpeername()[0].partition("%")[0])
+"""
+
+
+@pytest.fixture
+def two_networks():
+    """Names of two network namespaces, and of the ends of the cable between them."""
+    if sys.platform != "linux" or os.getuid() or not shutil.which("ip"):
+        pytest.skip("takes root, and ip(8)")
+    tag = secrets.token_hex(3)
+    spaces, ends = [f"tinyatv-{tag}-{n}" for n in "ab"], [f"v{tag}{n}" for n in "ab"]
+    commands = [
+        *(f"netns add {space}" for space in spaces),
+        f"link add {ends[0]} netns {spaces[0]} type veth peer name {ends[1]} netns {spaces[1]}",
+        *(f"-n {space} link set lo up" for space in spaces),
+        # No search for duplicates: the address can be used at once.
+        *(f"-n {space} link set {end} addrgenmode none up" for space, end in zip(spaces, ends)),
+        f"-n {spaces[0]} addr add fe80::a/64 dev {ends[0]} nodad",
+        f"-n {spaces[1]} addr add fe80::b/64 dev {ends[1]} nodad",
+    ]
+    try:
+        for command in commands:
+            done = subprocess.run(["ip", *command.split()], capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"no network namespaces: {done.stderr}")
+        yield spaces, ends
+    finally:
+        for space in spaces:
+            subprocess.run(["ip", "netns", "del", space], capture_output=True)
+
+
+def test_link_local_alone(two_networks):
+    """Found by multicast over IPv6, asked directly, and connected to: by address and scope."""
+    (here, there), (near, far) = two_networks
+    inside = ["ip", "netns", "exec"]
+    with subprocess.Popen(
+        [*inside, there, sys.executable, "-c", LINK_LOCAL_TV, far, "fe80::b"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as tv:  # fmt: skip
+        assert tv.stdout.readline() == "ready\n"
+        done = subprocess.run(
+            [*inside, here, sys.executable, "-c", LINK_LOCAL_SCAN],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        tv.stdin.close()
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [f"Attic ['fe80::b%{near}']", "fe80::b"]
+
+
+# -- whose answer --------------------------------------------------------------------------------
+
+
+def test_only_the_host_that_was_asked_is_believed(respond):
+    """Somebody else answers first, from another address and from another port."""
+    honest = respond(*preset("music_app"))
+    lie = answer(*service("Evil", b"\x0adeviceid=E"))
+    asked = threading.Event()
+
+    def relay():
+        data, peer = sock.recvfrom(9000)
+        for liar in liars:
+            liar.sendto(lie, peer)
+        asked.set()
+        replies = []
+        while True:
+            for reply in honest._answer(data):
+                replies.append(reply)
+                sock.sendto(reply, peer)
+            data, peer = sock.recvfrom(9000)
+            if not data:
+                return
+
+    with contextlib.ExitStack() as stack:
+        socks = [
+            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(3)
+        ]
+        sock, *liars = socks
+        for one, host in zip(socks, ("127.0.0.1", "127.0.0.1", "127.0.0.9")):
+            one.bind((host, 0))
+        thread = threading.Thread(target=relay)
+        thread.start()
+        found = scan(20, hosts=f"127.0.0.1:{sock.getsockname()[1]}")
+        assert asked.is_set()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.sendto(b"", sock.getsockname())
+        thread.join()
+    assert [device.name for device in found] == ["Mac"]
+
+
+# -- what cannot be used -------------------------------------------------------------------------
+
+
+def test_what_answers_but_cannot_be_used(respond):
+    odd = []
+    responder = respond(Record(COMPANION, "Phone", 7000, "127.0.0.1", {"rpFl": "0x20000"}))
+    assert scan(20, hosts=at(responder), unusable=odd.append) == []
+    assert [str(one) for one in odd] == [
+        "Phone (127.0.0.1) answered, with companion only: nothing identifies it"
+    ]
+    odd.clear()
+    responder = respond(Record(AIRPLAY, "Den", 7000, "127.0.0.1", {"model": "AppleTV6,2"}))
+    assert scan(20, hosts=at(responder), unusable=odd.append) == []
+    assert [str(one) for one in odd] == [
+        "Den (127.0.0.1) answered, with airplay only: nothing identifies it (no deviceid)"
+    ]
+    odd.clear()
+    responder = respond(*preset("atv4k_tvos14"))
+    assert scan(20, hosts=at(responder), unusable=odd.append)
+    assert odd == []
+
+
+def test_an_answer_without_a_port_is_not_deep_sleep():
+    """Names and texts, and nothing else, even when asked for it."""
+    name = f"Den.{AIRPLAY}"
+    packet = answer((AIRPLAY, PTR, name_of(name)), (name, TXT, b"\x0adeviceid=E"))
+    with Attacker(preset("music_app"), [packet]) as attacker:
+        odd = []
+        (device,) = scan(0.5, hosts=at(attacker), unusable=odd.append)
+    assert (device.name, device.deep_sleep) == ("Mac", False)
+    assert [str(one) for one in odd] == [
+        "Den (127.0.0.1) answered, with airplay only: it has no port (SRV record)"
+    ]
+
+
+def test_one_service_that_came_without_its_port_is_not_deep_sleep(respond):
+    """A device drops records when an answer gets too long for a packet."""
+    short = answer((COMPANION, PTR, name_of(f"Living Room.{COMPANION}")))
+    with Attacker(preset("atv4k_tvos14"), [short]) as attacker:
+        (device,) = scan(20, hosts=at(attacker))
+    assert not device.deep_sleep
+
+
+# -- when ----------------------------------------------------------------------------------------
+
+
+def test_services_that_come_a_little_later_are_not_lost(respond):
+    """Each kind has an answer of its own, and all but the first are slow."""
+    honest = respond(*preset("atv4k_tvos14"))
+    late = []
+
+    def relay():
+        while True:
+            data, peer = sock.recvfrom(9000)
+            if not data:
+                return
+            asked = honest.asked
+            asked.clear()
+            honest._answer(data)
+            for name, number in list(asked):
+                replies = honest._answer(encode_query([(labels(name), number)], 0))
+                slow = bool(late) and name != MRP
+                late.append(threading.Timer(0.06 * slow, send, [replies, peer]))
+                late[-1].start()
+
+    def send(replies, peer):
+        for reply in replies:
+            sock.sendto(reply, peer)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=relay)
+        thread.start()
+        (device,) = scan(20, hosts=f"127.0.0.1:{sock.getsockname()[1]}")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.sendto(b"", sock.getsockname())
+        for one in (thread, *late):
+            one.join()
+    assert services(device) == {"mrp", "airplay", "raop", "companion"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such limits there")
+@pytest.mark.parametrize("free", range(7))
+@pytest.mark.parametrize("how", ["multicast", "directed"])
+def test_few_descriptors(free, how, respond):
+    """It returns within its time; with none at all it says why it cannot search."""
+    responder = respond(*preset("music_app"))
+    code = f"""
+import os, resource, sys, tinyatv
+from tinyatv import scan
+tinyatv.Store().devices()
+used = len(os.listdir("/dev/fd")) - 1
+resource.setrlimit(resource.RLIMIT_NOFILE, (used + {free}, used + {free}))
+hosts = {at(responder) if how == "directed" else None!r}
+try:
+    print("found", len(scan(1.0, hosts=hosts)))
+except tinyatv.AppleTVError as exc:
+    print("error", exc)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    word, rest = done.stdout.split(" ", 1)
+    if not free:
+        assert (word, rest.strip()) == ("error", "cannot search the network: Too many open files")
+    elif how == "directed":
+        assert (word, rest.strip()) == ("found", "1"), done.stderr
+    else:
+        assert word == "found", done.stdout
+
+
+CROWD = 2000
+
+
+@pytest.fixture
+def crowd():
+    """A responder in another process: many devices, each with AirPlay and Companion."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.children.crowd", str(CROWD)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            yield f"127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.kill()
+
+
+def test_a_crowd_of_devices(crowd):
+    found = scan(20, hosts=crowd)
+    assert len({device.identifier for device in found}) == CROWD
+    assert all(services(device) == {"airplay", "companion"} for device in found)
+
+
 # -- what was heard ------------------------------------------------------------------------------
-
-
-class Heard:
-    """A DNS record as it comes from the network."""
-
-    def __init__(self, name, kind, ttl=120, **data):
-        self.name, self.type, self.ttl = name, kind, ttl
-        self.__dict__.update(data)
 
 
 def heard(instance, port=7000, ttl=120, ip=(192, 0, 2, 7)):
     name = f"{instance}.{AIRPLAY}"
     return [
-        Heard(AIRPLAY, PTR, ttl, alias=name),
-        Heard(name, SRV, ttl, port=port, server="H.local."),
-        Heard(name, TXT, ttl, text=b"\x0adeviceid=E"),
-        Heard("h.LOCAL.", A, ttl, address=bytes(ip)),
+        Answer(AIRPLAY, PTR, ttl, name),
+        Answer(name, SRV, ttl, (port, "H.local.")),
+        Answer(name, TXT, ttl, b"\x0adeviceid=E"),
+        Answer("h.LOCAL.", A, ttl, bytes(ip)),
     ]
 
 
 def test_answers_in_any_order_and_case():
     records = heard("Den")
-    records[1].name = records[1].name.upper()
+    records[1] = records[1]._replace(name=records[1].name.upper())
     for _ in range(24):
         random.shuffle(records)
         answers = mdns.Answers([AIRPLAY])
         for one in records:
             answers.take([one])
-        ((record, _),) = answers.records()
-        assert record == Record(AIRPLAY, "Den", 7000, "192.0.2.7", {"deviceid": "E"})
+        (record,) = answers.records()
+        assert record[:5] == (AIRPLAY, "Den", 7000, "192.0.2.7", {"deviceid": "E"})
         assert answers.missing() == {}
 
 
@@ -486,13 +797,14 @@ def test_answers_ask_for_what_is_missing():
     pointer, service, text, address = heard("Dr. Who")
     key = f"dr. who.{AIRPLAY}"
     name = ("Dr. Who", "_airplay", "_tcp", "local")
+    hosts = [(("h", "local"), A), (("h", "local"), AAAA)]
     answers = mdns.Answers([AIRPLAY])
     answers.take([pointer])
     assert answers.missing() == {key: [(name, SRV), (name, TXT)]}
     answers.take([service])
-    assert answers.missing() == {key: [(("h", "local"), A), (name, TXT)]}
+    assert answers.missing() == {key: [*hosts, (name, TXT)]}
     answers.take([text])
-    assert answers.missing() == {key: [(("h", "local"), A)]}
+    assert answers.missing() == {key: hosts}
     assert answers.records() == []
     answers.take([address])
     assert answers.missing() == {}
@@ -505,16 +817,19 @@ def test_answers_forget_what_says_goodbye():
     assert answers.records() == []
     assert answers.missing() == {}
     answers.take(heard("Den", port=7001))
-    assert [record.port for record, _ in answers.records()] == [7001]
+    assert [record.port for record in answers.records()] == [7001]
 
 
-def test_answers_skip_link_local_addresses():
+def test_answers_prefer_what_is_not_link_local():
+    """An AirPort announces such an address beside the one that works."""
     answers = mdns.Answers([AIRPLAY])
     answers.take(heard("Den", ip=(169, 254, 1, 1)))
-    assert answers.records() == []
     answers.take(heard("Den", ip=(192, 0, 2, 8)))
     answers.take(heard("Den", ip=(192, 0, 2, 9)))
-    assert [record.address for record, _ in answers.records()] == ["192.0.2.8"]
+    answers.take(heard("Den", ip=(224, 0, 0, 1)))  # nobody's
+    (record,) = answers.records()
+    assert record.address == "192.0.2.8"
+    assert sorted(record.addresses) == ["169.254.1.1", "192.0.2.8", "192.0.2.9"]
 
 
 def test_answers_of_a_sleep_proxy():
@@ -522,11 +837,11 @@ def test_answers_of_a_sleep_proxy():
     pointer, *rest = heard("Den")
     answers.take([pointer])
     answers.take(rest)
-    assert [proxied for _, proxied in answers.records()] == [True]
+    assert [one.proxied for one in answers.records()] == [True]
     answers.take([pointer, *rest])  # woken up: now it answers itself
-    assert [proxied for _, proxied in answers.records()] == [False]
+    assert [one.proxied for one in answers.records()] == [False]
     answers.take([pointer])
-    assert [proxied for _, proxied in answers.records()] == [False]
+    assert [one.proxied for one in answers.records()] == [False]
 
 
 # -- multicast -----------------------------------------------------------------------------------
@@ -723,40 +1038,33 @@ def test_inside_a_running_loop(announced, respond):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no signals there")
-@pytest.mark.parametrize(
-    "how", [{"interfaces": LOOPBACK}, {"hosts": ["127.0.0.1:9", "127.0.0.2:9"]}]
-)
-def test_interrupted(how):
+@pytest.mark.parametrize("directed", [False, True])
+def test_interrupted(directed, monkeypatch):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    searching = threading.Event()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("", 0))
+        port = sock.getsockname()[1]
+        group = socket.inet_aton("224.0.0.251") + socket.inet_aton("127.0.0.1")
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+        monkeypatch.setattr(mdns, "PORT", port)
 
-    def interrupt():
-        while not any(one.name.startswith("tinyatv-scan") for one in threading.enumerate()):
-            searching.wait(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+        def interrupt():
+            sock.recv(9000)  # it asks
+            os.kill(os.getpid(), signal.SIGINT)
 
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            scan(600, **how)
-    finally:
-        signal.signal(signal.SIGINT, before)
-        thread.join()
-
-
-def test_interrupted_while_it_starts(monkeypatch):
-    """Ctrl-C in the moment in which the thread is there, but not yet known to be."""
-    start = threading.Thread.start
-
-    def interrupted(thread):
-        start(thread)
-        if thread.name.startswith("tinyatv-scan"):
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        scan(600, interfaces=LOOPBACK)
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        how = {"interfaces": LOOPBACK}
+        if directed:
+            how = {"hosts": [f"127.0.0.1:{port}", "127.0.0.2:9"]}
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                scan(60, **how)
+        finally:
+            signal.signal(signal.SIGINT, before)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+                other.sendto(b"", ("127.0.0.1", port))
+            thread.join()
 
 
 # -- the responder -------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ def test_text(tv, capsys):
     for title in ("This computer", "Store", "Network", "Devices", "Living Room (127.0.0.1)"):
         assert title in lines
     assert "  ✓  dmap: the stored credentials are accepted" in lines
-    assert lines[-1].startswith("Nothing is wrong that hinders.")
+    assert lines[-1].startswith("No problems found.")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
@@ -409,7 +409,7 @@ def test_store_that_is_no_file(tv, capsys, own_store, make):
     make(own_store)
     code, found, _ = examine(capsys)
     assert code == 1
-    assert "is no file" in of(found, "store.file")["message"]
+    assert "is not a file" in of(found, "store.file")["message"]
 
 
 def test_store_that_is_locked(tv, capsys, own_store, monkeypatch):

@@ -309,6 +309,17 @@ def test_the_guide_names_files_that_exist():
     assert [name for name in named if not any(p.endswith(f"/{name}") for p in there)] == []
 
 
+def test_no_test_module_imports_another():
+    """What several of them need stands in tests/support/."""
+    lines = {
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for line in path.read_text("utf-8").splitlines()
+        if re.match(r"\s*(from|import) [\w.]+.*\btest_\w+", line)
+    }
+    assert lines == set()
+
+
 def test_protocols_are_named_in_few_places(ours):
     names = protocol_names(ours)
     assert len(names) <= LITERALS, "\n".join(names)

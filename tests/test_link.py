@@ -25,7 +25,7 @@ from tinyatv.readiness import ExclusivePoller
 from tinyatv.wire.http import HttpWire, Request, Response
 
 WAIT = 20.0  # s; a deadline for things that take milliseconds
-LONG = 60.0  # s; a time limit that nobody is meant to reach: longer than WAIT
+LONG = 60.0  # s; a time limit that is never reached: longer than WAIT
 
 EVENT, PONG, PING = 0, 0xFE, 0xFF
 
@@ -37,7 +37,7 @@ class KeyedWire:
         | key: 1 | length: 2, big | payload, masked once secured   |
         +--------+----------------+--------------------------------+
 
-    A message is (key, payload); key 0 is nobody's reply. A ping is no message; a pong answers it.
+    A message is (key, payload); key 0 is an event. A ping is no message; a pong answers it.
     """
 
     def __init__(self):
@@ -443,7 +443,7 @@ def answering(e, asked, data):
     return asking("answering", lambda: e.read(len(asked)) and e.peer.sendall(data))
 
 
-def test_caller_reads_while_he_waits(ends, turns):
+def test_requester_reads_while_it_waits(ends, turns):
     """All that comes, in order, up to what came together with the reply; then the reader does."""
     heard = Heard()
     e = ends(received=heard).started()
@@ -462,14 +462,14 @@ def test_caller_reads_while_he_waits(ends, turns):
     assert heard.next() == ((EVENT, b"after"), READER)
 
 
-def test_caller_reads_for_others_and_the_reader_after_him(ends, turns):
+def test_requester_reads_for_others_and_the_reader_afterwards(ends, turns):
     heard = Heard()
     e = ends(received=heard).started()
     first = asking("first", e.link.request, (1, b""), LONG)
     sent(e, 3, "first")
     e.peer.sendall(frame(EVENT, b"0"))
     who = "first" if turns else READER
-    assert heard.next() == ((EVENT, b"0"), who)  # his turn it is
+    assert heard.next() == ((EVENT, b"0"), who)  # it reads
     others = [asking(f"other {n}", e.link.request, (n, b""), LONG) for n in (2, 3)]
     e.read(6)
     e.peer.sendall(frame(3, b"C") + frame(EVENT, b"1"))
@@ -482,7 +482,7 @@ def test_caller_reads_for_others_and_the_reader_after_him(ends, turns):
     assert heard.next() == ((EVENT, b"2"), READER)
 
 
-def test_caller_who_gives_up_hands_reading_back(ends, turns):
+def test_requester_that_times_out_releases_reading(ends, turns):
     heard = Heard()
     e = ends(received=heard).started()
     with pytest.raises(CommandTimeout):
@@ -575,8 +575,8 @@ def test_all_who_wait_hear_of_the_end(ends, turns, trouble, caplog):
     assert e.losses.qsize() == 1
 
 
-def test_caller_leaves_what_one_read_does_not_take(ends, turns):
-    """What is behind his reply, and further than he reads, wakes the reader thread."""
+def test_requester_releases_what_one_read_does_not_take(ends, turns):
+    """Bytes behind its reply, beyond what it has read, wake the reader thread."""
     heard, go = Heard(), threading.Event()
     e = ends(received=lambda message: (heard(message), go.wait(WAIT))).started()
     reply = asking("asking", e.link.request, (1, b""), LONG)
@@ -618,7 +618,7 @@ def test_interrupted_caller_leaves_a_link_that_works(ends, turns, started):
 
 @TURNS
 def test_interrupted_just_when_something_came(ends, monkeypatch):
-    """It woke nobody else, so it must not lie there until more comes."""
+    """It woke no other thread, so it must not stay unread until more comes."""
     wait = ExclusivePoller.wait_as_requester
 
     def woken(self, timeout):
@@ -734,7 +734,7 @@ def test_race_of_requests_news_and_the_end(turns, share, wire, ending):
         for thread in threads:
             thread.start()
         for _ in range(random.Random(number).randrange(300)):
-            assert answered.acquire(timeout=WAIT), "somebody sleeps though there is something"
+            assert answered.acquire(timeout=WAIT), "a thread sleeps though bytes are there"
         if ending == "close":
             link.close()
         else:

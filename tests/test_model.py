@@ -573,3 +573,26 @@ def test_device_info():
     assert {str(DeviceInfo(operating_system=system)) for system in OperatingSystem} == {
         f"Unknown, {name}" for name in ("Unknown OS", "ATV SW", "tvOS", "AirPortOS", "macOS")
     }
+
+
+def test_info_of_a_device_described_by_hand():
+    txt = {"model": "AppleTV6,2", "osvers": "14.7", "deviceid": "02005e102030"}
+    device = Device("Den", "192.0.2.1", [Service("airplay", 7000, properties=txt)])
+    assert str(device.info) == "Apple TV 4K, tvOS 14.7"
+    assert device.info.mac == "02:00:5E:10:20:30"
+    assert Device("Den", "192.0.2.1", [Service("airplay", 7000)]).info == DeviceInfo()
+    mrp = Service("mrp", 49152, properties={"systembuildversion": "18M60"})
+    assert str(Device("Den", "192.0.2.1", [mrp]).info) == "Unknown, tvOS 14.7 build 18M60"
+    given = DeviceInfo(version="1")
+    assert Device("Den", "192.0.2.1", [mrp], info=given).info is given
+
+
+def test_names_and_addresses():
+    device = Device("Den", "fe80::1%eth0", names=["den tv", "Den"], addresses=["192.0.2.1"])
+    assert device.names == ["Den", "den tv"]
+    assert device.addresses == ["fe80::1%eth0", "192.0.2.1"]
+    assert device.is_called("DEN TV")
+    assert device.is_called("192.0.2.1")
+    device.address = "192.0.2.1"
+    assert device.addresses == ["192.0.2.1"]
+    assert Device("Den", "").addresses == []

@@ -122,7 +122,10 @@ def test_the_app_refuses(atv, tv):
     assert caught.value.code
 
 
-@pytest.mark.parametrize(("code", "text"), [(8, "nothing that plays"), (3, "ignored"), (99, "99")])
+RESULTS = [(8, "what is playing cannot"), (3, "ignored"), (99, "99")]
+
+
+@pytest.mark.parametrize(("code", "text"), RESULTS)
 def test_result_codes(atv, tv, code, text):
     tv.fail("play", status=code)
     with pytest.raises(tinyatv.CommandFailed, match=f"play: .*{text}") as caught:

@@ -7,8 +7,11 @@ import random
 import pytest
 
 from tests.support.vectors import cases, check_scan
+from tinyatv import services
 from tinyatv.discovery import records
-from tinyatv.discovery.records import (
+from tinyatv.discovery.records import Record, build_device, build_devices, merge_devices
+from tinyatv.model import PairingRequirement
+from tinyatv.services import (
     AIRPLAY,
     AIRPORT,
     COMPANION,
@@ -20,11 +23,7 @@ from tinyatv.discovery.records import (
     SERVICE_TYPES,
     SLEEP_PROXY,
     TOUCH_ABLE,
-    Record,
-    build_device,
-    merge_devices,
 )
-from tinyatv.model import PairingRequirement
 
 ADDRESS = "192.0.2.7"
 
@@ -56,13 +55,13 @@ def test_features(case):
     expect = case["expect"]
     if "error" in expect:
         with pytest.raises(ValueError, match="features"):
-            records.parse_features(case["text"])
+            services.parse_features(case["text"])
         return
-    value = records.parse_features(case["text"])
+    value = services.parse_features(case["text"])
     assert value == int(expect["value_int_hex"], 16)
     assert [bit for bit in range(64) if value >> bit & 1] == expect["bits"]
-    assert bool(value & records.AIRPLAY_2_FEATURES) == expect["airplay2"]
-    assert bool(value & records.PLAY_URL_FEATURES) == expect["play_url"]
+    assert bool(value & services.AIRPLAY_2_FEATURES) == expect["airplay2"]
+    assert bool(value & services.PLAY_URL_FEATURES) == expect["play_url"]
 
 
 @vectors("airplay_pairing")
@@ -97,7 +96,7 @@ def test_dmap_pairing(case):
 
 @vectors("build_version")
 def test_build_version(case):
-    assert records.version_of_build(case["build"]) == case["expect"]["version"]
+    assert services.version_of_build(case["build"]) == case["expect"]["version"]
 
 
 @vectors("models")
@@ -169,7 +168,8 @@ def test_scan_matrix(case):
 
 
 def test_every_kind_has_a_protocol_or_none():
-    assert set(SERVICE_TYPES.values()) == {"airplay", "raop", "mrp", "companion", "dmap", None}
+    protocols = {row.protocol for row in SERVICE_TYPES.values()}
+    assert protocols == {"airplay", "raop", "mrp", "companion", "dmap", None}
     assert all(kind.endswith(("._tcp.local.", "._udp.local.")) for kind in SERVICE_TYPES)
 
 
@@ -294,3 +294,130 @@ def test_merge_shared_identifier():
     assert first.address == "192.0.2.7"
     assert first.deep_sleep
     assert [one.protocol for one in first.services] == ["airplay", "mrp", "raop"]
+
+
+# -- which records are one device ------------------------------------------------------------------
+
+
+def twin(number, name, host="", address=ADDRESS):
+    """AirPlay, RAOP and Companion of one receiver; Companion has nothing to identify it."""
+    mac = f"02:00:5E:00:00:{number:02X}"
+    txt = {"deviceid": mac, "model": "AppleTV6,2", "psi": f"P{number}"}
+    found = [
+        Record(AIRPLAY, name, 7000 + number, address, txt),
+        Record(
+            RAOP, f"{mac.replace(':', '')}@{name}", 7100 + number, address, {"am": "AppleTV6,2"}
+        ),
+        Record(COMPANION, name, 7200 + number, address, {"rpmd": f"AppleTV{number},1"}),
+        Record(DEVICE_INFO, name, 0, address, {"model": "J105aAP"}),
+    ]
+    return [one._replace(host=host) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (twin(1, "Den", "a.local."), twin(2, "Kitchen", "b.local.")),
+        (twin(1, "Den", "a.local."), twin(2, "Kitchen", "a.local.")),  # two receivers, one computer
+        (twin(1, "Den", "a.local."), twin(2, "Den", "b.local.")),
+        (twin(1, "Den"), twin(2, "Kitchen")),
+        (twin(1, "Den", "a.local."), twin(2, "Den", "a.local.", "192.0.2.8")),  # two networks
+    ],
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_two_devices_at_one_address(one, other, seed):
+    found = [*one, *other]
+    random.Random(seed).shuffle(found)
+    devices, unusable = build_devices(found)
+    assert unusable == []
+    first, second = sorted(devices, key=lambda device: device.service("airplay").port)
+    for number, device in ((1, first), (2, second)):
+        assert {s.protocol: s.port for s in device.services} == {
+            "airplay": 7000 + number, "raop": 7100 + number, "companion": 7200 + number,
+        }  # fmt: skip
+        assert device.info.output_device_id == f"P{number}"
+        assert device.service("companion").properties == {"rpmd": f"AppleTV{number},1"}
+
+
+def test_one_device_with_several_hosts_and_names():
+    airplay = record(AIRPLAY, "Den", deviceid="02:00:5E:00:00:01")
+    raop = record(RAOP, "02005E000001@Den speaker")
+    companion = record(COMPANION, "Den")
+    found = [
+        airplay._replace(host="a.local."),
+        raop._replace(host="b.local.", address="192.0.2.8"),
+        companion._replace(host="c.local."),
+    ]
+    ((device,), unusable) = build_devices(found)
+    assert unusable == []
+    assert {one.protocol for one in device.services} == {"airplay", "raop", "companion"}
+    assert device.names == ["Den", "Den speaker"]
+    assert device.addresses == [ADDRESS, "192.0.2.8"]
+    for text in ("den SPEAKER", "den", "192.0.2.8", "02-00-5e-00-00-01", "02005E000001"):
+        assert device.is_called(text)
+    assert not device.is_called("speaker")
+
+
+@pytest.mark.parametrize(
+    "nobody",
+    ["00:00:00:00:00:00", "FF:FF:FF:FF:FF:FF", "02:00:00:00:00:00", "0", "unknown",
+     "00000000-0000-0000-0000-000000000000", ""],
+)  # fmt: skip
+def test_placeholders_identify_nobody(nobody):
+    one = record(AIRPLAY, "Den", deviceid=nobody)._replace(address="192.0.2.7")
+    other = record(AIRPLAY, "Kitchen", deviceid=nobody)._replace(address="192.0.2.8")
+    devices, unusable = build_devices([one, other])
+    assert devices == []
+    assert {str(each) for each in unusable} == {
+        "Den (192.0.2.7) answered, with airplay only: nothing identifies it (no deviceid)",
+        "Kitchen (192.0.2.8) answered, with airplay only: nothing identifies it (no deviceid)",
+    }
+    raop = record(RAOP, "AA@Den")
+    ((device,), _) = build_devices([one, raop])
+    assert device.identifiers == ["AA"]
+    assert device.info.mac is None
+
+
+def test_what_nothing_identifies_is_named():
+    found = [record(COMPANION, "Mac", rpfl="0x20000")]
+    devices, (mac,) = build_devices(found)
+    assert devices == []
+    assert str(mac) == f"Mac ({ADDRESS}) answered, with companion only: nothing identifies it"
+
+
+def test_merging_joins_what_seemed_two():
+    ids = [{"deviceid": "A"}, {"UniqueIdentifier": "M"}]
+    airplay, mrp = record(AIRPLAY, **ids[0]), record(MRP, Name="Den", **ids[1])
+    devices = [build_device(f"192.0.2.{n}", [one]) for n, one in enumerate([airplay, mrp], 1)]
+    both = build_device("192.0.2.3", [airplay, mrp])
+    (device,) = merge_devices([*devices, both])
+    assert device.addresses == ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+    assert {one.protocol for one in device.services} == {"airplay", "mrp"}
+
+
+def test_records_from_elsewhere():
+    """As another browser has them: keys as the device spells them, bytes."""
+    txt = {b"deviceid": b"AA:BB:CC:00:00:02", b"model": b"AppleTV6,2", b"acl": None}
+    device = build_device(ADDRESS, [Record(AIRPLAY, "Den", 7000, ADDRESS, txt)])
+    assert device.identifier == "AA:BB:CC:00:00:02"
+    assert device.service("airplay").properties["model"] == "AppleTV6,2"
+    assert device.info.model == "Gen4K"
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        ("AppleTV16,1", "Apple TV, tvOS 30.1"),
+        ("AudioAccessory7,1", "HomePod, tvOS 30.1"),
+        ("AppleTVfoo", "AppleTVfoo, Unknown OS 30.1"),
+    ],
+)
+def test_models_newer_than_this(model, text):
+    txt = {"deviceid": "A", "model": model, "osvers": "30.1"}
+    info = build_device(ADDRESS, [record(AIRPLAY, **txt)]).info
+    assert (str(info), info.raw_model, info.model) == (text, model, "Unknown")
+
+
+@pytest.mark.parametrize("text", ["02005e102030", "02-00-5E-10-20-30", "02:00:5e:10:20:30"])
+def test_spellings_of_a_hardware_address(text):
+    assert build_device(ADDRESS, [record(AIRPLAY, deviceid=text)]).info.mac == "02:00:5E:10:20:30"

@@ -272,7 +272,7 @@ def test_letters_go_to_the_text_field(tv, terminal):
     screen = terminal()
     screen.until("q quit")
     tv.state.open_field()
-    screen.until("letters go to the TV")
+    screen.until("what you type goes to the TV")
     screen.types("q Ünï 茶")
     screen.until("Text: q Ünï 茶_")
     assert tv.wait_for(lambda: tv.state.text == "q Ünï 茶", WAIT)

@@ -579,7 +579,7 @@ def test_no_room(monkeypatch, caplog, capsys):
         assert caplog.messages == ["without tinyatv serve: it does not let us in"]
         assert main(["serve", "--status"]) == 4
     assert capsys.readouterr() == (
-        "", "tinyatv: serve: one is running, but lets nobody in: too many wait\n",
+        "", "tinyatv: serve: one is running, but too many callers wait\n",
     )  # fmt: skip
 
 

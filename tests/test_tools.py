@@ -290,7 +290,7 @@ def test_settings(tv, capsys, own_store, tmp_path):
     code, out, _ = run(capsys, "print_settings")
     assert code == 0
     assert out.splitlines() == [
-        f"protocols.dmap.identifier = {tv.identifier} (told by the device)",
+        f"protocols.dmap.identifier = {tv.identifier} (from the device)",
         "protocols.dmap.credentials = stored (text)",
     ]
     assert run(capsys, "print_settings=all")[1].splitlines()[1] == (
@@ -320,10 +320,10 @@ def test_settings(tv, capsys, own_store, tmp_path):
         ("change_setting=info.mac,02:00:00:00:00:00", 2, "same remote"),
         ("change_setting=protocols.airplay.mrp_tunnel,force", 2, "by itself"),
         ("change_setting=protocols.raop.timing_port,1", 2, "by itself"),
-        ("change_setting=protocols.dmap.identifier,X", 2, "the device says"),
-        ("change_setting=protocols.mrp.password,x", 2, "no setting"),
-        ("change_setting=protocols.nonsense.credentials,x", 2, "no setting"),
-        ("change_setting=nonsense,x", 2, "no setting"),
+        ("change_setting=protocols.dmap.identifier,X", 2, "the device itself"),
+        ("change_setting=protocols.mrp.password,x", 2, "not a setting"),
+        ("change_setting=protocols.nonsense.credentials,x", 2, "not a setting"),
+        ("change_setting=nonsense,x", 2, "not a setting"),
         ("change_setting=protocols.dmap.credentials,x", 6, "malformed"),
         ("change_setting=protocols.mrp.credentials,zz:zz:zz:zz", 6, "malformed"),
         ("change_setting=protocols.dmap.credentials,", 2, "unset_setting"),

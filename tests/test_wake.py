@@ -68,7 +68,8 @@ def test_magic_packet():
     packet = wake.magic_packet(MAC)
     assert packet == b"\xff" * 6 + bytes.fromhex("02005e102030") * 16
     assert wake.magic_packet(MAC.lower().replace(":", "-")) == packet
-    for wrong in ("", "02:00", "02:00:5E:10:20:3G", f"{MAC}:00", "02005E102030"):
+    assert wake.magic_packet(MAC.replace(":", "")) == packet
+    for wrong in ("", "02:00", "02:00:5E:10:20:3G", f"{MAC}:00", "00:00:00:00:00:00"):
         with pytest.raises(ValueError, match="not a hardware address"):
             wake.magic_packet(wrong)
 

@@ -51,7 +51,7 @@ def connect(
         timeout: Seconds that a command may take. Waking a sleeping device up while connecting may
             take 25 s.
         scan_timeout: Seconds that a scan may take.
-        reconnect: After a loss, try again after 1, 2, 4 ... 60 s, for ever. Until then commands
+        reconnect: After a loss, try again after 1, 2, 4 ... 60 s, forever. Until then commands
             raise ``ConnectionLost``. The object and its listeners stay valid.
         store: Where credentials are; None takes the user's.
 
@@ -84,7 +84,7 @@ def connect_to(
     """Connect to a device that is found already; see :func:`connect`.
 
     Args:
-        remembered: True if its address is an old one: if nobody answers there, scan.
+        remembered: True if its address is an old one: if there is no answer from there, scan.
     """
     wanted = None if protocols is None else tuple(protocols)
     for protocol in wanted or ():
@@ -132,7 +132,7 @@ def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Dev
     if target is not None and not isinstance(target, str):
         return store.fill(target), False
     device = store.default() if target is None else store.find(target)
-    if device is not None and device.address and any(s.port for s in device.services):
+    if device is not None and is_reachable(device):
         return device, True
     from .discovery import scan
 
@@ -151,6 +151,11 @@ def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Dev
     if not matching:
         raise DeviceNotFound(f"no device called {target!r}; found: {_names(found)}")
     return store.fill(matching[0]), False
+
+
+def is_reachable(device: Device) -> bool:
+    """True if it is known where to connect to; an imported device has credentials alone."""
+    return bool(device.address) and any(service.port for service in device.services)
 
 
 def _rediscover(device: Device, timeout: float, store: Store) -> Device:
@@ -301,7 +306,11 @@ def _store(store: Store | None) -> Store:
 
 
 def _is_host(text: str) -> bool:
-    """True for ``192.0.2.10``, ``appletv.local``, ``localhost`` and ``host:port``."""
+    """True for ``192.0.2.10``, ``fd00::5``, ``appletv.local``, ``localhost`` and ``host:port``."""
+    from .addresses import family_of
+
+    if family_of(text) is not None or text.startswith("["):
+        return True
     host, _, port = text.partition(":")
     if port and not port.isdecimal():
         return False

@@ -118,13 +118,13 @@ class AppleTV:
         May ask the device. ``Unknown`` means that the device does not say: try it.
         """
         self._session.check_open()
-        told = {name: backend.features() for name, backend in self._session.backends.items()}
+        known = {name: backend.features() for name, backend in self._session.backends.items()}
         states = {}
         for name, protocols in {**ROUTES, **FIELDS}.items():
-            serving = [p for p in protocols if p in told]
+            serving = [p for p in protocols if p in known]
             states[name] = FeatureState.Unsupported
             if serving:
-                states[name] = told[serving[0]].get(name, FeatureState.Unknown)
+                states[name] = known[serving[0]].get(name, FeatureState.Unknown)
         return states
 
     # -- life ------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ class AppleTV:
         self._session.add_listener(listener)
 
     def remove_listener(self, listener: Listener) -> None:
-        """Stop to call `listener`.
+        """Stop calling `listener`.
 
         Raises:
             ValueError: It is not there.
@@ -181,11 +181,11 @@ class AppleTV:
     def events(self, timeout: float | None = None) -> Iterator[Event]:
         """Iterate over events; listening starts with this call.
 
-        Ends after ``close()``, after a loss that nobody repairs, and when nothing happens for
+        Ends after ``close()``, after a loss for good, and when nothing happens for
         `timeout` seconds.
 
         Args:
-            timeout: Seconds to wait for each event; None waits for ever.
+            timeout: Seconds to wait for each event; None waits forever.
         """
         received: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.add_listener(received.put)
@@ -228,7 +228,7 @@ class AppleTV:
         self._via("right").right(*_press(hold, presses))
 
     def select(self, *, hold: float = 0.0, presses: int = 1) -> None:
-        """Choose what is marked; held down, open its menu.
+        """Select what has the focus; held down, open its menu.
 
         Args:
             hold: Seconds to keep the button down. Over DMAP any time above 0 means "held".
@@ -299,7 +299,7 @@ class AppleTV:
         self._via("siri_start").siri_start()
 
     def siri_stop(self) -> None:
-        """Let go of the Siri button; see :meth:`siri_start`."""
+        """Release the Siri button; see :meth:`siri_start`."""
         self._via("siri_stop").siri_stop()
 
     # -- touchpad --------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ class AppleTV:
         self._via("touch").touch(*_place(x, y), TouchAction(action))
 
     def click(self, *, hold: float = 0.0, presses: int = 1) -> None:
-        """Click the touchpad, which chooses what is marked. Arguments as in :meth:`up`."""
+        """Click the touchpad, which chooses the highlighted item. Arguments as in :meth:`up`."""
         self._via("click").click(*_press(hold, presses))
 
     # -- old keys --------------------------------------------------------------------------------
@@ -387,19 +387,19 @@ class AppleTV:
         self._via("skip_backward").skip_backward(_at_least(0, seconds, "seconds"))
 
     def begin_fast_forward(self) -> None:
-        """Start to wind forward; :meth:`end_fast_forward` ends it."""
+        """Start fast-forwarding; :meth:`end_fast_forward` ends it."""
         self._via("begin_fast_forward").begin_fast_forward()
 
     def end_fast_forward(self) -> None:
-        """Stop to wind forward, and go on playing."""
+        """Stop fast-forwarding, and go on playing."""
         self._via("end_fast_forward").end_fast_forward()
 
     def begin_rewind(self) -> None:
-        """Start to wind back; :meth:`end_rewind` ends it."""
+        """Start rewinding; :meth:`end_rewind` ends it."""
         self._via("begin_rewind").begin_rewind()
 
     def end_rewind(self) -> None:
-        """Stop to wind back, and go on playing."""
+        """Stop rewinding, and go on playing."""
         self._via("end_rewind").end_rewind()
 
     def set_position(self, seconds: float) -> None:
@@ -419,11 +419,11 @@ class AppleTV:
         self._via("set_repeat").set_repeat(RepeatState(repeat))
 
     def captions(self, mode: str = "toggle") -> None:
-        """Show subtitles, or show them no more.
+        """Turn subtitles on or off.
 
         Args:
-            mode: ``"toggle"``, ``"on"``, ``"auto"``, or ``"forced"``: those alone that belong to
-                the film.
+            mode: ``"toggle"``, ``"on"``, ``"auto"``, or ``"forced"``: only the subtitles that are
+                part of the film.
         """
         if mode not in ("auto", "on", "forced", "toggle"):
             raise ValueError(f"captions are toggle, on, auto or forced, not {mode!r}")
@@ -466,9 +466,9 @@ class AppleTV:
         self._via("set_volume").set_volume(level, output_device)
 
     def mute(self) -> None:
-        """Mute the sound; once more, and it is as loud as before.
+        """Mute the sound, or restore the volume if it is muted.
 
-        Where the output only knows steps, this is the mute key of a remote: what it does is up to
+        Where the output only knows steps, this is the mute key of a remote: what that does is up to
         the television.
 
         Raises:
@@ -479,11 +479,11 @@ class AppleTV:
     # -- output devices --------------------------------------------------------------------------
 
     def output_devices(self) -> list[OutputDevice]:
-        """What plays the sound now: the device itself, or speakers."""
+        """Where the sound comes out now: the device itself, or speakers."""
         return self._via("output_devices").output_devices()
 
     def add_output_devices(self, *identifiers: str) -> None:
-        """Let more speakers play the sound. Blocks until the device says that they do.
+        """Add speakers to those that play the sound. Blocks until the device says that they do.
 
         Args:
             *identifiers: Of the speakers.
@@ -491,11 +491,11 @@ class AppleTV:
         self._via("add_output_devices").add_output_devices(*_some(identifiers))
 
     def remove_output_devices(self, *identifiers: str) -> None:
-        """Let speakers play the sound no more; see :meth:`add_output_devices`."""
+        """Remove speakers from those that play the sound; see :meth:`add_output_devices`."""
         self._via("remove_output_devices").remove_output_devices(*_some(identifiers))
 
     def set_output_devices(self, *identifiers: str) -> None:
-        """Let these speakers play the sound, and no others; see :meth:`add_output_devices`."""
+        """Play the sound on these speakers only; see :meth:`add_output_devices`."""
         self._via("set_output_devices").set_output_devices(*_some(identifiers))
 
     # -- power -----------------------------------------------------------------------------------
@@ -552,11 +552,11 @@ class AppleTV:
         self._via("launch").launch(_text(target, "target"))
 
     def accounts(self) -> list[Account]:
-        """Ask who uses the device."""
+        """Ask for the user accounts of the device."""
         return self._via("accounts").accounts()
 
     def switch_account(self, identifier: str) -> None:
-        """Let somebody else use the device.
+        """Switch to another user account.
 
         Args:
             identifier: Of one of :meth:`accounts`.
@@ -569,7 +569,7 @@ class AppleTV:
     # -- text ------------------------------------------------------------------------------------
 
     def text_focus(self) -> KeyboardFocus:
-        """Whether a text field wants letters."""
+        """Whether a text field has focus."""
         return self._via("text_focus").text_focus()
 
     def text_get(self) -> str | None:
@@ -589,7 +589,7 @@ class AppleTV:
         self._via("text_append").text_append(_text(text, "text", empty=True))
 
     def text_clear(self) -> None:
-        """Empty the text field; see :meth:`text_set`."""
+        """Clear the text field; see :meth:`text_set`."""
         self._via("text_clear").text_clear()
 
     # -- playing something of your own -----------------------------------------------------------
@@ -601,7 +601,7 @@ class AppleTV:
         """Play a video or a song from the web, or a file of this computer.
 
         Returns once it plays. The device fetches it by itself; a file is served to that one device,
-        under an address that nobody can guess, for as long as it plays.
+        under an address that cannot be guessed, for as long as it plays.
 
         Args:
             url: Where it is: ``http://...``, or the path of a file.
@@ -614,7 +614,8 @@ class AppleTV:
             album: The same.
 
         Returns:
-            What plays; :meth:`~tinyatv.backends.airplay_stream.Stream.wait` blocks until its end.
+            What it plays; :meth:`~tinyatv.backends.airplay_stream.Stream.wait` blocks until its
+            end.
 
         Raises:
             CommandFailed: The device does not play it.

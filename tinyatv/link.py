@@ -123,9 +123,12 @@ class Link:
         name: Of the reader thread, and of the link in logs and errors.
         timeout: Seconds; default for replies, and how long sending may stall before the link ends.
         idle: Called on the reader thread when nothing arrived for `idle_after` seconds, with 1;
-            then with 2, 3 ... every `timeout` seconds until something arrives. If it returns False,
-            the count starts again. An error that it raises ends the link.
+            then with 2, 3 ... every `idle_every` seconds until something arrives. If it returns
+            False, the count starts again. An error that it raises ends the link. It is also called
+            on the thread of a request that timed out although nothing else arrived; if the next
+            request times out in the same way, that ends the link.
         idle_after: Seconds; None never calls `idle`.
+        idle_every: Seconds; None takes `timeout`.
         prepare: Does a piece of work ahead of time. Returns False if there is none now, None if
             there will never be any. Called after a message was sent, while a reply is awaited, and
             on the reader thread after a moment without traffic.
@@ -142,6 +145,7 @@ class Link:
         timeout: float = 5.0,
         idle: Callable[[int], object] | None = None,
         idle_after: float | None = None,
+        idle_every: float | None = None,
         prepare: Callable[[], bool | None] | None = None,
     ) -> None:
         sock.setblocking(
@@ -158,7 +162,9 @@ class Link:
         self._timeout = timeout
         self._idle = idle
         self._idle_after = idle_after
-        self._idle_count = 0
+        self._idle_every = timeout if idle_every is None else idle_every
+        self._idle_count = 0  # calls of `idle` since something arrived
+        self._arrivals = 0  # how often something arrived
         self._last_received = time.monotonic()
         self._prepare = prepare
         self._redactor: Redactor | None = None  # made when the first message is logged
@@ -257,6 +263,7 @@ class Link:
             error = self._write(data, *after, message)
         if error is not None:
             raise self._broken(error)
+        before = self._arrivals, self._idle_count
         deadline = Deadline(self._timeout if timeout is None else timeout)
         try:
             if self._reader is None:
@@ -265,6 +272,7 @@ class Link:
                 self._read_as_requester(reply, deadline)
             answer = reply.get(timeout=deadline.wait())
         except queue.Empty:
+            self._timed_out(*before)
             raise CommandTimeout(
                 f"no reply to {_title(message)} within {deadline.seconds} s ({self.name})"
             ) from None
@@ -373,7 +381,7 @@ class Link:
 
     def _until_idle(self) -> float | None:
         """Seconds until `idle` is due; None if it never is."""
-        timeout = self._timeout if self._idle_count else self._idle_after
+        timeout = self._idle_every if self._idle_count else self._idle_after
         if timeout is None:
             return None
         return max(0.0, self._last_received + timeout - time.monotonic())
@@ -402,6 +410,20 @@ class Link:
                 self._idle_count = 0
         except AppleTVError as exc:
             self._end(exc)
+
+    def _timed_out(self, arrivals: int, idle_count: int) -> None:
+        """A request got no reply: find out whether the peer is still there.
+
+        Args:
+            arrivals: How often something had arrived when the request was sent.
+            idle_count: How often `idle` had been called since then.
+        """
+        if self._idle_after is None or self._reader is None or self._arrivals != arrivals:
+            return
+        if idle_count:  # a probe was sent before the request, and neither was answered
+            self._end(ConnectionLost(f"{self.name}: the peer does not answer any more"))
+        elif not self._idle_count:
+            self._call_idle()
 
     # -- the requester ---------------------------------------------------------------------------
 
@@ -470,6 +492,7 @@ class Link:
             self._end(ConnectionLost(f"{self.name}: closed by the peer", closed=True))
             return
         self._unread = len(data) == CHUNK
+        self._arrivals += 1
         self._idle_count = 0
         self._last_received = time.monotonic()
         self._wire.feed(data)
@@ -504,6 +527,8 @@ class Link:
 
     def _waiter(self, message: Any) -> queue.SimpleQueue[Any] | None:
         """The queue in which a requester waits for this message; None if it is not a reply."""
+        if getattr(message, "interim", False):  # the reply is still to come
+            return None
         key = self._wire.key(message)
         if key is not None:
             return self._keyed.get(key)

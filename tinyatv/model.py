@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import enum
 import time
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Callable
 
 from . import routes
 from .errors import AppleTVError
+from .info import Data as _Data
+from .info import DeviceInfo as DeviceInfo
+from .info import OperatingSystem as OperatingSystem
+from .info import PairingRequirement as PairingRequirement
+from .text import printable
 
 if TYPE_CHECKING:
     import os
@@ -19,7 +24,7 @@ if TYPE_CHECKING:
 
 PROTOCOLS = tuple(routes.PROTOCOLS)
 """Names of the protocols, in the order in which they name a device (its main identifier)."""
-PASSWORDS = ("airplay", "raop")
+PASSWORDS = tuple(row.name for row in routes.PROTOCOLS.values() if row.password)
 """Protocols in which a device may want a password."""
 
 
@@ -68,7 +73,7 @@ class PowerState(enum.Enum):
 
 
 class KeyboardFocus(enum.Enum):
-    """Whether a text field wants letters."""
+    """Whether a text field has focus."""
 
     Unknown = 0
     Unfocused = 1
@@ -94,53 +99,6 @@ class FeatureState(enum.Enum):
     Unsupported = 1
     Unavailable = 2
     Available = 3
-
-
-class OperatingSystem(enum.Enum):
-    """Family of system software."""
-
-    Unknown = 0
-    Legacy = 1
-    TvOS = 2
-    AirPortOS = 3
-    MacOS = 4
-
-
-class PairingRequirement(enum.Enum):
-    """Whether a service must be paired before use."""
-
-    Unsupported = 1
-    Disabled = 2
-    NotNeeded = 3
-    Optional = 4
-    Mandatory = 5
-
-
-class _Data:
-    """Equality and repr over ``__slots__``; a leading underscore keeps a slot out of both."""
-
-    __slots__: tuple[str, ...] = ()
-
-    def fields(self) -> Iterable[tuple[str, Any]]:
-        """(name, value) of everything public."""
-        return ((n, getattr(self, n)) for n in self.__slots__ if not n.startswith("_"))
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        for name in self.__slots__:
-            if name[0] != "_":
-                mine, theirs = getattr(self, name), getattr(other, name)
-                if mine is not theirs and mine != theirs:
-                    return False
-        return True
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        shown = (f"{n}={v}" if isinstance(v, enum.Enum) else f"{n}={v!r}"
-                 for n, v in self.fields() if v is not None and v != () and v != {})  # fmt: skip
-        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 class App(_Data):
@@ -186,64 +144,6 @@ class OutputDevice(_Data):
     def __init__(self, name: str, identifier: str) -> None:
         self.name = name
         self.identifier = identifier
-
-
-class DeviceInfo(_Data):
-    """Make and software of a device; what no service told is None.
-
-    Attributes:
-        model: Constant name of the model, for example ``"Gen4K"``; ``"Unknown"`` if not known.
-        model_name: The model for people: ``"Apple TV 4K"``, the raw model, or ``"Unknown"``.
-        raw_model: What the device says: ``"AppleTV6,2"``.
-        operating_system: Family of system software.
-        version: System version, ``"14.7"``.
-        build: Build number, ``"18M60"``.
-        mac: Hardware address, upper case with colons.
-        output_device_id: Identifier as an audio output.
-    """
-
-    __slots__ = (
-        "model", "model_name", "raw_model", "operating_system", "version", "build", "mac",
-        "output_device_id",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        *,
-        model: str = "Unknown",
-        model_name: str = "Unknown",
-        raw_model: str | None = None,
-        operating_system: OperatingSystem = OperatingSystem.Unknown,
-        version: str | None = None,
-        build: str | None = None,
-        mac: str | None = None,
-        output_device_id: str | None = None,
-    ) -> None:
-        self.model = model
-        self.model_name = model_name
-        self.raw_model = raw_model
-        self.operating_system = operating_system
-        self.version = version
-        self.build = build
-        self.mac = mac
-        self.output_device_id = output_device_id
-
-    def __str__(self) -> str:
-        text = f"{self.model_name}, {_OS_TEXT[self.operating_system]}"
-        if self.version:
-            text += f" {self.version}"
-        if self.build:
-            text += f" build {self.build}"
-        return text
-
-
-_OS_TEXT = {
-    OperatingSystem.Unknown: "Unknown OS",
-    OperatingSystem.Legacy: "ATV SW",
-    OperatingSystem.TvOS: "tvOS",
-    OperatingSystem.AirPortOS: "AirPortOS",
-    OperatingSystem.MacOS: "macOS",
-}
 
 
 class Service(_Data):
@@ -324,15 +224,23 @@ class Device(_Data):
 
     Attributes:
         name: What its owner calls it.
-        address: IPv4 address or host name.
+        names: All names that it announces, `name` first; services may differ in it.
+        address: Address or host name; of an IPv6 address of one link, with its scope
+            (``fe80::1%eth0``).
+        addresses: All its addresses, `address` first: behind it those of our own networks, then the
+            rest.
         services: What it offers, in order of discovery.
-        info: Make and software.
+        info: Make and software. Of a device that is described by hand, what the properties of its
+            services tell.
         deep_sleep: True if a sleep proxy answered for it.
         query: ``host`` or ``host:port`` that answered a directed query; None for multicast.
         properties: Raw TXT records by service type. Never shown by ``repr``.
     """
 
-    __slots__ = ("name", "address", "services", "info", "deep_sleep", "query", "_properties")
+    __slots__ = (
+        "name", "address", "services", "info", "deep_sleep", "query",
+        "_names", "_addresses", "_properties",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -344,18 +252,38 @@ class Device(_Data):
         deep_sleep: bool = False,
         query: str | None = None,
         properties: Mapping[str, Mapping[str, str | None]] | None = None,
+        names: Iterable[str] = (),
+        addresses: Iterable[str] = (),
     ) -> None:
         self.name = name
         self.address = address
         self.services = list(services)
-        self.info = info if info is not None else DeviceInfo()
+        self.info = info if info is not None else _info(self.services)
         self.deep_sleep = deep_sleep
         self.query = query
+        self._names = list(names)
+        self._addresses = list(addresses)
         self._properties = {kind: dict(txt) for kind, txt in (properties or {}).items()}
 
     @property
     def properties(self) -> dict[str, dict[str, str | None]]:
         return self._properties
+
+    @property
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(filter(None, [self.name, *self._names])))
+
+    @property
+    def addresses(self) -> list[str]:
+        return list(dict.fromkeys(filter(None, [self.address, *self._addresses])))
+
+    def add_names(self, names: Iterable[str]) -> None:
+        """Know it by these names, too."""
+        self._names += names
+
+    def add_addresses(self, addresses: Iterable[str]) -> None:
+        """Know these addresses, too; those known before stay in front."""
+        self._addresses += addresses
 
     @property
     def identifiers(self) -> list[str]:
@@ -376,19 +304,19 @@ class Device(_Data):
         return next((s for s in self.services if s.protocol == protocol), None)
 
     def is_called(self, text: str) -> bool:
-        """True if `text` is the name, the address or one of the identifiers.
+        """True if `text` is one of its names, addresses or identifiers.
 
-        Case is ignored; of identifiers, colons as well.
+        Case is ignored; of identifiers, colons and dashes as well.
         """
         wanted = text.casefold()
-        if wanted in (self.name.casefold(), self.address.casefold()):
+        if any(wanted == one.casefold() for one in (*self.names, *self.addresses)):
             return True
         return bool(identifier_keys([text]) & identifier_keys(self.identifiers))
 
 
 def identifier_key(identifier: str) -> str:
-    """What all spellings of an identifier have in common: neither case nor colons matter."""
-    return identifier.replace(":", "").casefold()
+    """What all spellings of an identifier have in common: case and separators do not matter."""
+    return identifier.replace(":", "").replace("-", "").casefold()
 
 
 def identifier_keys(identifiers: Iterable[str]) -> set[str]:
@@ -396,21 +324,41 @@ def identifier_keys(identifiers: Iterable[str]) -> set[str]:
     return {identifier_key(one) for one in identifiers} - {""}
 
 
+def _info(services: Iterable[Service]) -> DeviceInfo:
+    if not any(service.properties for service in services):
+        return DeviceInfo()
+    from .services import info_of_services
+
+    return info_of_services((service.protocol, service.properties) for service in services)
+
+
 class Artwork(_Data):
     """An image. Shows itself when it is the last value of a notebook cell.
 
     Attributes:
         data: The bytes as the device sent them.
-        mimetype: ``"image/png"``, ``"image/jpeg"``, or ``"application/octet-stream"``.
-        width: Pixels, or None if the format is not known.
+        mimetype: ``"image/png"``, ``"image/jpeg"``, ``"image/heic"``, ``"image/webp"``,
+            ``"image/gif"``, or ``"application/octet-stream"``.
+        width: Pixels, or None if neither the data nor the device tells.
         height: Pixels, or None.
     """
 
     __slots__ = ("data", "mimetype", "width", "height")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(
+        self, data: bytes, width: int | None = None, height: int | None = None
+    ) -> None:  # fmt: skip
+        """Describe an image.
+
+        Args:
+            data: The bytes as the device sent them.
+            width: Pixels, as the device tells; what the data says comes first.
+            height: The same.
+        """
         self.data = data
         self.mimetype, self.width, self.height = _sniff(data)
+        if self.width is None or self.height is None:
+            self.width, self.height = width or None, height or None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the image to a file.
@@ -424,8 +372,8 @@ class Artwork(_Data):
 
     @property
     def extension(self) -> str:
-        """File name ending that fits the data: ``".png"``, ``".jpg"`` or ``".bin"``."""
-        return {"image/png": ".png", "image/jpeg": ".jpg"}.get(self.mimetype, ".bin")
+        """File name ending that fits the data: ``".png"``, ``".jpg"`` ...; else ``".bin"``."""
+        return _EXTENSIONS.get(self.mimetype, ".bin")
 
     def __repr__(self) -> str:
         return f"Artwork({self.mimetype}, {self.width}x{self.height}, {len(self.data)} bytes)"
@@ -437,15 +385,65 @@ class Artwork(_Data):
         return self.data if self.mimetype == "image/jpeg" else None
 
 
+_EXTENSIONS = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/heic": ".heic",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+}
+_TEXTS = ("text/", "application/json", "application/xhtml", "application/xml")
+# Brands of ISO base media files (ISO/IEC 23008-12, annex B) that hold one image.
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
 def _sniff(data: bytes) -> tuple[str, int | None, int | None]:
     """Return (MIME type, width, height) from the first bytes of an image."""
     if data[:8] == b"\x89PNG\r\n\x1a\n":
-        if len(data) < 24:
+        if len(data) < 24 or data[12:16] != b"IHDR":  # what else comes first has no size
             return "image/png", None, None
         return "image/png", int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     if data[:3] == b"\xff\xd8\xff":
         return "image/jpeg", *_jpeg_size(data)
+    if data[:6] in (b"GIF87a", b"GIF89a") and any(data[6:8]) and any(data[8:10]):
+        width, height = data[6:8], data[8:10]
+        return "image/gif", int.from_bytes(width, "little"), int.from_bytes(height, "little")
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp", *_webp_size(data)
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC:
+        return "image/heic", None, None
     return "application/octet-stream", None, None
+
+
+def is_image(data: bytes, kind: str = "") -> bool:
+    """True for what is one; a page that says "not found" is none.
+
+    Data of no known kind may be an image of tomorrow, unless it begins like a page.
+
+    Args:
+        data: All of it, or its beginning.
+        kind: Content-Type, if it came with one.
+    """
+    if _sniff(data)[0] != "application/octet-stream":
+        return True
+    start = data[:64].lstrip(b"\xef\xbb\xbf\t\r\n ")
+    return bool(data) and start[:1] not in (b"<", b"{") and not kind.lower().startswith(_TEXTS)
+
+
+def _webp_size(data: bytes) -> tuple[int | None, int | None]:
+    """From the first chunk: lossy (RFC 6386, 9.1), lossless, or extended."""
+    kind, first = data[12:16], data[20:30]
+    if len(first) < 10:
+        return None, None
+    if kind == b"VP8X":
+        return int.from_bytes(first[4:7], "little") + 1, int.from_bytes(first[7:10], "little") + 1
+    if kind == b"VP8 " and first[3:6] == b"\x9d\x01\x2a":
+        width, height = first[6:8], first[8:10]
+        return int.from_bytes(width, "little") & 0x3FFF, int.from_bytes(height, "little") & 0x3FFF
+    if kind == b"VP8L" and first[:1] == b"\x2f":
+        bits = int.from_bytes(first[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return None, None
 
 
 def _jpeg_size(data: bytes) -> tuple[int | None, int | None]:
@@ -471,7 +469,7 @@ class Playing(_Data):
 
     Attributes:
         media_type: Kind of media.
-        device_state: What the player does.
+        device_state: What the player is doing.
         title: Title; this and all texts are None if the device does not tell.
         artist: Artist.
         album: Album.
@@ -605,7 +603,7 @@ class Playing(_Data):
         ]
         rows = [(label, value) for label, value in rows if value is not None]
         width = max(len(label) for label, _ in rows)
-        return "\n".join(f"{label:>{width}}: {value}" for label, value in rows)
+        return "\n".join(f"{label:>{width}}: {printable(str(value))}" for label, value in rows)
 
     def _only_total(self) -> bool:
         return self.position is None and self.total_time > 0

@@ -1,4 +1,4 @@
-"""Connections that stay open: for whoever sends a command now and then, to one device or many.
+"""Connections that stay open, for programs that send a command now and then, to one device or many.
 
     pool = Pool(store)
     with pool.connection(device) as atv:   # opened the first time, the same one from then on

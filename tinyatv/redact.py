@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from .decode import DEPTH, VALUES, describe, is_pairing, printable
+from .decode import DEPTH, VALUES, describe, is_pairing
+from .text import printable
 from .wire import tlv8
 from .wire.http import Request, Response
 

@@ -17,17 +17,19 @@ class ProtocolRow:
             :class:`tinyatv.backends.Backend`.
         pairing: Module that pairs; see :class:`tinyatv.backends.Pairing`.
         unpaired: True if it may work without credentials, where the device allows that.
+        password: True if a device may ask for a password.
         hap: True if it is paired by HAP. A device keeps one list of HAP controllers: what one of
             these protocols has agreed on, the others accept as well, as a rule.
         carrier: The protocol that can carry it, where it has no credentials of its own; or "".
         connected: False if it keeps no connection open, and so never notices a loss.
         pairing_key: Key of the TXT record that tells for certain whether it can be paired, or "".
+        proxy: ``module:class`` that passes it on to a real device, or "".
         serves: Commands and fields that it serves after all others, beside the rows that name it.
     """
 
     __slots__ = (
-        "name", "service_types", "backend", "pairing", "unpaired", "hap", "carrier", "connected",
-        "pairing_key", "serves",
+        "name", "service_types", "backend", "pairing", "unpaired", "password", "hap", "carrier",
+        "connected", "pairing_key", "proxy", "serves",
     )  # fmt: skip
 
     def __init__(
@@ -38,10 +40,12 @@ class ProtocolRow:
         pairing: str = "",
         *,
         unpaired: bool = False,
+        password: bool = False,
         hap: bool = False,
         carrier: str = "",
         connected: bool = True,
         pairing_key: str = "",
+        proxy: str = "",
         serves: tuple[str, ...] = (),
     ) -> None:
         self.name = name
@@ -49,10 +53,12 @@ class ProtocolRow:
         self.backend = backend
         self.pairing = pairing
         self.unpaired = unpaired
+        self.password = password
         self.hap = hap
         self.carrier = carrier
         self.connected = connected
         self.pairing_key = pairing_key
+        self.proxy = proxy
         self.serves = serves
 
 
@@ -62,7 +68,7 @@ _ROWS = (
     ProtocolRow(
         "mrp", ("_mediaremotetv._tcp.local.",),
         "tinyatv.backends.mrp:MrpBackend", "tinyatv.backends.mrp_pairing",
-        unpaired=True, hap=True, carrier="airplay",
+        unpaired=True, hap=True, carrier="airplay", proxy="tinyatv.proxy.mrp:ProxyMrp",
     ),
     ProtocolRow(
         # the second beside the first while Home Sharing is on; the third is Music on a computer
@@ -72,13 +78,14 @@ _ROWS = (
     ProtocolRow(
         "airplay", ("_airplay._tcp.local.",),
         "tinyatv.backends.airplay:AirPlayBackend", "tinyatv.backends.airplay_pairing",
-        unpaired=True, hap=True, connected=False,
+        unpaired=True, password=True, hap=True, connected=False,
+        proxy="tinyatv.proxy.airplay:ProxyAirPlay",
     ),
-    ProtocolRow("raop", ("_raop._tcp.local.",)),
+    ProtocolRow("raop", ("_raop._tcp.local.",), password=True),
     ProtocolRow(
         "companion", ("_companion-link._tcp.local.",),
         "tinyatv.backends.companion:CompanionBackend", "tinyatv.backends.companion_pairing",
-        hap=True, pairing_key="rpfl",
+        hap=True, pairing_key="rpfl", proxy="tinyatv.proxy.companion:ProxyCompanion",
     ),
 )  # fmt: skip
 

@@ -27,13 +27,14 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any, Union
+from typing import IO, TYPE_CHECKING, Any, Protocol, Union
 
 from . import __version__, link
-from .decode import LIMIT, describe, lines, printable
+from .decode import LIMIT, describe, lines
 from .link import reason
 from .model import PROTOCOLS
 from .redact import Redactor, each
+from .text import printable
 from .wire.http import HttpWire, Request, Response
 
 if TYPE_CHECKING:
@@ -47,6 +48,15 @@ Path = Union[str, "os.PathLike[str]"]
 VERSION = 1
 TO_DEVICE, TO_CLIENT = "to_device", "to_client"
 LINE = 4 * LIMIT  # bytes; a message as hex, and decoded
+
+
+class Replay(Protocol):
+    """Who replays a trace, which must not be overwritten then."""
+
+    file: os.stat_result
+
+
+replays: weakref.WeakSet[Replay] = weakref.WeakSet()
 
 
 class Trace:
@@ -73,7 +83,8 @@ class Trace:
         """Create the file.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: It cannot be written, or belongs to another user.
+            ValueError: The file is being replayed.
         """
         self._file = _create(self._path)
         head = {"trace": VERSION, "tinyatv": __version__, "time": _now(), "secrets": self._secrets}
@@ -90,8 +101,8 @@ class Trace:
         """Create the file, and write down everything from here on.
 
         Raises:
-            OSError: It cannot be written.
-            ValueError: Another trace is being written.
+            OSError: It cannot be written, or belongs to another user.
+            ValueError: Another trace is being written, or the file is being replayed.
         """
         if link.observer is not None:
             raise ValueError("another trace is being written")
@@ -107,6 +118,11 @@ class Trace:
             file, self._file = self._file, None
         if file is not None:
             file.close()
+
+    def writes(self, about: os.stat_result) -> bool:
+        """True if that is the file that is being written."""
+        with self._lock:
+            return self._file is not None and os.path.samestat(about, os.fstat(self._file.fileno()))
 
     def __enter__(self) -> Trace:
         return self.start()
@@ -270,14 +286,21 @@ def _create(path: Path) -> IO[bytes]:
     flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags, 0o600)
     try:
-        if stat.S_ISREG(os.fstat(handle).st_mode):
+        about = os.fstat(handle)
+        if any(os.path.samestat(about, one.file) for one in replays):
+            raise ValueError(f"{os.fspath(path)} is being replayed: name another file")
+        if stat.S_ISREG(about.st_mode):
+            if hasattr(os, "geteuid") and about.st_uid != os.geteuid():
+                why = "it belongs to another user, who could read the trace"
+                raise PermissionError(errno.EPERM, why)
             if hasattr(os, "fchmod"):
                 os.fchmod(handle, 0o600)  # before anything is in it: it may have been there
             os.ftruncate(handle, 0)
         return open(handle, "wb", buffering=0)
-    except OSError as exc:
+    except (OSError, ValueError) as exc:
         os.close(handle)
-        exc.filename = os.fspath(path)
+        if isinstance(exc, OSError):
+            exc.filename = os.fspath(path)
         raise
 
 
@@ -355,10 +378,10 @@ def read(file: IO[bytes], first: bytes | None = None) -> Iterator[Record]:
         first: Its first line, if that has been read already.
 
     Raises:
-        ValueError: It is no trace, or damaged. A last line that is cut short is left out.
+        ValueError: It is not a trace, or damaged. A last line that is cut short is left out.
     """
     if not is_trace(file.readline(LINE) if first is None else first):
-        raise ValueError("this is no trace")
+        raise ValueError("this is not a trace")
     number = 1
     while line := file.readline(LINE):
         number += 1

@@ -207,7 +207,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n"
                                    [HEAD + b"Connection: close\r\n\r\nsho"]])  # fmt: skip
 def test_close_ends_it(parts, monkeypatch):
     """Whatever the server has said until it went silent; nobody waits until patience is over."""
-    monkeypatch.setattr(airplay_fetch, "PATIENCE", 60.0)
+    monkeypatch.setattr(airplay_fetch, "IDLE_TIMEOUT", 60.0)
     told = queue.SimpleQueue()
     with Raw(*parts) as server:
         fetches = FetchQueue(Fetcher(server.url), told.put, "tinyatv-stream-fetch-test")
@@ -223,7 +223,7 @@ def test_close_ends_it(parts, monkeypatch):
 
 
 def test_a_silent_server(monkeypatch):
-    monkeypatch.setattr(airplay_fetch, "PATIENCE", 0.1)
+    monkeypatch.setattr(airplay_fetch, "IDLE_TIMEOUT", 0.1)
     with Raw() as server, pytest.raises(OSError, match="timed out"):
         Fetcher(server.url).fetch(server.url, {})
 
@@ -308,7 +308,7 @@ def test_the_device_is_gone(fetcher, media):
 
 
 def test_too_many_errands(monkeypatch):
-    monkeypatch.setattr(airplay_fetch, "ERRANDS", 2)
+    monkeypatch.setattr(airplay_fetch, "WAITING", 2)
     with Raw(HEAD) as server:
         fetches = FetchQueue(Fetcher(server.url), print, "tinyatv-stream-fetch-test")
         fetches.add(request(server.url))

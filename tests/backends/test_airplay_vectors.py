@@ -13,13 +13,12 @@ from tinyatv.backends.airplay_session import read_plist
 from tinyatv.backends.airplay_tunnel import Tunnel
 from tinyatv.discovery.records import (
     Record,
-    airplay_features,
     build_device,
     encode_txt,
-    parse_extended_features,
     parse_txt,
 )
 from tinyatv.pairing.credentials import TRANSIENT, Credentials
+from tinyatv.services import airplay_features, parse_extended_features
 from tinyatv.virtual import airplay_identity
 from tinyatv.wire import airplay_codes, dmap, plist
 from tinyatv.wire.http import Response

@@ -16,12 +16,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import against, live, pairing, report, startup
+from . import against, live, pairing, report, scans, startup
 from .environments import CHECKOUT, prepare
 from .processes import Child, timed
 
 COUNTS = (1, 10, 50)
-PARTS = ("startup", "decode", "crypto", "pairing", "live")
+PARTS = ("startup", "scan", "decode", "crypto", "pairing", "live")
 PROTOCOLS = ("dmap", "mrp", "airplay", "companion")
 
 
@@ -125,6 +125,9 @@ def measure(flags, sides, home):
     for protocol in protocols:
         if flags.only in (None, "startup"):
             yield from starting(protocol, sides, rounds, home)
+        if protocol == "companion" and flags.only in (None, "scan"):
+            yield from scans.directed(ours, peer, rounds, fast, home)
+            yield from scans.crowd(ours, 3, fast, home)
         if protocol in ("dmap", "companion") and flags.only in (None, "decode"):
             yield from decoding(protocol, peer, home)
         if protocol == "mrp" and flags.only in (None, "crypto"):

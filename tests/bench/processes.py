@@ -91,7 +91,7 @@ def timed(command, home, text="", **extra):
 
 @contextlib.contextmanager
 def running(command, home, **extra):
-    """A program that prints a line once it is ready, and that ends with the block.
+    """A program that prints a line once it is ready, and that ends with the block; yields the line.
 
     Args:
         command: Command line.
@@ -99,12 +99,14 @@ def running(command, home, **extra):
         **extra: Environment variables.
     """
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, cwd=home, env=surroundings(home, **extra)
-    ) as process:
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=home,
+        env=surroundings(home, **extra),
+    ) as process:  # fmt: skip
         try:
-            if not process.stdout.readline():
+            line = process.stdout.readline()
+            if not line:
                 raise RuntimeError(f"{' '.join(command)} ended")
-            yield
+            yield line
         finally:
             process.terminate()
 

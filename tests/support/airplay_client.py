@@ -52,9 +52,9 @@ class Channel:
     def read(self):
         while True:
             message = self.wire.next_message()
-            owed = self.wire.pending_replies()
-            if owed:
-                self.sock.sendall(owed)
+            replies = self.wire.pending_replies()
+            if replies:
+                self.sock.sendall(replies)
             if message is not None:
                 return message
             data = self.sock.recv(65536)
@@ -108,9 +108,9 @@ class Tunnel(Remote):
     def read(self):
         while True:
             message = self.wire.next_message()
-            owed = self.wire.pending_replies()
-            if owed and self.replies:
-                self.write(owed)
+            replies = self.wire.pending_replies()
+            if replies and self.replies:
+                self.write(replies)
             if message is not None:
                 return message
             data = self.sock.recv(65536)

@@ -29,10 +29,11 @@ from tests.support.airplay_client import (
 from tests.support.media import Server
 from tests.support.vectors import cases
 from tinyatv import DeviceState, proto
-from tinyatv.discovery.records import parse_features, parse_txt
+from tinyatv.discovery.records import parse_txt
 from tinyatv.errors import CredentialsError, PairingBackOff, PairingError
 from tinyatv.pairing import digest
 from tinyatv.pairing.credentials import Credentials
+from tinyatv.services import parse_features
 from tinyatv.virtual import VirtualAppleTV
 from tinyatv.virtual.airplay_player import APP, UrlPlayer
 from tinyatv.virtual.state import State

@@ -18,9 +18,9 @@ from tests.support.mutations import mutate
 from tests.support.vectors import cases
 from tinyatv import DeviceState, MediaType, PairingRequirement, PowerState, proto
 from tinyatv.crypto import srp
-from tinyatv.discovery.records import COMPANION
 from tinyatv.model import App
 from tinyatv.pairing.credentials import parse
+from tinyatv.services import COMPANION
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.companion_text import field
 from tinyatv.virtual.contents import TextField

@@ -99,6 +99,25 @@ def recorded(request, tmp_path):
     return path, doing, told
 
 
+def test_a_trace_into_what_is_replayed(recorded, tmp_path):
+    """It would be emptied: refused, by whatever name, as long as the device is there."""
+    path, _, _ = recorded
+    before = path.read_bytes()
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(path)
+    with VirtualAppleTV(replay=path):
+        for name in (path, link):
+            with pytest.raises(ValueError, match=r"is being replayed: name another file"):
+                tinyatv.Trace(name).start()
+        assert path.read_bytes() == before
+        with tinyatv.Trace(tmp_path / "other.jsonl"):
+            pass
+    written = pytest.raises(ValueError, match="cannot be replayed: a trace is written to it")
+    with tinyatv.Trace(link), written:
+        VirtualAppleTV(replay=path)
+    assert path.read_bytes() != before
+
+
 def test_same_commands_same_answers(recorded):
     path, doing, told = recorded
     with VirtualAppleTV(replay=path) as tv:
@@ -229,7 +248,7 @@ def test_written_by_the_device(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "this is no trace"),
+        ("", "this is not a trace"),
         ('{"trace": 1}\n', "nothing in the trace can be replayed"),
         ('{"trace": 1}\n{"time": 1, "protocol": "mrp", "connection": 1, "direction": "to_device",'
          ' "name": "x", "raw": "ff"}\n', "not an MRP message"),

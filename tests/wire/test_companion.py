@@ -13,9 +13,9 @@ from tests.support.vectors import cases, opack_value
 from tinyatv.crypto.chacha20poly1305 import Session
 from tinyatv.errors import ProtocolError
 from tinyatv.link import Link
+from tinyatv.pairing.accessory import Accessory
 from tinyatv.pairing.credentials import Credentials
 from tinyatv.pairing.hap import Identity, channel_keys
-from tinyatv.pairing.hap_device import Accessory
 from tinyatv.pairing.hap_setup import hap_setup, hap_setup_device
 from tinyatv.pairing.hap_verify import hap_verify, hap_verify_device
 from tinyatv.wire import opack

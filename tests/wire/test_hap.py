@@ -13,8 +13,9 @@ from tests.support.vectors import cases
 from tinyatv import proto
 from tinyatv.crypto.chacha20poly1305 import Session
 from tinyatv.pairing import hap
+from tinyatv.pairing.accessory import Accessory
 from tinyatv.pairing.hap import Identity, channel_keys, drive
-from tinyatv.pairing.hap_device import Accessory, Handshakes
+from tinyatv.pairing.hap_device import Handshakes
 from tinyatv.pairing.hap_setup import hap_setup, hap_setup_device, hap_transient
 from tinyatv.wire.datastream import DataStreamWire
 from tinyatv.wire.hap import BLOCK, HapWire

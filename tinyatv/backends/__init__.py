@@ -81,10 +81,10 @@ class Backend(Protocol):
         """
 
     def subscribe(self) -> None:
-        """Post events from now on; what is playing comes first, where the protocol tells it."""
+        """Post events from now on; what is playing comes first, where the protocol reports that."""
 
     def unsubscribe(self) -> None:
-        """Post no more events."""
+        """Stop posting events."""
 
     def features(self) -> dict[str, FeatureState]:
         """What the device can do now, of the commands and fields that this protocol serves."""

@@ -1,4 +1,4 @@
-"""The client side of AirPlay: playing a URL or a file. What plays otherwise is known by MRP."""
+"""The client side of AirPlay: playing a URL or a file. For all else there is MRP."""
 
 from __future__ import annotations
 
@@ -7,12 +7,6 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..discovery.records import (
-    AIRPLAY_2_FEATURES,
-    PLAY_URL_FEATURES,
-    airplay_features,
-    parse_extended_features,
-)
 from ..errors import (
     AppleTVError,
     CommandFailed,
@@ -23,6 +17,12 @@ from ..errors import (
 )
 from ..model import FeatureState
 from ..pairing.credentials import LEGACY, TRANSIENT, Credentials, parse
+from ..services import (
+    AIRPLAY_2_FEATURES,
+    PLAY_URL_FEATURES,
+    airplay_features,
+    parse_extended_features,
+)
 from . import Backend
 from .airplay_session import ControlConnection
 
@@ -36,15 +36,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TRANSIENT_FEATURES = 1 << 43 | 1 << 48  # either bit: nobody needs to be paired to try
-TUNNEL_SINCE = 13  # tvOS that carries MRP
-QUEUE_SINCE = 18  # tvOS that wants the play queue
-HAP_SINCE = 15  # tvOS that does nothing for somebody who is paired the old way alone
-PTP_SINCE = [26, 5]  # tvOS that refuses our clock
+# Either bit: transient pairing may be tried. An Apple TV sets both, and still answers 470 to it;
+# HomePods accept it (seen on a HomePod mini with 18.1).
+TRANSIENT_FEATURES = 1 << 43 | 1 << 48
+TUNNEL_SINCE = 13  # first tvOS that carries MRP; from 15 on there is no other way
+HAP_SINCE = 15  # first tvOS that takes HAP credentials alone, and none of the legacy kind
+QUEUE_SINCE = 18  # first tvOS that ignores /play and takes the play queue instead
+PTP_SINCE = [26, 5]  # from here on NTP was seen refused; a HomePod with 26.6 answers 400
 
 
 def tunnel_credentials(service: Service, info: DeviceInfo) -> Credentials | None:
-    """What to open a tunnel for MRP with; None if the device has none for us."""
+    """Credentials for a tunnel of MRP; None if the device offers no tunnel to us.
+
+    HomePods take transient pairing, Apple TVs do not.
+    """
     model = service.properties.get("model") or info.raw_model or ""
     given = parse(service.credentials or None).checked()
     if model.startswith("AudioAccessory") or info.model.startswith("HomePod"):
@@ -52,7 +57,7 @@ def tunnel_credentials(service: Service, info: DeviceInfo) -> Credentials | None
     if given.kind != "hap":
         return None
     version = _major(service.properties.get("osvers") or info.version or "")
-    # Of a device that was stored without a version, be sure rather than sorry: it has HAP keys.
+    # A device that was stored without its version may well have a tunnel: it has HAP credentials.
     return given if version is None or version >= TUNNEL_SINCE else None
 
 
@@ -85,12 +90,13 @@ class AirPlayBackend(Backend):
         tunnel: Tunnel | None = None,
     ) -> None:
         self._host = device.address
+        self._addresses = (device.address, *getattr(device, "addresses", ()))
         self._port = service.port
         self._password = service.password
         self._timeout = timeout
         self._given = parse(service.credentials or None).checked()
         self._tunnel = tunnel
-        self._bits = airplay_features(service.properties)
+        self._bits = self._announced = airplay_features(service.properties)
         self._asked = False
         version = service.properties.get("osvers") or device.info.version or ""
         self._version = _major(version)
@@ -104,7 +110,7 @@ class AirPlayBackend(Backend):
     # -- life ------------------------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Ask the device who it is, which everybody may; not if a tunnel to it can be opened.
+        """Ask the device who it is, without credentials; not if a tunnel to it can be opened.
 
         Raises:
             ConnectionFailed: It cannot be reached, or hangs up.
@@ -118,26 +124,26 @@ class AirPlayBackend(Backend):
                 self._tunnel.wait()
                 return
             except (CommandFailed, CredentialsError, ProtocolError) as exc:
-                log.debug("no tunnel: %s", exc)  # it is there, and may play all the same
+                log.debug("no tunnel: %s", exc)  # the device is there, and may play all the same
         control = self._control(Credentials())
         control.open()
         try:
             self._learn(control)
         except (CommandFailed, CredentialsError, NotSupported) as exc:
-            log.info("no information: %s", exc)
+            log.info("no /info: %s", exc)
         finally:
             control.close()
 
     def _learn(self, source: ControlConnection | Tunnel) -> None:
-        """What the device says of itself is newer than its record."""
+        """Take over the feature bits of the device itself: they are newer than its TXT record."""
         self._asked = True
         self._bits = told_features(source.info(self._timeout)) or self._bits
 
     def close(self, error: AppleTVError | None = None) -> None:
-        """Stop what plays because of us.
+        """Stop what this backend plays.
 
         Args:
-            error: Why, for those who wait for it; None says that it was closed.
+            error: Why, for callers that wait for its end; None says that it was closed.
         """
         error = error or ConnectionLost(f"{self._host} port {self._port} (airplay): closed")
         with self._lock:
@@ -178,8 +184,9 @@ class AirPlayBackend(Backend):
             try:
                 self._learn(self._tunnel)
             except AppleTVError as exc:
-                log.info("no information: %s", exc)
-        can = self._bits & PLAY_URL_FEATURES or not self._bits
+                log.info("no /info: %s", exc)
+        # Either may be wrong: some devices deny in one what they say in the other, and can do it.
+        can = (self._bits | self._announced) & PLAY_URL_FEATURES or not self._bits
         return {"play_url": FeatureState.Available if can else FeatureState.Unsupported}
 
     # -- playing ---------------------------------------------------------------------------------
@@ -187,19 +194,21 @@ class AirPlayBackend(Backend):
     def play_url(
         self, url: str, position: float, timeout: float, version: str, about: dict[str, str]
     ) -> Stream:
-        """Try the ways to play it, one after the other, each on a connection of its own.
+        """Try the methods to play it, one after the other, each on a connection of its own.
 
         Args:
             about: What the TV may show: ``"Title"``, ``"Artist"``, ``"Album"``.
         """
         from .airplay_stream import PLAY_METHODS, TRIES, is_elsewhere, is_transient
 
-        path = None if _is_url(url) else url
+        path = local_path(url)
         if path is not None:
             from .fileserver import check_file
 
             check_file(path)
             about = {"Title": os.path.splitext(os.path.basename(path))[0], **about}
+        # File names need not be text that can be sent.
+        about = {key: os.fsencode(text).decode("utf-8", "replace") for key, text in about.items()}
 
         if self.features()["play_url"] is not FeatureState.Available:
             raise NotSupported("play_url: the device plays no URLs (airplay)")
@@ -217,7 +226,7 @@ class AirPlayBackend(Backend):
                     if not is_elsewhere(exc, name):
                         raise
                     break
-        assert error is not None, "there is at least one method"
+        assert error is not None, "there is at least one of them"
         raise error
 
     def _ways(self) -> list[str]:
@@ -252,9 +261,11 @@ class AirPlayBackend(Backend):
                 self._check_open()
                 self._beginning.append(playing)
             if path is not None:
+                from .fetch import addresses_of
                 from .fileserver import FileServer
 
-                server = FileServer(path, control.local, control.remote)
+                also = addresses_of(self._addresses)
+                server = FileServer(path, control.local, control.remote, also)
                 url = server.start().url
             playing.play(url, position)
             stream = Stream(url, f"tinyatv-stream-{self._host}", playing, server, timeout)
@@ -304,5 +315,28 @@ def is_legacy(service: Service) -> bool:
     return bool(bits) and not bits & AIRPLAY_2_FEATURES
 
 
-def _is_url(text: str) -> bool:
-    return "://" in text and not os.path.exists(text)
+def local_path(url: str | os.PathLike[str] | bytes) -> str | None:
+    """The file of this computer that is meant; None for something on the web.
+
+    Raises:
+        ValueError: Nothing is meant, or a file of another computer.
+    """
+    text = os.fsdecode(url)
+    if not text:
+        raise ValueError("what to play is empty: it takes a URL or the path of a file")
+    if "\0" in text:
+        raise ValueError("the path of a file holds no NUL")
+    if os.path.exists(text) or "://" not in text:
+        return text
+    scheme, _, rest = text.partition("://")
+    if scheme.lower() != "file":
+        return None
+    from urllib.request import url2pathname
+
+    host, slash, path = rest.partition("/")
+    if host.lower() not in ("", "localhost"):
+        raise ValueError(f"a file of another computer: {text!r}")
+    path = url2pathname(slash + path)
+    if not path.strip("/"):
+        raise ValueError(f"no file is named: {text!r}")
+    return path

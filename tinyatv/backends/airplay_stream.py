@@ -36,12 +36,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-END = 3.0  # s before its end; what is over from there on has come to it: we only ask now and then
-POLL = 1.0  # s between two questions of how far it is
-STARTING = 0.2  # s between two questions of whether it has begun
-TRIES = 3  # of /play; a 500 is transient
-SETUP_TIMEOUT = 35.0  # s; a device that cannot reach our clock takes 30 to say so
-QUEUE_AGENT = "AirPlay/870.14.1"
+END = 3.0  # s; what is over less than this before its end was played to its end: we only poll
+POLL = 1.0  # s between two polls of the position
+STARTING = 0.2  # s between two polls until it has begun
+TRIES = 3  # of /play: a 500 is transient, and goes away when it is sent again
+SLIPS = 5  # polls in a row that a device may answer with a 500 while it plays
+SETUP_TIMEOUT = 35.0  # s; a device that cannot reach our NTP clock answers 400, after 30 s
+QUEUE_AGENT = "AirPlay/870.14.1"  # what newer senders call themselves
 
 
 class Status:
@@ -153,12 +154,22 @@ class AirPlay1(PlayMethod):
 
     _seek_to = 0.0
 
+    _slips = 0
+
     def poll(self) -> None:
-        response = self._control.http("GET", "/playback-info")
-        told = read_plist(response.body)
-        if not isinstance(told, dict):
+        try:
+            response = self._control.http("GET", "/playback-info")
+        except CommandFailed as exc:
+            self._slips += 1
+            if exc.code != 500 or not self.status.started or self._slips > SLIPS:
+                raise
+            log.info("%s; asked again", exc)
+            return
+        self._slips = 0
+        answer = read_plist(response.body)
+        if not isinstance(answer, dict):
             raise ProtocolError("playback-info: no dictionary (airplay)", response.body[:256])
-        error = told.get("error")
+        error = answer.get("error")
         if error:
             code = error.get("code") if isinstance(error, dict) else None
             domain = error.get("domain", "") if isinstance(error, dict) else ""
@@ -168,15 +179,15 @@ class AirPlay1(PlayMethod):
                 code if isinstance(code, int) else None,
             )
         status = self.status
-        if "duration" not in told:
+        if "duration" not in answer:
             status.ended = status.started
             status.complete = 0 < status.duration <= status.position + END
             return
         status.started = True
-        status.duration = _seconds(told["duration"])
-        status.position = _seconds(told.get("position"))
-        status.rate = _seconds(told.get("rate"))
-        if self._seek_to and told.get("readyToPlay", True):
+        status.duration = _seconds(answer["duration"])
+        status.position = _seconds(answer.get("position"))
+        status.rate = _seconds(answer.get("rate"))
+        if self._seek_to and answer.get("readyToPlay", True):
             self._seek_to, to = 0.0, self._seek_to
             self.seek(to)
 
@@ -318,18 +329,18 @@ class Queue(AirPlay2):
 
     def heard(self, request: Request) -> None:
         try:
-            told = plist.loads(plist.loads(request.body)["params"]["data"])
+            answer = plist.loads(plist.loads(request.body)["params"]["data"])
         except (ValueError, KeyError, TypeError):  # of another kind, or nonsense
             return
-        if not isinstance(told, dict):
+        if not isinstance(answer, dict):
             return
-        params = told.get("params")
+        params = answer.get("params")
         state = params.get("playbackState") if isinstance(params, dict) else None
-        state, status = state or told.get("name"), self.status
-        if told.get("type") == "unhandledURL" and self._fetches is not None:
-            self._fetches.add(told)
+        state, status = state or answer.get("name"), self.status
+        if answer.get("type") == "unhandledURL" and self._fetches is not None:
+            self._fetches.add(answer)
             return
-        if told.get("type") == "playbackState":
+        if answer.get("type") == "playbackState":
             status.said = state if isinstance(state, str) else ""
             if state == "playing":
                 self._advance(1.0)
@@ -338,7 +349,7 @@ class Queue(AirPlay2):
                 self._advance(0.0)
             elif state == "stopped":
                 status.ended = self._began
-        elif told.get("type") == "notification" and state == "itemPlayedToEnd":
+        elif answer.get("type") == "notification" and state == "itemPlayedToEnd":
             status.ended = status.complete = self._began
         self.changed.set()
 
@@ -365,15 +376,15 @@ class Queue(AirPlay2):
             self.status.started = True
 
     def _describe(self) -> None:
-        """Say what plays, which only works once it does. Nothing depends on it."""
+        """Send the titles, which only works once it plays. Nothing depends on it."""
         if not self.about:
             return
-        told = {codes.NOW_PLAYING + key: text for key, text in self.about.items()}
-        params = {"type": "npi-text", "mergePolicy": "replace", "params": told}
+        answer = {codes.NOW_PLAYING + key: text for key, text in self.about.items()}
+        params = {"type": "npi-text", "mergePolicy": "replace", "params": answer}
         try:
             self._command({"type": "updateMRNowPlayingInfo", "params": params}, timeout=5.0)
         except AppleTVError as exc:
-            log.info("the TV does not show what plays: %s", exc)
+            log.info("the TV does not show the titles: %s", exc)
 
     def close(self) -> None:
         super().close()  # first: an errand may wait for an answer
@@ -422,20 +433,20 @@ def session(client_id: bytes, uuid: str, timing_port: int) -> dict[str, Any]:
 
 def ptp_session(client_id: bytes, uuid: str, address: str) -> dict[str, Any]:
     """The same with a clock that all agree upon."""
-    told = session(client_id, uuid, 0)
+    answer = session(client_id, uuid, 0)
     for name in ("timingPort", "senderSupportsRelay", "groupContainsGroupLeader"):
-        del told[name]
+        del answer[name]
     peer = {
         "ID": new_uuid(),
         "Addresses": [address],
         "DeviceType": 0,
         "SupportsClockPortMatchingOverride": True,
     }
-    told.update(
+    answer.update(
         timingProtocol="PTP", timingPeerInfo=peer, timingPeerList=[peer],
         sessionCorrelationUUID=peer["ID"], isMultiSelectAirPlay=False, updateSessionRequest=False,
     )  # fmt: skip
-    return told
+    return answer
 
 
 def _seconds(value: Any) -> float:
@@ -443,7 +454,7 @@ def _seconds(value: Any) -> float:
 
 
 class _Clock:
-    """Tells the device what time it is here, when it asks by UDP."""
+    """Answers the device's questions for the time here, by UDP (NTP)."""
 
     def __init__(self, host: str) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -540,7 +551,7 @@ class Stream:
                 if not self._stopping.is_set():
                     self._thread.start()
             self._begun.wait()
-        except BaseException:  # nobody holds it who could stop it
+        except BaseException:  # the caller has nothing to stop it with
             self.stop()
             raise
         if self._error is not None:
@@ -571,7 +582,7 @@ class Stream:
         """Block until it is over.
 
         Args:
-            timeout: Seconds; None waits for ever.
+            timeout: Seconds; None waits forever.
 
         Returns:
             False if it still plays.
@@ -608,7 +619,7 @@ class Stream:
         self.abort(None)
 
     def abort(self, error: AppleTVError | None) -> None:
-        """Stop it because of an error, which everybody who waits for it gets."""
+        """Stop it because of an error, which is raised in all callers that wait for it."""
         if not self._done.is_set():
             self._error = self._error or error
         with self._starting:
@@ -647,6 +658,8 @@ class Stream:
         if self._method.status.said:
             return f"{text}; the device says {self._method.status.said!r}"
         if self._server is not None and not self._server.sent:
+            if self._server.refused:
+                return f"{text}; the file was refused to {self._server.refused}, another address"
             return f"{text}; the device has not fetched the file, a firewall here may be why"
         return text
 

@@ -1,7 +1,7 @@
 """The tunnel that carries MRP through AirPlay 2, the only way from tvOS 15 on.
 
-control connection   SETUP, RECORD, SETUP; then a word every 2 s
-event channel        the device asks, we say yes
+control connection   SETUP, RECORD, SETUP; then /feedback every 2 s
+event channel        the device asks, we answer 200
 data stream          MRP messages, both ways
 """
 
@@ -28,7 +28,7 @@ from ..wire.datastream import DataStreamWire
 from ..wire.hap import HapWire
 from .airplay_session import ControlConnection, new_uuid
 
-OPENING = 180.0  # s; more than all its steps may take together
+OPENING = 180.0  # s; more than all steps may take together
 
 
 class Tunnel:
@@ -88,7 +88,7 @@ class Tunnel:
         control.open()
         try:
             control.set_up(self._session())
-            seed = secrets.randbits(63)  # read the same as a signed and as an unsigned number
+            seed = secrets.randbits(63)  # below 2**63: the same whether it is read as signed or not
             stream = {
                 "type": STREAM,
                 "controlType": DATA_CONTROL,
@@ -139,7 +139,7 @@ class Tunnel:
     def _session(self) -> dict[str, Any]:
         mac = own_mac(self.client_id)
         return {
-            "isRemoteControlOnly": True,  # leaves what plays alone
+            "isRemoteControlOnly": True,  # does not interrupt what is playing
             "timingProtocol": "None",
             "osName": "iPhone OS",
             "osVersion": "14.7.1",

@@ -38,7 +38,7 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
 
 
 def check(device: Device, service: Service, *, timeout: float) -> None:
-    """Find out whether a device accepts the credentials of a service: verify, and no more."""
+    """Find out whether a device accepts the credentials of a service: verify only."""
     credentials = parse(service.credentials or None).checked()
     _verify(device.address, service.port, credentials, max(timeout, ANSWER_TIMEOUT))
 

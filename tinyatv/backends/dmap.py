@@ -33,6 +33,7 @@ from ..model import (
     Playing,
     RepeatState,
     ShuffleState,
+    is_image,
 )
 from ..wire import dmap
 from ..wire import dmap_codes as codes
@@ -49,9 +50,11 @@ log = logging.getLogger(__name__)
 
 BODY_TYPE = "application/x-www-form-urlencoded"  # for binary bodies and empty ones, too
 LOGIN_TIMEOUT = 25.0  # a sleeping Apple TV 3 takes 15 to 20 s to wake up and answer
-# Then the same revision is asked for again, so nothing is lost. A device that is gone is noticed
-# much earlier, by the keep-alive of TCP.
-POLL_TIMEOUT = 600.0
+# s that a poll for changes waits. Then a short request shows whether the device is still there: the
+# keep-alive of TCP does not notice a device that only acknowledges packets.
+POLL_TIMEOUT = 30.0
+ALIVE_TIMEOUT = 4.0  # s, at most, for each of two such requests: 39 s in all
+SILENT = 2  # requests without an answer, one after the other, until the device is given up
 PAUSES = (1.0, 30.0)  # first and longest pause after a failed update
 
 GUID = re.compile(r"0x[0-9A-Fa-f]{16}")
@@ -66,10 +69,10 @@ STATES = {
     codes.SEEKING_FORWARD: DeviceState.Seeking,
     codes.SEEKING_BACKWARD: DeviceState.Seeking,
 }
-UNKNOWN_TIME = 0xFFFFFFFF  # ms; sent while buffering
+UNKNOWN_TIME = 0xFFFFFFFF  # ms; sent while buffering, and as the length of live streams
 
 # fmt: off
-SWIPES = {  # button: (time, x, y) of each touch; t2 is missing in all remotes that go sideways
+SWIPES = {  # button: (time, x, y) of each touch; all known remotes skip time 2 sideways
     "up": [(0, 20, 275), (1, 20, 270), (2, 20, 265), (3, 20, 260), (4, 20, 255), (5, 20, 250),
            (6, 20, 250)],
     "down": [(0, 20, 250), (1, 20, 255), (2, 20, 260), (3, 20, 265), (4, 20, 270), (5, 20, 275),
@@ -138,6 +141,7 @@ class DmapBackend(Backend):
         self._poller: _Poller | None = None
         self._closed = False
         self._ended = False
+        self._silent = 0  # commands without an answer, one after the other
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -201,7 +205,7 @@ class DmapBackend(Backend):
     def _login(self, http: Transport) -> None:
         request = PreparedRequest()
         request.method, request.url = "GET", f"{http.base}/login?{self._login_query}"
-        for _ in range(2):  # a waking device refuses the first one
+        for _ in range(2):  # a waking device answers the first one with 503
             response = http.send(request, timeout=LOGIN_TIMEOUT)
             if 200 <= response.status_code < 300:
                 break
@@ -246,7 +250,7 @@ class DmapBackend(Backend):
                 request.url = http.base + path.replace("%d", str(self._session))
                 response = http.send(request, timeout=timeout)
                 code = response.status_code
-                if 200 <= code < 300 or code == 500:  # 500: known, but not possible now
+                if 200 <= code < 300 or code == 500:  # 500: not possible now
                     break
                 if first:
                     log.debug("%s: status %d, logging in again", command, code)
@@ -254,11 +258,16 @@ class DmapBackend(Backend):
                     self._login(http)
                     doing, limit = command, timeout
         except CommandTimeout as exc:
+            if http is self._http:
+                self._silent += 1
+                if self._silent == SILENT:
+                    self._gone(exc)
             raise CommandTimeout(f"no reply to {doing} within {limit:g} s (dmap)") from exc
         except ConnectionFailed as exc:  # it was there when we logged in
             raise self._gone(exc) from exc
         except (ConnectionLost, ProtocolError) as exc:
             raise type(exc)(f"{doing}: {exc}") from exc
+        self._silent = 0
         if not 200 <= code < 300:
             raise CommandFailed(f"{command}: refused with status {code} (dmap)", command, code)
         answer: bytes = response.content
@@ -266,7 +275,7 @@ class DmapBackend(Backend):
             try:
                 _check_status(_decode(answer), command)
             except ProtocolError:
-                pass  # a command may be answered by whatever the device likes
+                pass  # devices answer commands with all kinds of bodies
         return answer
 
     def _control(self, word: str, command: str) -> None:
@@ -354,7 +363,8 @@ class DmapBackend(Backend):
     def _skip(self, seconds: float, command: str) -> None:
         playing = self.playing()
         if playing.position is None:
-            raise CommandFailed(f"{command}: the device does not tell its position (dmap)", command)
+            text = f"{command}: the device does not report its position (dmap)"
+            raise CommandFailed(text, command)
         wanted = min(playing.position + seconds, playing.total_time)
         self._set_property(f"{codes.POSITION}={int(max(0.0, wanted) * 1000)}", command)
 
@@ -387,7 +397,7 @@ class DmapBackend(Backend):
             self._exchange(self._http, "POST", self._PROMPT, command, body)
 
     def _swipe(self, button: str, hold: float, presses: int) -> None:
-        """Arrow keys are swipes of seven touches; two threads must not mix theirs."""
+        """Arrow keys are swipes of seven touches; those of two threads must not mix."""
         deadline = Deadline(self._timeout + presses * hold)
         if not self._touching.acquire(timeout=deadline.left() or 0):
             raise CommandTimeout(f"{button}: another button is still down (dmap)")
@@ -419,9 +429,12 @@ class DmapBackend(Backend):
         try:
             data = self._exchange(self._http, "GET", path, "artwork", timeout=timeout)
         except CommandFailed as exc:
-            if exc.code in (404, 500):  # like 204 and an empty body: there is none
+            if exc.code in (404, 500):  # with 204 and an empty body, the four ways to say "none"
                 return None
             raise
+        if data and not is_image(data):
+            log.info("artwork: what the device sends is no image")
+            return None
         return Artwork(data) if data else None
 
     def server_info(self) -> dict[str, Any]:
@@ -429,7 +442,7 @@ class DmapBackend(Backend):
         fields = dmap.first(_decode(body), "msrv")
         if not isinstance(fields, list):
             raise ProtocolError("server_info: answer without server information", body)
-        return {TAGS[code][1] if code in TAGS else code: value for code, value in fields}
+        return _as_json(fields)
 
     def features(self) -> dict[str, FeatureState]:
         """What the last play status says; commands that it says nothing about are Unknown."""
@@ -472,16 +485,22 @@ class _Poller:
         backend = self._backend
         revision, pause = 0, PAUSES[0]
         broken = False  # the connection broke, and nothing has come since
+        missed = 0  # short requests without an answer since the last answer
         last: Playing | None = None
         while not self._stop.is_set():
-            timeout = POLL_TIMEOUT if revision else backend._timeout
+            timeout = POLL_TIMEOUT if revision else min(ALIVE_TIMEOUT, backend._timeout)
             error: AppleTVError
             try:
                 status = backend._fetch_status(self._http, revision, timeout)
                 playing = backend._playing_of(status)
             except CommandTimeout as exc:
-                if revision:
+                if revision:  # nothing has changed, or it is gone: a short request shows which
+                    revision = 0
                     continue
+                missed += 1
+                if missed == SILENT:
+                    backend._gone(exc)
+                    return
                 error = exc
             except ConnectionLost as exc:
                 if self._stop.is_set() or backend._ended:
@@ -494,8 +513,12 @@ class _Poller:
                 continue
             except AppleTVError as exc:
                 error = exc
+            except Exception as exc:  # whatever the device makes us stumble over, this goes on
+                log.exception("%s: failed", self._thread.name)
+                error = ProtocolError(f"playing: {type(exc).__name__}: {exc} (dmap)")
+                error.__cause__ = exc
             else:
-                revision, pause, broken = status["cmsr"], PAUSES[0], False
+                revision, pause, broken, missed = status["cmsr"], PAUSES[0], False, 0
                 if last is None or playing != last or playing.jumped(last):
                     backend._post(PlayingChanged(playing))
                 last = playing
@@ -555,6 +578,22 @@ def _int(status: dict[str, Any], code: str) -> int:
 def _text(status: dict[str, Any], code: str) -> str | None:
     value = status.get(code)
     return value if isinstance(value, str) else None
+
+
+def _as_json(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Items by the name of their tag, or by its code where it has no name; nothing is lost.
+
+    What is repeated becomes a list, data hex digits, and what is inside a container a dict.
+    """
+    found: dict[str, list[Any]] = {}
+    for code, value in items:
+        name = TAGS[code][1] if code in TAGS else "unknown"
+        if isinstance(value, list):
+            value = _as_json(value)
+        elif isinstance(value, bytes):
+            value = value.hex()
+        found.setdefault(code if name == "unknown" else name, []).append(value)
+    return {name: values if len(values) > 1 else values[0] for name, values in found.items()}
 
 
 def _decode(body: bytes) -> list[tuple[str, Any]]:

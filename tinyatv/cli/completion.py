@@ -1,11 +1,11 @@
-"""Print a script that makes a shell complete words, flags, files and names of devices.
+"""Print a script that makes a shell complete words, flags, files and device names.
 
 bash   source <(tinyatv completion bash)               in ~/.bashrc
-zsh    source <(tinyatv completion zsh)                in ~/.zshrc, behind compinit
+zsh    source <(tinyatv completion zsh)                in ~/.zshrc, after compinit
 fish   tinyatv completion fish > ~/.config/fish/completions/tinyatv.fish
 
-Print it again after an update: words are part of the script, so that TAB takes no time. Only names
-of devices are looked up, in the store.
+Print it again after an update: the words are part of the script, so that TAB takes no time. Only
+device names are looked up, in the store.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FILES, NAMES, IDS, FREE = "@files", "@names", "@ids", "@free"
 
 def add_flags(parser: Parser, word: str) -> None:
     """Which shell."""
-    parser.add_argument("shell", choices=SHELLS, help="which one to print it for")
+    parser.add_argument("shell", choices=SHELLS, help="shell to print it for")
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
@@ -41,7 +41,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
 
 
 def print_names(kind: str = "names") -> None:
-    """Print what stored devices are called, one a line. Somebody waits at a prompt: never fails.
+    """Print the names of stored devices, one per line. A person waits at a prompt: never fails.
 
     Args:
         kind: ``names``, which are names and aliases, or ``ids``.

@@ -48,7 +48,19 @@ class Parser(argparse.ArgumentParser):
         super().__init__(conflict_handler="resolve", **kwargs)
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        raise ValueError(f"{message}; see tinyatv --help")
+        raise ValueError(f"{message}{self._guess(message)}; see tinyatv --help")
+
+    def _guess(self, message: str) -> str:
+        """The flag that was meant, if the message is about one that does not exist."""
+        import difflib
+
+        known = [flag for action in self._actions for flag in action.option_strings]
+        _, unknown, flags = message.partition("unrecognized arguments: ")
+        for flag in flags.split() if unknown else ():
+            close = difflib.get_close_matches(flag.partition("=")[0].lower(), known, 1)
+            if close:
+                return f", did you mean {close[0]}?"
+        return ""
 
 
 def common_flags(**kwargs: object) -> Parser:
@@ -57,52 +69,65 @@ def common_flags(**kwargs: object) -> Parser:
     add = parser.add_argument
     group = parser.add_argument_group("which device")
     add_to = group.add_argument
-    add_to("-i", "--id", metavar="ID[,ID]", help="by identifier; alternatives after commas")
+    add_to("-i", "--id", metavar="ID[,ID]", help="by identifier; alternatives separated by commas")
     add_to("-n", "--name", help="by name or alias")
-    add_to("-s", "--scan-hosts", metavar="HOST[,HOST]", help="ask these hosts only")
+    add_to("-s", "--scan-hosts", metavar="HOST[,HOST]", help="scan only these hosts")
     add_to(
-        "-t", "--scan-timeout", type=_seconds, default=3.0, metavar="S", help="scan this long (3)"
+        "-t", "--scan-timeout", type=seconds, default=3.0, metavar="S", help="seconds to scan (3)"
     )
-    add_to("--scan-protocols", metavar="P[,P]", help="look for these protocols only")
-    add_to("--protocol", choices=PROTOCOLS, help="use, or pair, this protocol only")
-    add_to("-m", "--manual", action="store_true", help="no scan; --address etc. say all")
+    add_to("--scan-protocols", metavar="P[,P]", help="look only for these protocols")
+    add_to("--protocol", choices=PROTOCOLS, help="use or pair only this protocol")
+    add_to(
+        "-m",
+        "--manual",
+        action="store_true",
+        help="no scan; needs --address, --port, --protocol",
+    )
     add_to("--address", help="address for --manual")
-    add_to("--port", type=_port, default=0, help="port for --manual")
-    add_to("--service-properties", metavar="Xk=vXk=v", help="TXT values for --manual; X separates")
+    add_to("--port", type=port, default=0, help="port for --manual")
+    add_to(
+        "--service-properties",
+        metavar="Xk=vXk=v",
+        help="TXT values for --manual; X separates them",
+    )
     for protocol in PROTOCOLS:
         add_to(f"--{protocol}-credentials", metavar="TEXT", help=argparse.SUPPRESS)
     for protocol in PASSWORDS:
         add_to(f"--{protocol}-password", metavar="TEXT", help=argparse.SUPPRESS)
-    add_to("--storage", choices=("file", "none"), default="file", help="none: remember nothing")
+    add_to("--storage", choices=("file", "none"), default="file", help="none: store nothing")
     add_to("--storage-filename", metavar="FILE", help="the store to use")
-    add("--timeout", type=_seconds, default=5.0, metavar="S", help="seconds a command may take (5)")
-    add("--reconnect", action="store_true", help="come back after a lost connection (watch)")
-    add("--json", action="store_true", help="one JSON object a line")
-    add("--output", choices=("json",), help=argparse.SUPPRESS)  # how atvscript says it
+    add("--timeout", type=seconds, default=5.0, metavar="S", help="seconds a command may take (5)")
+    add("--reconnect", action="store_true", help="reconnect when the connection is lost (watch)")
+    add("--json", action="store_true", help="one JSON object per line")
+    add("--output", choices=("json",), help=argparse.SUPPRESS)  # as atvscript has it
     add("-v", "--verbose", action="store_true", help="log to standard error")
     add("--debug", action="store_true", help="log more, and show tracebacks")
-    add("--mdns-debug", action="store_true", help="log multicast DNS, too")
+    add("--mdns-debug", action="store_true", help="also log multicast DNS")
     add("--trace", metavar="FILE", help="write all messages to FILE; see `tinyatv decode`")
-    add("--trace-secrets", action="store_true", help="with keys, passwords and typed text")
+    add("--trace-secrets", action="store_true", help="include keys, passwords and typed text")
     add_to = parser.add_argument_group("pairing").add_argument
-    add_to("-p", "--pin", help="PIN that the TV shows (asks), or to type on an old one (random)")
+    add_to("-p", "--pin", help="PIN that the TV shows, or the one to type on an old TV")
     add_to("--remote-name", default="tinyatv", metavar="NAME", help="name shown on the TV")
-    add_to("--pairing-guid", metavar="0xHEX", help="fixed identity on old ones: 16 hex digits")
+    add_to("--pairing-guid", metavar="0xHEX", help="fixed identity for old TVs: 16 hex digits")
     return parser
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
+def seconds(text: str) -> float:
+    """The value of a flag that takes seconds: more than 0, at most an hour."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text} is not 0 to 3600 seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 3600")
     return value
 
 
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is not a port")
-    return value
+def port(text: str) -> int:
+    """The value of a flag that takes a port; 0 is any."""
+    if not text.isdecimal() or not int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 0 to 65535")
+    return int(text)
 
 
 def first_word(args: list[str], parser: Parser) -> int | None:

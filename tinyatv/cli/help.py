@@ -1,4 +1,4 @@
-"""Explain a command, a subcommand or a topic; without one, list them all.
+"""Explain a word, a subcommand or a topic; without one, list them all.
 
 tinyatv help set_repeat               a word
 tinyatv help pair                     a subcommand

@@ -6,7 +6,9 @@ import contextlib
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ..text import printable
 
 if TYPE_CHECKING:
     import logging
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def traced(flags: Arguments) -> AbstractContextManager[object]:
-    """What writes the trace that the flags ask for, while the command runs."""
+    """Writes the trace that the flags ask for, while the command runs."""
     if flags.trace is None:
         if flags.trace_secrets:
             raise ValueError("--trace-secrets needs --trace FILE")
@@ -26,7 +28,7 @@ def traced(flags: Arguments) -> AbstractContextManager[object]:
 
 
 def new_trace(path: str, flags: Arguments) -> Trace:
-    """What writes a trace, for a command that reads other files.
+    """A trace to a file, for a command that reads other files.
 
     Raises:
         ValueError: It is one of those, and would be emptied before it is read.
@@ -41,7 +43,7 @@ def new_trace(path: str, flags: Arguments) -> Trace:
     for one in filter(None, read):
         if _is_same_file(path, one):
             what = "standard input" if one == "-" else one
-            raise ValueError(f"--trace {path}: that is {what}, which is to be read: name another")
+            raise ValueError(f"--trace {path}: that is {what}, which is read: name another file")
     return Trace(path, secrets=flags.trace_secrets)
 
 
@@ -62,7 +64,6 @@ def logs(flags: Arguments) -> None:
 
         logging.basicConfig(
             level=logging.DEBUG if flags.debug or flags.mdns_debug else logging.INFO,
-            format="%(asctime)s %(levelname)s [%(name)s]: %(message)s",
             stream=sys.stderr,
         )
         logging.getLogger("urllib3").setLevel(logging.INFO)  # its debug log shows whole URLs
@@ -70,10 +71,30 @@ def logs(flags: Arguments) -> None:
             logging.getLogger(name).setLevel(logging.DEBUG if flags.mdns_debug else logging.INFO)
         for handler in logging.getLogger().handlers:
             handler.addFilter(_hide_home_sharing)
+            handler.setFormatter(_formatter("%(asctime)s %(levelname)s [%(name)s]: %(message)s"))
+    elif "logging" in sys.modules:
+        import logging
+
+        if logging.lastResort is not None:  # it prints warnings where there is no log
+            logging.lastResort.setFormatter(_formatter("%(message)s"))
+
+
+def _formatter(form: str) -> logging.Formatter:
+    """A formatter whose messages a terminal does not obey: names come from the network."""
+    import logging
+
+    class Formatter(logging.Formatter):
+        def formatMessage(self, record: logging.LogRecord) -> str:
+            return printable(super().formatMessage(record))
+
+        def formatException(self, info: Any) -> str:
+            return printable(super().formatException(info), keep="\n")
+
+    return Formatter(form)
 
 
 def _hide_home_sharing(record: logging.LogRecord) -> bool:
-    """Multicast DNS tells everybody a Home Sharing id, which is a login; a log goes further."""
+    """Multicast DNS shows a Home Sharing id, which is a login; but a log may go further."""
     import re
 
     text = record.getMessage()

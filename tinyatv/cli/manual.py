@@ -10,12 +10,12 @@ from .topics import ENVIRONMENT, TOPICS, topic_text
 from .words import is_program, lines, notes, programs
 
 ABOUT = """\
-Controls Apple TVs of every generation: finds them, pairs with them, presses their keys, sends them
-videos, and tells what they play. Each WORD is a command; several run in order over one connection.
-A subcommand is a program of its own."""
+Controls Apple TVs of every generation: finds them, pairs with them, presses their buttons, plays
+videos on them, and shows what is playing. Each WORD is a command; several run in order over one
+connection. A subcommand is a program of its own."""
 
 FILES = {
-    "~/.config/tinyatv/devices.json": "stored devices and what pairing gave; for its owner alone",
+    "~/.config/tinyatv/devices.json": "devices and credentials; only its owner can read it",
     "~/.pyatv.conf": "credentials of pyatv; read, never written",
 }
 

@@ -1,10 +1,10 @@
-"""Pair with a device, and store what comes of it.
+"""Pair with a device, and store the credentials.
 
 Most devices show a PIN: type it here. An Apple TV up to the third generation lists this program in
 Settings > General > Remotes instead; choose it there and type the PIN that is shown here.
 
-Each protocol that is paired is then tried by connecting. The wizard pairs again what the device
-does not accept any more.
+Each paired protocol is then tried by connecting. The wizard pairs again what the device no longer
+accepts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from ..errors import AppleTVError, CredentialsError, PairingError
 from ..model import PROTOCOLS, Device, Service
 from ..pairing.credentials import should_pair
 from ..routes import BACKENDS, ROUTES
-from .output import one_line
+from .flags import port, seconds
+from .output import one_line, show
 from .target import choose, open_target, scan, the_store
 
 if TYPE_CHECKING:
@@ -31,18 +32,18 @@ No PIN on the TV?
  - Wake it up: while it sleeps, or shows its screen saver, there is none.
  - Settings > Remotes and Devices > Remote App and Devices must allow remotes.
  - Settings > AirPlay and HomeKit > Allow Access: "Anyone on the Same Network".
- - After wrong PINs it wants a pause; restarting it ends that.
+ - After wrong PINs it refuses for a while; restarting it ends that.
 """
 
 
 def add_flags(parser: Parser, word: str) -> None:
-    """How to be found by an old device, beside the common ones."""
+    """How an old device finds us."""
     add = parser.add_argument
-    add("--pairing-timeout", type=float, default=120.0, metavar="S", help="seconds to wait (120)")
-    add("--pairing-port", type=int, default=0, metavar="N", help="TCP port to listen on (any)")
+    add("--pairing-timeout", type=seconds, default=120.0, metavar="S", help="seconds to wait (120)")
+    add("--pairing-port", type=port, default=0, metavar="N", help="TCP port to listen on (any)")
     add("--pairing-address", metavar="IP", help="address to announce, for containers")
     add("--pairing-instance", metavar="NAME", help="instance name to publish")
-    add("--no-announce", action="store_true", help="publish nothing; the TV knows where we are")
+    add("--no-announce", action="store_true", help="publish nothing; the TV knows our address")
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
@@ -77,7 +78,7 @@ def _pair(flags: Arguments, out: Output, device: Device, protocols: list[str] | 
         kept = {s.protocol: s.credentials for s in lost.services if s.credentials}
         shown = ", ".join(f"--{p}-credentials {c}" for p, c in kept.items())
         if not out.json:
-            print(f"Paired, but not stored. Keep these: {shown}", flush=True)
+            show(f"Paired, but not stored. Keep these: {shown}")
         return out.failure(exc, credentials=kept)
     there = {s.protocol for s in paired.services if s.credentials}
     done = [protocol for protocol in PROTOCOLS if protocol in there]
@@ -85,8 +86,8 @@ def _pair(flags: Arguments, out: Output, device: Device, protocols: list[str] | 
     up = [protocol for protocol in done if errors.get(protocol, "not ours") is None]
     text = f"Paired with {paired.name} ({', '.join(done)})"
     if errors and not any(errors.values()):
-        text += ", and connected by each"
-    out.result(text, paired=done, device=paired.identifier, name=paired.name, connected=up)
+        text += ", and connected with each"
+    out.result([text], paired=done, device=paired.identifier, name=paired.name, connected=up)
     codes = [_not_connected(out, protocol, error) for protocol, error in errors.items() if error]
     return codes[0] if codes else 0
 
@@ -110,17 +111,17 @@ def _trials(device: Device, timeout: float) -> dict[str, AppleTVError | None]:
 
 def _not_connected(out: Output, protocol: str, error: AppleTVError) -> int:
     if not out.json:
-        print(f"{protocol} is paired, but it does not connect:", file=sys.stderr)
+        show(f"{protocol} is paired, but does not connect:", error=True)
     return out.failure(error, protocol=protocol)
 
 
 def _ask_pin(device: Device, out: Output) -> str:
-    """Ask for the PIN that the TV shows now, with hints for those who see none."""
+    """Ask for the PIN on the TV, with hints if there is none."""
     if out.json:
         out.result(pin="wanted", device=device.identifier)
     while True:
         if not out.json:
-            print(f"PIN that {device.name} shows (ENTER if there is none): ", end="", flush=True)
+            show(f"PIN that {device.name} shows (ENTER if there is none): ", end="")
         line = sys.stdin.readline() if sys.stdin is not None else ""
         if not line:
             raise PairingError("no PIN was given: use --pin, or type it")
@@ -129,7 +130,7 @@ def _ask_pin(device: Device, out: Output) -> str:
             return digits
         if out.json:
             raise ValueError("a PIN has four digits")
-        print("A PIN has four digits." if digits else NO_PIN)
+        show("A PIN has four digits." if digits else NO_PIN)
 
 
 def _show_pin(pin: str, flags: Arguments, out: Output) -> None:
@@ -137,21 +138,21 @@ def _show_pin(pin: str, flags: Arguments, out: Output) -> None:
     if out.json:
         out.result(pin=pin, remote=flags.remote_name)
     else:
-        print(text, flush=True)
+        show(text)
 
 
 def _wizard(flags: Arguments, out: Output) -> int:
     if out.json:
-        raise ValueError("the wizard talks to a person; use pair with --json")
+        raise ValueError("the wizard is for people; use `pair --json`")
     found = scan(flags, out, [])
     if not found:
         from ..errors import DeviceNotFound
 
-        raise DeviceNotFound("no device answered; is it on, and in the same network?")
-    print("Found the following devices:")
+        raise DeviceNotFound("no device answered; is it on, and on the same network?")
+    show("Found the following devices:")
     width = max(len(one.name) for one in found)
     for number, one in enumerate(found, 1):
-        print(f"{number:>3}  {one.name:<{width}}  {one.info.model_name:<20}  {one.address}")
+        show(f"{number:>3}  {one.name:<{width}}  {one.info.model_name:<20}  {one.address}")
     device = _ask_device(found)
     if device is None:
         return 0
@@ -160,20 +161,20 @@ def _wizard(flags: Arguments, out: Output) -> int:
     services = [s for s in device.services if s.protocol in BACKENDS and s.enabled]
     if not services:
         offered = ", ".join(s.protocol for s in device.services)
-        print(f"{device.name} offers {offered}; this version pairs {', '.join(BACKENDS)} only")
+        show(f"{device.name} offers {offered}; this version only pairs {', '.join(BACKENDS)}")
         return 5
     unpaired, code = [], 0
     errors = _trials(device, flags.timeout)
     for service in services:
         error = errors.get(service.protocol)
         if isinstance(error, CredentialsError):
-            print(f"{device.name} ({service.protocol}) does not accept our pairing any more")
+            show(f"{device.name} ({service.protocol}) no longer accepts our pairing")
             service.credentials = None
         state = _state(service)
         if state is None:
             unpaired.append(service)
             continue
-        print(f"{device.name} ({service.protocol}) {state}")
+        show(f"{device.name} ({service.protocol}) {state}")
         if error is not None:
             code = _not_connected(out, service.protocol, error)
         store.save(device)
@@ -185,31 +186,31 @@ def _wizard(flags: Arguments, out: Output) -> int:
             if len(missing) == len(unpaired):
                 raise
             code = out.failure(exc)
-            print(f"The rest is set up. Later: tinyatv pair --protocol {missing[0]}", flush=True)
+            show(f"The rest is set up. Later: tinyatv pair --protocol {missing[0]}")
     flags.protocol = None
     flags.id, flags.name = device.identifier, None
     try:
         with open_target(flags, out) as atv:
-            print(f"Connected to {atv.name} by {', '.join(atv.protocols)}.")
+            show(f"Connected to {atv.name} by {', '.join(atv.protocols)}.")
             if not {*ROUTES["playing"]}.isdisjoint(atv.protocols):
-                print(f"It is playing:\n{atv.playing()}")
+                show("It is playing:", *str(atv.playing()).split("\n"))
     except Exception as exc:
-        print(f"Cannot connect: {one_line(exc)}", file=sys.stderr)
+        show(f"Cannot connect: {one_line(exc)}", error=True)
         raise
     if not code:
-        print("All set. Try: tinyatv play_pause")
+        show("All set. Try: tinyatv play_pause")
     return code
 
 
 def _state(service: Service) -> str | None:
     """Why a service need not be paired, or None."""
     if service.credentials:
-        free = service.protocol == "dmap" and service.pairing.name == "Optional"
-        return "needs no pairing: Home Sharing is on" if free else "is paired already"
+        shared = service.properties.get("hg")  # its Home Sharing id, which opens it
+        return "needs no pairing: Home Sharing is on" if shared else "is paired already"
     if should_pair(service):
         return None
     if service.pairing.name == "Disabled":
-        return "lets only people of its home in: Settings > Remotes and Devices changes that"
+        return "only lets members of its home in; change it in Settings > Remotes and Devices"
     return "needs no pairing" if service.pairing.name == "NotNeeded" else "cannot be paired"
 
 
@@ -217,11 +218,11 @@ def _ask_device(found: list[Device]) -> Device | None:
     while True:
         try:
             answer = input(f"Which one (1 to {len(found)}, q to leave)? ").strip()
-        except EOFError:
-            print()
+        except (EOFError, RuntimeError):  # its end, or there is none
+            show()
             return None
         if answer.lower() == "q":
             return None
         if answer.isdecimal() and 1 <= int(answer) <= len(found):
             return found[int(answer) - 1]
-        print(f"{answer!r} is not a number from 1 to {len(found)}")
+        show(f"{answer!r} is not a number from 1 to {len(found)}")

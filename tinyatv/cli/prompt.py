@@ -1,8 +1,8 @@
 """Type words line by line, over one connection that stays open.
 
-Lines are what would follow `tinyatv`, quotes included: menu down=3 "text_set=two words". One that
-begins with # is skipped. help, commands, devices and scan work, too; exit, quit or the end of input
-leaves. From a pipe, the exit code is that of the last line that failed.
+A line is what would follow `tinyatv`, quotes included: menu down=3 "text_set=two words". Lines that
+begin with # are skipped. help, commands, devices and scan work as well; exit, quit or the end of
+input leaves. From a pipe, the exit code is that of the last line that failed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CommandTimeout, ConnectionFailed
-from .output import terminal
+from .output import show, terminal
 from .parsers import run_subcommand
 from .target import open_target, the_store
 from .words import is_program, lines, parse_all
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PROMPT = "tinyatv> "
 PROGRAMS = ("help", "commands", "devices", "scan")  # subcommands that work here
 SECRET = ("text_", "type", "credentials", "password")
-"""What lines that are not remembered have in them: people type passwords."""
+"""Lines with any of these are not kept in the history: people type passwords."""
 KEPT = 500  # lines of history
 
 
@@ -45,7 +45,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     try:
         prompt.open()
         if interactive:
-            print(f"Connected to {prompt.name}. `help` lists all words, `exit` leaves.")
+            show(f"Connected to {prompt.name}. `help` lists all words, `exit` leaves.")
         while True:
             try:
                 line = _read(interactive)
@@ -112,7 +112,7 @@ class Prompt:
             for step in steps:
                 step(target, self._out)
         except BrokenPipeError:
-            raise  # nobody reads any more
+            raise  # the reader has gone
         except Exception as exc:  # even a bug costs one line, not the prompt
             self.code = self._out.failure(exc)
 
@@ -142,7 +142,7 @@ class Prompt:
             AppleTVError: As for :func:`tinyatv.connect`.
         """
         if self._atv is not None and not self._atv.protocols:
-            self._out.warn(f"tinyatv: the connection to {self._atv.name} was lost; connecting anew")
+            self._out.warn(f"tinyatv: the connection to {self._atv.name} was lost; reconnecting")
             self._atv.close()
             self._atv = None
         if self._atv is None:
@@ -210,16 +210,16 @@ class History:
 
     def save(self) -> None:
         """Write the file. Not worth failing for."""
-        from ..files import replace_file
+        from ..files import make_folder, replace_file
 
         if self._path is None or not self._lines:
             return
         try:
-            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+            make_folder(os.path.dirname(os.path.abspath(self._path)))
             text = "\n".join([*self._lines[-KEPT:], ""])
             replace_file(self._path, text.encode("utf-8", "replace"), 0o600)
         except OSError as exc:
-            print(f"tinyatv: cannot write {self._path}: {exc.strerror}", file=sys.stderr)
+            show(f"tinyatv: cannot write {self._path}: {exc.strerror}", error=True)
 
     @staticmethod
     def _complete(text: str, state: int) -> str | None:

@@ -1,8 +1,8 @@
 """Keep connections open, so that a press from the shell takes milliseconds. Ctrl-C ends it.
 
-While it runs, `tinyatv WORD ...` uses it by itself if the device is stored, no flags but -i, -n,
---protocol, --timeout and --json are given, and no word is about a file. All else works as before.
-TINYATV_SERVE=off does without. Nobody but the same user can use it.
+While it runs, `tinyatv WORD ...` uses it automatically if the device is stored, the only flags are
+-i, -n, --protocol, --timeout or --json, and no word names a file. Everything else works as before.
+TINYATV_SERVE=off ignores it. Only the same user can use it.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ SERVED = ("id", "name", "protocol", "timeout", "json", "words")  # flags that ma
 def add_flags(parser: Parser, word: str) -> None:
     """What to do with the one that runs."""
     one = parser.add_mutually_exclusive_group()
-    one.add_argument("--stop", action="store_true", help="end the one that runs")
-    one.add_argument("--status", action="store_true", help="show what the one that runs does")
+    one.add_argument("--stop", action="store_true", help="stop the one that is running")
+    one.add_argument("--status", action="store_true", help="show what the one that is running does")
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
-    """Serve until somebody has enough; or ask the one that runs."""
+    """Serve until a signal; or ask the one that is running."""
     if not hasattr(socket, "AF_UNIX") or os.name != "posix":
         from ..errors import NotSupported
 
         raise NotSupported("serve needs Unix sockets, which this system does not have")
     if flags.storage != "file" or flags.storage_filename:
-        raise ValueError("serve takes the store from TINYATV_STORE, as those who use it do")
+        raise ValueError("serve takes its store from TINYATV_STORE, as the programs that use it do")
     store = os.path.abspath(store_path())
     path = socket_path(store)
     if flags.stop or flags.status:
@@ -66,7 +66,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
-        # One that comes just before the server begins to wait would wake nobody otherwise.
+        # A signal just before the server begins to wait would otherwise be missed.
         signal.set_wakeup_fd(server.waker, warn_on_full_buffer=False)
         out.result(
             f"Serving presses at {path}. Ctrl-C ends it.",
@@ -82,11 +82,11 @@ def run(flags: Arguments, out: Output, word: str) -> int:
 
 
 def _ask(path: str, store: str, what: str, out: Output) -> int:
-    """Let the server that runs say how it is, or end."""
+    """Ask the running server for its status, or to stop."""
     try:
         sock = press.connect(path)
     except BlockingIOError as exc:
-        raise ConnectionFailed("serve: one is running, but lets nobody in: too many wait") from exc
+        raise ConnectionFailed("serve: one is running, but too many callers wait") from exc
     if sock is None:
         raise ConnectionFailed("serve: none is running")
     try:
@@ -94,7 +94,7 @@ def _ask(path: str, store: str, what: str, out: Output) -> int:
         sock.sendall(press.request(what, store))
         kind, data = press.receive_answer(sock)
         if kind != press.OUT:
-            raise ConnectionFailed("serve: one of another version is running; end it by a signal")
+            raise ConnectionFailed("serve: another version is running; stop it with a signal")
         about = json.loads(data)
         if what == "stop":
             try:
@@ -107,7 +107,7 @@ def _ask(path: str, store: str, what: str, out: Output) -> int:
         sock.close()
     lines = [f"pid {about['pid']}, {about['presses']} command lines served"]
     lines += [f"{one['name']}: {', '.join(one['connected'])}" for one in about["devices"]]
-    out.result("ended" if what == "stop" else "\n".join(lines), **about)
+    out.result("ended" if what == "stop" else lines, **about)
     return 0
 
 
@@ -153,9 +153,7 @@ class Server:
         except FileExistsError:
             pass
         if not press.is_ours(os.lstat(folder)):
-            raise CommandFailed(
-                f"{folder} must be a folder that is yours alone (mode 700)", "serve"
-            )
+            raise CommandFailed(f"{folder} must be a folder of yours alone (mode 700)", "serve")
         self._lock = _lock(self._path + ".lock")
         if self._lock is None:
             raise CommandFailed("another one is running; tinyatv serve --status shows it", "serve")
@@ -175,7 +173,7 @@ class Server:
         self._listener.setblocking(False)
 
     def run(self) -> None:
-        """Take connections until :meth:`stop`, or :meth:`close` on another thread."""
+        """Accept connections until :meth:`stop`, or :meth:`close` on another thread."""
         listener = self._listener
         assert listener is not None, "open() comes first"
         poll = select.poll()
@@ -225,7 +223,7 @@ class Server:
 
     def close(self) -> None:
         """Close all connections and join all threads; blocks up to 5 s. Safe to call twice."""
-        with self._taking:  # nobody comes from here on
+        with self._taking:  # no more clients from here on
             self._listener, listener = None, self._listener
         if listener is not None:
             try:
@@ -236,7 +234,7 @@ class Server:
         self._end(socket.SHUT_RD)  # no more words, but what comes of those that were said
         self._pool.close()  # ends what waits for a device
         self._join(2.0)
-        self._end(socket.SHUT_RDWR)  # what waits for somebody who does not read
+        self._end(socket.SHUT_RDWR)  # what waits for a client that does not read
         self._join(3.0)
         self._wake.close()
         self._woken.close()
@@ -283,7 +281,7 @@ class Server:
             log.exception("serve: failed")
         finally:
             if stops and self._stopper is None:
-                self._stopper = sock  # closed last of all, which tells that we have ended
+                self._stopper = sock  # closed last of all, which shows that we have ended
                 self.stop()
             else:
                 sock.close()
@@ -335,8 +333,7 @@ class Server:
         return 0
 
     def _understand(self, args: list[str]) -> tuple[Device, Arguments, list[Step]] | None:
-        """What a command line wants, or None: that is for the program to do, or to complain of."""
-        from .flags import Arguments
+        """What a command line wants; None leaves it to the program, errors included."""
 
         try:
             with self._parsing:
@@ -361,7 +358,7 @@ class Server:
 
 
 class ClientGone(ConnectionLost):
-    """The program that wanted the command has gone, as by Ctrl-C; or the server is ending."""
+    """The program that sent the command has gone, as by Ctrl-C; or the server is stopping."""
 
 
 class Answer(Output):
@@ -379,7 +376,7 @@ class Answer(Output):
         """Send one part of the answer.
 
         Raises:
-            ClientGone: Nobody is there any more.
+            ClientGone: It has gone.
         """
         try:
             self._sock.sendall(kind + len(data).to_bytes(4, "big") + data)
@@ -395,15 +392,15 @@ class Answer(Output):
             return False
 
     def wait(self, seconds: float) -> None:
-        """Wait, unless nobody wants the rest of the line any more.
+        """Wait, unless the program has gone.
 
         Raises:
-            ClientGone: Nobody does.
+            ClientGone: It has.
         """
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)  # the program says nothing more: it has gone
         if poll.poll(seconds * 1000):
-            raise ClientGone("tinyatv serve was stopped; the rest of the line was not done")
+            raise ClientGone("tinyatv serve was stopped; the rest of the line was not run")
 
     def write(self, line: str) -> None:
         self.send(press.OUT, f"{line}\n".encode("utf-8", "replace"))
@@ -431,7 +428,7 @@ def _fields(sock: socket.socket) -> list[str]:
 
 
 def _lock(path: str) -> int | None:
-    """Hold a lock that ends with the process, whatever ends it; None if somebody else has it."""
+    """Hold a lock that ends with the process, whatever ends it; None if another process has it."""
     import fcntl
 
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,9 +1,10 @@
-"""What is stored of a device, under the names that other remotes use: no connection needed."""
+"""What is stored about a device, under the names that other remotes use: no connection needed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .. import routes
 from ..errors import CommandFailed
 from ..model import PASSWORDS, PROTOCOLS, Device, Service
 from ..store import SECRETS
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
     from .flags import Arguments
     from .output import Output
 
-NOT_HERE = {  # beginning of a path that others have: why it cannot be changed here
+NOT_HERE = {  # start of a path that other tools have: why it cannot be changed here
     "info.name": "give --remote-name when pairing",
-    "info": "tinyatv shows itself to all devices as the same remote",
-    "protocols.airplay.mrp_tunnel": "tinyatv sees by itself what the device wants",
-    "protocols.raop": "tinyatv sees by itself what the device wants",
+    "info": "tinyatv presents the same remote to all devices",
+    "protocols.airplay.mrp_tunnel": "tinyatv detects by itself what the device needs",
+    "protocols.raop": "tinyatv detects by itself what the device needs",
 }
 
 
@@ -43,7 +44,7 @@ class Settings:
         for service in self._store.fill(self._device).services:
             start = f"protocols.{service.protocol}"
             settings[f"{start}.identifier"] = service.identifier
-            lines.append(f"{start}.identifier = {service.identifier} (told by the device)")
+            lines.append(f"{start}.identifier = {service.identifier} (from the device)")
             for field in SECRETS:
                 value = getattr(service, field)
                 if field == "password" and service.protocol not in PASSWORDS:
@@ -52,7 +53,7 @@ class Settings:
                 settings[f"{start}.{field}"] = value if how else bool(value)
                 lines.append(f"{start}.{field} = {shown} (text)")
         out.result(
-            "\n".join(lines) or f"{self._device.name} has no services",
+            lines or [f"{self._device.name} has no services"],
             device=self._device.identifier, settings=settings,
         )  # fmt: skip
 
@@ -61,7 +62,7 @@ class Settings:
         protocol, field = _split(path)
         value = secret(value)
         if not value:
-            raise ValueError(f"{path}: unset_setting takes it away")
+            raise ValueError(f"{path}: an empty value; unset_setting removes it")
         if field == "credentials":
             _check(protocol, value)
         service = self._device.service(protocol)
@@ -124,16 +125,17 @@ def _split(path: str) -> tuple[str, str]:
     if known and (field == "credentials" or (field == "password" and protocol in PASSWORDS)):
         return protocol, field
     if known and field == "identifier":
-        raise ValueError(f"{path}: the device says what it is")
+        raise ValueError(f"{path}: the device itself reports it")
     for beginning, why in NOT_HERE.items():
         if f"{path}.".startswith(f"{beginning}."):
-            raise ValueError(f"{path} is no setting here: {why}")
-    raise ValueError(f"{path} is no setting: protocols.PROTOCOL.credentials or .password")
+            raise ValueError(f"{path} is not a setting here: {why}")
+    raise ValueError(f"{path} is not a setting: protocols.PROTOCOL.credentials or .password")
 
 
 def _check(protocol: str, credentials: str) -> None:
     """Raise CredentialsError for what no device can have given."""
-    if protocol == "dmap":
+    row = routes.PROTOCOLS[protocol]
+    if row.pairing and not row.hap:  # a pairing of its own kind
         from ..backends.dmap import login_query
 
         login_query(credentials)

@@ -1,8 +1,8 @@
 """Run a virtual Apple TV until Ctrl-C or SIGTERM.
 
-It prints what it is asked to do. To pair with it, run `tinyatv pair` elsewhere. A newer Apple TV
-shows a PIN: it is printed here, to be typed there. One of the third generation wants the PIN that
-is shown there to be typed here.
+It prints the commands that it receives. To pair with it, run `tinyatv pair` in another terminal. A
+newer Apple TV shows a PIN: it is printed here, to be typed there. With one of the third generation,
+type the PIN that is shown there here.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from .. import routes
 from ..errors import AppleTVError
 from ..virtual import PROFILES, VirtualAppleTV
-from .output import one_line
+from .flags import port
+from .output import one_line, show
 
 if TYPE_CHECKING:
     from .flags import Arguments, Parser
@@ -24,16 +26,22 @@ if TYPE_CHECKING:
 def add_flags(parser: Parser, word: str) -> None:
     """What it is and where it listens; -n and --port are the common ones."""
     add = parser.add_argument
-    add("--profile", choices=tuple(PROFILES), help="which generation (atv3)")
-    add("--protocols", metavar="LIST", help="what it speaks, with commas between: mrp,airplay")
+    add("--profile", choices=tuple(PROFILES), help="generation (atv3)")
+    add("--protocols", metavar="LIST", help="what it speaks, separated by commas: mrp,airplay")
     add("--host", default="127.0.0.1", help="own address to listen on (127.0.0.1: this machine)")
     add("--no-announce", action="store_true", help="do not announce it by multicast DNS")
-    add("--mdns-port", type=int, metavar="N", help="UDP port for directed queries; 0 is any")
+    add("--mdns-port", type=port, metavar="N", help="UDP port for directed queries; 0 is any")
     add("--identifier", metavar="HEX", help="fixed identifier: 16 hex digits, or a UUID")
-    add("--home-sharing", nargs="?", const=True, metavar="ID", help="needs no pairing")
-    add("--accept", action="append", metavar="CRED", help="credentials that are accepted")
-    add("--replay", metavar="FILE", help="answer what was answered in this trace")
-    add("--pin", help="show this PIN, or (atv3) type it for every remote that wants to be paired")
+    add(
+        "--home-sharing",
+        nargs="?",
+        const=True,
+        metavar="ID",
+        help="Home Sharing: needs no pairing",
+    )
+    add("--accept", action="append", metavar="CRED", help="credentials to accept")
+    add("--replay", metavar="FILE", help="give the answers of this trace")
+    add("--pin", help="PIN to show, or (atv3) to type for every remote that pairs")
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
@@ -57,7 +65,8 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         protocols=spoken,
         replay=flags.replay,
     )
-    types_pin = tv.types_pin
+    # Over HAP the device shows the PIN; otherwise the remote does, and it is typed on the device.
+    types_pin = not any(routes.PROTOCOLS[protocol].hap for protocol in tv.protocols)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -65,7 +74,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         where = ", ".join(f"{name} {port}" for name, port in tv.ports.items())
         text = f"{tv.name} ({tv.profile}) at {tv.host}: {where}. Ctrl-C ends it."
         out.result(
-            text, name=tv.name, profile=tv.profile, address=tv.host, ports=tv.ports,
+            [text], name=tv.name, profile=tv.profile, address=tv.host, ports=tv.ports,
             identifier=tv.identifier, credentials=tv.credentials,
             **({"replay": flags.replay} if flags.replay else {}),
         )  # fmt: skip
@@ -83,13 +92,13 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         while not stop.wait(0.1):
             for entry in tv.log[logged:]:
                 logged += 1
-                out.result(entry, command=entry)
+                out.result([entry], command=entry)
             for entry in tv.recording.missing[missed:] if tv.recording is not None else ():
                 missed += 1
-                out.result(f"not in the trace: {entry}", missing=entry)
+                out.result([f"not in the trace: {entry}"], missing=entry)
             for pin in tv.pins[shown:]:
                 shown += 1
-                out.result(f"PIN {pin}", pin=pin)
+                out.result([f"PIN {pin}"], pin=pin)
     return 0
 
 
@@ -102,7 +111,7 @@ def _read_pins(tv: VirtualAppleTV, out: Output) -> None:
             try:
                 tv.enter_pin(line.strip())
             except (AppleTVError, ValueError) as exc:
-                print(f"tinyatv: {one_line(exc)}", file=sys.stderr, flush=True)
+                show(f"tinyatv: {one_line(exc)}", error=True)
             else:
                 out.result("paired", paired=True)
     except (OSError, ValueError):

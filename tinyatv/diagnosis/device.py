@@ -38,7 +38,7 @@ RESTART = "restart the Apple TV: Settings > System > Restart, or pull its plug"
 FEW = 6  # commands that are named one by one
 
 
-class Checkup:
+class DeviceCheck:
     """The checks of one device.
 
     Args:
@@ -115,13 +115,13 @@ class Checkup:
             text = f"it answers mDNS ({' and '.join(answered)})"
             return self._finding("mdns", OK, text, facts=facts)
         if "directed" in answered:
-            text = "it answers mDNS when it is asked alone, but not by multicast: scans miss it"
+            text = "it answers mDNS when asked directly, but not by multicast: scans miss it"
             advice = f"{SAME_NETWORK}; or TINYATV_SCAN_HOSTS={self._device.address}"
             return self._finding("mdns", WARNING, text, advice, facts=facts)
         if there:
-            text = "it does not answer mDNS: if it moves to another port, it will not be found"
+            text = "it does not answer mDNS: if its port changes, it will not be found"
             return self._finding("mdns", WARNING, text, SAME_NETWORK, facts=facts)
-        text = "it does not answer mDNS: it is off, elsewhere, or in another network"
+        text = "it does not answer mDNS: it is off, elsewhere, or on another network"
         return self._finding("mdns", PROBLEM, text, SAME_NETWORK, facts=facts)
 
     def _address(self, old: Device | None, there: bool) -> list[Finding]:
@@ -130,8 +130,8 @@ class Checkup:
             text = f"it has moved from {old.address} to {address}; that is noticed when connecting"
             found.append(self._finding("address", NOTE, text, facts={"was": old.address}))
         if is_near(address, self._known) is False:
-            text = f"{address} is in none of the networks of this computer"
-            advice = f"{SAME_NETWORK}. It answers no mDNS from elsewhere: describe it with --manual"
+            text = f"{address} is on none of the networks of this computer"
+            advice = f"{SAME_NETWORK}. mDNS does not cross networks: describe it with --manual"
             status = WARNING if there else PROBLEM
             found.append(self._finding("address", status, text, advice))
         return found
@@ -141,7 +141,7 @@ class Checkup:
         for one in old.services if old is not None else ():
             if one.credentials and self._device.service(one.protocol) is None:
                 text = f"{one.protocol} is paired, but the TV does not offer it now"
-                advice = f"its software may have become newer; {ALLOW}"
+                advice = f"its software may have been updated; {ALLOW}"
                 protocol = one.protocol
                 found.append(self._finding("offer", NOTE, text, advice, protocol=protocol))
         return found
@@ -158,11 +158,11 @@ class Checkup:
             refused = isinstance(exc, ConnectionRefusedError)
             text = f"{where} is closed: {reason(exc)}"
             advice = (
-                f"something is at this address, but not this service: {RESTART}; {ALLOW}"
+                f"a device is at this address, but not this service: {RESTART}; {ALLOW}"
                 if refused
                 else f"is it on? Is it this address? {SAME_NETWORK}"
             )
-            # What we cannot use does not hinder us.
+            # What we cannot use is no problem.
             status = PROBLEM if protocol in BACKENDS else NOTE
             return self._finding("port", status, text, advice, protocol=protocol, facts=facts)
         return self._finding("port", OK, f"{where} is open", protocol=protocol, facts=facts)
@@ -175,7 +175,7 @@ class Checkup:
         if protocol not in BACKENDS:
             if not service.credentials:
                 return None
-            text = f"{protocol} is paired, but this version does not speak it"
+            text = f"{protocol} is paired, but this version does not support it"
             return self._finding("credentials", NOTE, text, protocol=protocol)
         if not service.credentials:
             return self._lent(service) or self._unpaired(service)
@@ -201,7 +201,7 @@ class Checkup:
     def _unpaired(self, service: Service) -> Finding | None:
         protocol = service.protocol
         if service.pairing is PairingRequirement.Disabled:
-            text = f"{protocol}: the TV lets nobody pair"
+            text = f"{protocol}: the TV does not allow pairing"
             return self._finding("credentials", WARNING, text, ALLOW, protocol=protocol)
         if service.requires_password and not service.password:
             text = f"{protocol}: the TV wants its password"
@@ -217,23 +217,23 @@ class Checkup:
 
     def _refused(self, service: Service, exc: AppleTVError | ImportError) -> Finding:
         protocol = service.protocol
-        told = " ".join(str(exc).split())
+        why = " ".join(str(exc).split())
         if isinstance(exc, CredentialsError):
-            text = f"{protocol}: the stored credentials do not work: {told}"
+            text = f"{protocol}: the stored credentials do not work: {why}"
             advice = self._pair(protocol)
         elif isinstance(exc, CommandTimeout):
-            text = f"{protocol}: it takes the connection and does not answer: {told}"
+            text = f"{protocol}: it accepts the connection but does not answer: {why}"
             advice = f"wake it up and try again; or {RESTART}"
         elif isinstance(exc, ProtocolError):
-            text = f"{protocol}: what answers at port {service.port} makes no sense: {told}"
+            text = f"{protocol}: what answers at port {service.port} makes no sense: {why}"
             advice = f"is this the Apple TV, or another program at its old port? {RESTART}"
         elif isinstance(exc, ConnectionFailed):
-            text = f"{protocol}: it hangs up: {told}"
+            text = f"{protocol}: it closes the connection: {why}"
             advice = f"{RESTART}; {ALLOW}"
         elif isinstance(exc, ImportError):
-            text, advice = f"{protocol}: {told}", "install what is missing; see above"
+            text, advice = f"{protocol}: {why}", "install what is missing; see above"
         else:
-            text, advice = f"{protocol}: {told}", RESTART
+            text, advice = f"{protocol}: {why}", RESTART
         facts = {"error": type(exc).__name__}
         return self._finding("credentials", PROBLEM, text, advice, protocol=protocol, facts=facts)
 
@@ -270,7 +270,7 @@ class Checkup:
         if not up:
             told = "" if why is None else f": {' '.join(str(why).split())}"
             pairs = why is not None and isinstance(why, CredentialsError)
-            advice = f"tinyatv pair -n {self._quoted}" if pairs else "mend what is said above"
+            advice = f"tinyatv pair -n {self._quoted}" if pairs else "fix what is reported above"
             return self._finding("commands", PROBLEM, f"nothing works{told}", advice, facts=facts)
         done = "; ".join(f"{protocol} does {_named(them)}" for protocol, them in served.items())
         offered = {one.protocol for one in self._device.services}

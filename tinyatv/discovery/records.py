@@ -1,66 +1,30 @@
 """What devices announce: DNS-SD records in, services and devices out. No network here.
 
-    kind      _airplay._tcp.local.      what it is; SERVICE_TYPES says for which protocol
-    instance  Living Room               its name, unique within the kind
-    port      7000                      from the SRV record
-    address   192.0.2.7                 from the A record of the SRV record's host
-    txt       {"model": "AppleTV6,2"}   from the TXT record
+    kind       _airplay._tcp.local.          what it is; services.py says what that means
+    instance   Living Room                   its name, unique within the kind
+    port       7000                          from the SRV record
+    host       Living-Room.local.            from the SRV record
+    addresses  192.0.2.7, fd00::7            from the A and AAAA records of that host
+    txt        {"model": "AppleTV6,2"}       from the TXT record
 
-A device is everything that lives at one address. Nothing in a record is trusted: anybody on the
-network may announce anything.
+Which records are one device: those that share an identifier, a host or an address, unless two
+services of one kind contradict it. Nothing in a record is trusted: anybody on the network may
+announce anything.
 """
 
 from __future__ import annotations
 
-import base64
 import logging
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Callable, NamedTuple
 
-from ..model import Device, DeviceInfo, OperatingSystem, PairingRequirement, Service
+from ..model import Device, Service
+from ..services import AIRPLAY, SERVICE_TYPES, bare, device_info, is_placeholder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 log = logging.getLogger(__name__)
-
-AIRPLAY = "_airplay._tcp.local."
-RAOP = "_raop._tcp.local."
-MRP = "_mediaremotetv._tcp.local."
-COMPANION = "_companion-link._tcp.local."
-TOUCH_ABLE = "_touch-able._tcp.local."
-HOME_SHARING = "_appletv-v2._tcp.local."
-MUSIC = "_hscp._tcp.local."
-AIRPORT = "_airport._tcp.local."
-DEVICE_INFO = "_device-info._tcp.local."
-SLEEP_PROXY = "_sleep-proxy._udp.local."
-TOUCH_REMOTE = "_touch-remote._tcp.local."  # announced by a remote that wants to pair, not a device
-
-SERVICE_TYPES: dict[str, str | None] = {  # what devices announce: its protocol
-    AIRPLAY: "airplay",
-    COMPANION: "companion",
-    TOUCH_ABLE: "dmap",
-    MRP: "mrp",
-    HOME_SHARING: "dmap",  # beside _touch-able, only while Home Sharing is on
-    MUSIC: "dmap",  # Music or iTunes on a computer
-    RAOP: "raop",
-    AIRPORT: None,
-    DEVICE_INFO: None,
-    SLEEP_PROXY: None,
-}
-
-AIRPLAY_2_FEATURES = 1 << 38 | 1 << 48
-"""Either bit of `features`: the device speaks AirPlay 2."""
-PLAY_URL_FEATURES = 1 << 0 | 1 << 49
-"""Either bit of `features`: the device plays video from an address."""
-UNIFIED_ADVERTISER = 1 << 30
-"""Bit of `features`: RAOP is spoken on the AirPlay port and need not be announced."""
-
-_PIN_FLAGS = 0x008 | 0x200  # AirPlay status: PIN required, one-time pairing required
-_PASSWORD_FLAG = 0x080
-_HOME_ONLY = 0x0004  # Companion rpFl: only for people who share this home
-_PIN_PAIRING = 0x4000
-_TVOS_15 = 19  # first major build number whose MRP service is announced but dead
 
 
 class Record(NamedTuple):
@@ -70,8 +34,11 @@ class Record(NamedTuple):
         kind: Service type with domain and final dot: ``_airplay._tcp.local.``.
         instance: Name of the instance, without the kind.
         port: Port; 0 where there is none (``_device-info``).
-        address: IPv4 address.
-        txt: Keys in lower case; None for a key without value.
+        address: Address to try first.
+        txt: None for a key without value.
+        addresses: All addresses of its host; none stands for `address` alone.
+        host: Name of its host; empty if it is not known.
+        proxied: True if a sleep proxy answered for it.
     """
 
     kind: str
@@ -79,90 +46,27 @@ class Record(NamedTuple):
     port: int
     address: str
     txt: Mapping[str, str | None]
+    addresses: Sequence[str] = ()
+    host: str = ""
+    proxied: bool = False
 
 
-class Model(NamedTuple):
-    """A make of device.
+class Unusable(NamedTuple):
+    """Something that answered, and is no device that can be connected to.
 
     Attributes:
-        constant: Value of ``DeviceInfo.model``.
-        text: For people.
-        system: What it runs.
+        name: What it calls itself.
+        address: Where it is, or an empty text.
+        reason: What is missing: ``"with companion only: nothing identifies it"``.
     """
 
-    constant: str
-    text: str
-    system: OperatingSystem
+    name: str
+    address: str
+    reason: str
 
-
-_LEGACY, _TVOS = OperatingSystem.Legacy, OperatingSystem.TvOS
-_AIRPORT_OS, _MACOS = OperatingSystem.AirPortOS, OperatingSystem.MacOS
-
-MODELS = {
-    "AppleTV1,1": Model("AppleTVGen1", "Apple TV 1", _LEGACY),
-    "AppleTV2,1": Model("Gen2", "Apple TV 2", _LEGACY),
-    "AppleTV3,1": Model("Gen3", "Apple TV 3", _LEGACY),
-    "AppleTV3,2": Model("Gen3", "Apple TV 3", _LEGACY),
-    "AppleTV5,3": Model("Gen4", "Apple TV 4", _TVOS),
-    "AppleTV6,2": Model("Gen4K", "Apple TV 4K", _TVOS),
-    "AppleTV11,1": Model("AppleTV4KGen2", "Apple TV 4K (gen 2)", _TVOS),
-    "AppleTV14,1": Model("AppleTV4KGen3", "Apple TV 4K (gen 3)", _TVOS),
-    "AudioAccessory1,1": Model("HomePod", "HomePod", _TVOS),
-    "AudioAccessory1,2": Model("HomePod", "HomePod", _TVOS),
-    "AudioAccessory5,1": Model("HomePodMini", "HomePod Mini", _TVOS),
-    "AudioAccessorySingle5,1": Model("HomePodMini", "HomePod Mini", _TVOS),
-    "AudioAccessory6,1": Model("HomePodGen2", "HomePod (gen 2)", _TVOS),
-    "AirPort4,107": Model("AirPortExpress", "AirPort Express (gen 1)", _AIRPORT_OS),
-    "AirPort10,115": Model("AirPortExpressGen2", "AirPort Express (gen 2)", _AIRPORT_OS),
-    MUSIC: Model("Music", "Music/iTunes", _LEGACY),  # a program: its kind is all that is known
-}
-INTERNAL_NAMES = {  # board names, as _device-info has them
-    "K66AP": "AppleTV2,1",
-    "J33AP": "AppleTV3,1",
-    "J33IAP": "AppleTV3,2",
-    "J42dAP": "AppleTV5,3",
-    "J105aAP": "AppleTV6,2",
-    "J305AP": "AppleTV11,1",
-    "J255AP": "AppleTV14,1",
-}
-_A_MAC = re.compile(r"(?:MacBookAir|iMac|Macmini|MacBookPro|Mac|MacPro)\d+,\d+")
-
-_FACTS = {  # kind: (TXT key, what it tells); the first that tells something wins
-    AIRPLAY: (
-        ("model", "model"),
-        ("osvers", "version"),
-        ("deviceid", "mac"),
-        ("psi", "output_device_id"),
-        ("pi", "output_device_id"),
-    ),
-    RAOP: (("am", "model"), ("ov", "version")),
-    MRP: (("systembuildversion", "build"), ("macaddress", "mac")),
-    COMPANION: (("rpmd", "model"),),
-    DEVICE_INFO: (("model", "board"),),
-}
-_IDENTIFIERS = {
-    MRP: "uniqueidentifier",
-    AIRPLAY: "deviceid",
-    COMPANION: "rpmrtid",
-    MUSIC: "machine id",
-}
-_NAMES = {TOUCH_ABLE: "ctln", HOME_SHARING: "name", MUSIC: "machine name", MRP: "name"}
-_SYSTEMS = {MRP: _TVOS, TOUCH_ABLE: _LEGACY, HOME_SHARING: _LEGACY, MUSIC: _LEGACY}
-
-# fmt: off
-_VERSIONS = {  # build: tvOS version
-    "17J586": "13.0", "17K82": "13.2", "17K449": "13.3", "17K795": "13.3.1", "17L256": "13.4",
-    "17L562": "13.4.5", "17L570": "13.4.6", "17M61": "13.4.8", "18J386": "14.0", "18J400": "14.0.1",
-    "18J411": "14.0.2", "18K57": "14.2", "18K561": "14.3", "18K802": "14.4", "18L204": "14.5",
-    "18L569": "14.6", "18M60": "14.7", "19J346": "15.0", "19J572": "15.1", "19J581": "15.1.1",
-    "19K53": "15.2", "19K547": "15.3", "19L440": "15.4", "19L452": "15.4.1", "19L570": "15.5",
-    "19L580": "15.5.1", "19M65": "15.6", "20J373": "16.0", "20K71": "16.1", "20K80": "16.1.1",
-    "20K362": "16.2", "20K650": "16.3", "20K661": "16.3.1", "20K672": "16.3.2", "20K680": "16.3.3",
-    "20L497": "16.4", "20L498": "16.4.1", "20L563": "16.5", "20M73": "16.6", "21J354": "17.0",
-    "21K69": "17.1", "21K365": "17.2", "21K646": "17.3", "21L227": "17.4", "21L569": "17.5",
-    "21L580": "17.5.1", "21M71": "17.6", "21M80": "17.6.1", "22J357": "18.0", "22J580": "18.1",
-}
-# fmt: on
+    def __str__(self) -> str:
+        where = f" ({self.address})" if self.address else ""
+        return f"{self.name}{where} answered, {self.reason}"
 
 
 def parse_txt(data: bytes) -> dict[str, str | None]:
@@ -210,52 +114,6 @@ def encode_txt(properties: Mapping[str, str | bytes | None]) -> bytes:
     return data or b"\0"  # there must be one string at least (RFC 6763, 6.1)
 
 
-def parse_features(text: str) -> int:
-    """Decode AirPlay feature bits: ``0x4A7FDFD5,0x3C155FDE``, low word first.
-
-    Raises:
-        ValueError: The text is neither one nor two words.
-    """
-    match = re.fullmatch(r"0x([0-9a-fA-F]{1,8})(?:,0x([0-9a-fA-F]{1,8}))?", text)
-    if match is None:
-        raise ValueError(f"not AirPlay features: {text!r}")
-    low, high = match.groups("0")
-    return int(high, 16) << 32 | int(low, 16)
-
-
-def parse_extended_features(text: str) -> int:
-    """Decode AirPlay feature bits as newer devices also write them (``fex``): ``1d9/St5fFTw``.
-
-    Base64 of a little-endian number, which may have more than 64 bits, without padding.
-
-    Raises:
-        ValueError: The text is not base64, or empty.
-    """
-    data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    if not data:
-        raise ValueError("not AirPlay features: no bytes")
-    return int.from_bytes(data, "little")
-
-
-def airplay_features(txt: Mapping[str, str | None]) -> int:
-    """The AirPlay feature bits in a TXT record; 0 if there are none, or what is there is malformed.
-
-    RAOP's record calls them ``ft``; ``fex`` says the same as ``features`` and is asked last.
-    """
-    for key, parse in (
-        ("ft", parse_features),
-        ("features", parse_features),
-        ("fex", parse_extended_features),
-    ):
-        text = txt.get(key)
-        if text:
-            try:
-                return parse(text)
-            except ValueError as exc:
-                log.debug("%s: %s", key, exc)
-    return 0
-
-
 def parse_sleep_proxy(instance: str) -> tuple[tuple[int, ...], int, str]:
     """Split the instance name of a sleep proxy: ``70-35-60-63.1 Ohana``.
 
@@ -273,43 +131,139 @@ def parse_sleep_proxy(instance: str) -> tuple[tuple[int, ...], int, str]:
     return tuple(map(int, metrics)), int(features), name
 
 
-def version_of_build(build: str) -> str | None:
-    """Return the tvOS version of a build number.
-
-    Returns:
-        ``14.7`` for a known build, ``14.x`` for an unknown one, None for what is no build number.
-    """
-    number = _build_number(build)
-    if build in _VERSIONS or number is None:
-        return _VERSIONS.get(build)
-    # Build 22 is tvOS 18, build 23 is tvOS 26: Apple went over to years.
-    return f"{number - 4 if number <= 22 else number + 3}.x"
-
-
-def model_of(text: str) -> Model | None:
-    """Return the model of an identifier (``AppleTV6,2``) or board name (``J105aAP``), or None."""
-    if _A_MAC.match(text):
-        return Model("Unknown", text, _MACOS)
-    return MODELS.get(INTERNAL_NAMES.get(text, text))
-
-
 def device_name(record: Record) -> str | None:
     """Return the name of the device as this service gives it, or None."""
-    if record.kind in _NAMES:
-        return record.txt.get(_NAMES[record.kind])
-    # "Apple TV" again, as Apple spells it; people type a plain space.
-    name = record.instance.replace("\xa0", " ")
-    return (name.partition("@")[2] or name) if record.kind == RAOP else name
+    row = SERVICE_TYPES.get(record.kind)
+    return row.name(record.instance, record.txt) if row else record.instance
 
 
 def service_identifier(record: Record) -> str | None:
     """Return what identifies the device in this service, or None."""
-    if record.kind == RAOP:
-        owner, at, _ = record.instance.partition("@")
-        return owner if at else record.txt.get("pk")
-    if record.kind in (TOUCH_ABLE, HOME_SHARING):
-        return record.instance.partition("_")[0]  # "_2" marks a collision of names
-    return record.txt.get(_IDENTIFIERS.get(record.kind, ""))
+    row = SERVICE_TYPES.get(record.kind)
+    found = row.identifier(record.instance, record.txt) if row else None
+    return None if found is None or is_placeholder(found) else found
+
+
+# -- which records are one device ------------------------------------------------------------------
+
+
+class _Group:
+    """Records of one device, and what they say about which one it is."""
+
+    def __init__(self, record: Record) -> None:
+        self.records = [record]
+        self.into: _Group | None = None  # the group that has taken this one over
+        self.identifiers: set[str] = set()
+        self.names: set[str] = set()  # of the device
+        self.labels = {record.instance.casefold()}  # those, and the names of the instances
+        self.services: dict[str, tuple[str | None, str]] = {}  # kind: identifier, instance
+        if SERVICE_TYPES[record.kind].protocol is not None:
+            identifier, name = service_identifier(record), device_name(record)
+            if identifier is not None:
+                identifier = bare(identifier)
+                self.identifiers.add(identifier)
+            if name:
+                self.names.add(name.casefold())
+            self.labels |= self.names
+            self.services[record.kind] = (identifier, record.instance.casefold())
+
+    def root(self) -> _Group:
+        """The group that its records are in."""
+        group = self
+        while group.into is not None:
+            group = group.into
+        return group
+
+    def take_over(self, other: _Group) -> None:
+        other.into = self
+        self.records += other.records
+        self.identifiers |= other.identifiers
+        self.names |= other.names
+        self.labels |= other.labels
+        for kind, service in other.services.items():
+            self.services.setdefault(kind, service)
+
+
+def group_records(records: Iterable[Record]) -> list[list[Record]]:
+    """Sort records by device; takes time in proportion to their number.
+
+    Records that share an identifier are one device. Beyond that, those that share host and name, or
+    only the host, or address and name, or only the address: each unless two services of one kind
+    are not the same one. Two devices may have one address, and one device several hosts.
+
+    Args:
+        records: TXT keys in lower case.
+    """
+    records = [record for record in records if record.kind in SERVICE_TYPES]
+    groups = [_Group(record) for record in records]
+    groups = _joined(groups, lambda group: group.identifiers, proven=True)
+    groups = _joined(groups, lambda group: _by_name(group, _hosts))
+    groups = _joined(groups, _hosts)
+    groups = _joined(groups, lambda group: _by_name(group, _addresses))
+    groups = _joined(groups, lambda group: {one.address for one in group.records}, named=True)
+    number = {id(record): at for at, record in enumerate(records)}
+    return [sorted(group.records, key=lambda one: number[id(one)]) for group in groups]
+
+
+def _hosts(group: _Group) -> set[tuple[str, str]]:
+    # With the address: hosts of one name may be in two networks.
+    return {(one.host, one.address) for one in group.records if one.host}
+
+
+def _addresses(group: _Group) -> set[str]:
+    return {address for one in group.records for address in (one.address, *one.addresses)}
+
+
+def _by_name(
+    group: _Group, places: Callable[[_Group], Iterable[Hashable]]
+) -> set[tuple[Hashable, str]]:
+    return {(place, name) for place in places(group) for name in group.labels}
+
+
+def _joined(
+    groups: list[_Group],
+    keys: Callable[[_Group], Iterable[Hashable]],
+    *,
+    proven: bool = False,
+    named: bool = False,
+) -> list[_Group]:
+    """Join groups that have a key in common, and return what is left.
+
+    Args:
+        groups: In order of discovery.
+        keys: What to look at.
+        proven: True if it proves that they are one; otherwise nothing may contradict it.
+        named: True if different names contradict it.
+    """
+    sharing: dict[Hashable, list[_Group]] = {}
+    for group in groups:
+        for key in keys(group):
+            sharing.setdefault(key, []).append(group)
+    for found in sharing.values():
+        first, *others = {id(one): one for one in (group.root() for group in found)}.values()
+        if others and (proven or not _contradict([first, *others], named)):
+            for other in others:
+                first.take_over(other)
+    return [group for group in groups if group.into is None]
+
+
+def _contradict(groups: Iterable[_Group], named: bool) -> bool:
+    """True if these cannot be one device."""
+    services: dict[str, tuple[str | None, str]] = {}
+    names: set[str] = set()
+    for group in groups:
+        for kind, (identifier, instance) in group.services.items():
+            known = services.setdefault(kind, (identifier, instance))
+            same = known[0] == identifier if known[0] and identifier else known[1] == instance
+            if not same:
+                return True
+        if named and names and group.names and names.isdisjoint(group.names):
+            return True
+        names |= group.names
+    return False
+
+
+# -- from records to devices -----------------------------------------------------------------------
 
 
 def build_device(
@@ -318,194 +272,174 @@ def build_device(
     *,
     deep_sleep: bool = False,
     query: str | None = None,
+    addresses: Iterable[str] = (),
 ) -> Device | None:
-    """Make a device out of everything that is announced at one address.
+    """Make a device out of what it announces.
+
+    The way in for whoever has the records from elsewhere, such as a zeroconf browser of their own::
+
+        txt = {"deviceid": "AA:BB:CC:00:00:02", "model": "AppleTV6,2", "flags": "0x244"}
+        build_device("192.0.2.7", [Record("_airplay._tcp.local.", "Den", 7000, "192.0.2.7", txt)])
 
     Args:
-        address: IPv4 address.
-        records: In order of discovery: the first to tell something is believed.
+        address: Address to try first.
+        records: In order of discovery: the first to tell something is believed. TXT keys in any
+            case, values as text or bytes.
         deep_sleep: Whether a sleep proxy answered for it.
         query: The host that was asked; None for multicast.
+        addresses: Others that it has, best first.
 
     Returns:
         None if no service has an identifier: such a device could not be recognised again. A
         computer or telephone that announces nothing but Companion is one of them.
     """
-    records = [_lowered(record) for record in records]
+    lowered = [_lowered(record) for record in records]
+    return _build(address, lowered, deep_sleep, query, addresses)
+
+
+def _build(
+    address: str,
+    records: Sequence[Record],
+    deep_sleep: bool,
+    query: str | None,
+    addresses: Iterable[str],
+) -> Device | None:
     services: dict[str, Service] = {}
     properties: dict[str, dict[str, str | None]] = {}
+    told = []
     for record in records:
-        protocol = SERVICE_TYPES.get(record.kind)
-        if protocol is not None:
+        kind = record.kind.rstrip(".")
+        if kind in properties:
+            continue  # the same service again, at another address of the device
+        row = SERVICE_TYPES.get(record.kind)
+        if row is not None and row.protocol is not None:
+            if not record.port:
+                continue
             try:
-                _add_service(services, protocol, record)
+                _add_service(services, row.protocol, record)
             except ValueError as exc:  # one odd service must not hide the device
                 log.debug("%s at %s: %s", record.kind, address, exc)
                 continue
-        properties.setdefault(record.kind.rstrip("."), {}).update(record.txt)
+        properties[kind] = dict(record.txt)
+        told.append((record.kind, record.txt))
     if not any(service.identifier for service in services.values()):
         return None
-    for service in services.values():
-        _judge(service, services)
-    names = (device_name(r) for r in records if SERVICE_TYPES.get(r.kind))
+    airplay = properties.get(AIRPLAY.rstrip("."), {})
+    access = {row.protocol: row.access for row in reversed(SERVICE_TYPES.values())}
+    for protocol, service in services.items():
+        judge = access[protocol]
+        assert judge is not None, "every protocol has one"
+        service.pairing, service.requires_password, service.enabled = judge(
+            service.properties, airplay
+        )
+    names = _names(records)
     return Device(
-        next(filter(None, names), "Unknown"),
+        names[0] if names else "Unknown",
         address,
         services.values(),
-        info=_device_info(records),
+        info=device_info(told),
         deep_sleep=deep_sleep,
         query=query,
         properties=properties,
+        names=names,
+        addresses=addresses,
     )
 
 
-def merge_devices(devices: Iterable[Device]) -> list[Device]:
-    """Join devices that share an identifier: one that is on Ethernet and on Wi-Fi.
+def build_devices(
+    records: Iterable[Record],
+    *,
+    query: str | None = None,
+    sort: Callable[[Iterable[str]], list[str]] = list,
+) -> tuple[list[Device], list[Unusable]]:
+    """Make devices out of everything that was heard.
 
-    The first address is kept. The devices given may be changed.
+    Args:
+        records: Complete ones, TXT keys in lower case.
+        query: The host that was asked; None for multicast.
+        sort: Puts the addresses of a device in order, best first.
+
+    Returns:
+        The devices, and what cannot be one.
     """
-    merged: list[Device] = []
+    devices, unusable = [], []
+    for found in group_records(records):
+        addresses = sort(dict.fromkeys(a for one in found for a in (one.address, *one.addresses)))
+        serving = [one for one in found if SERVICE_TYPES[one.kind].protocol is not None]
+        asleep = bool(serving) and all(one.proxied for one in serving)
+        device = _build(addresses[0], found, asleep, query, addresses)
+        if device is not None:
+            devices.append(device)
+        elif serving:
+            name = next(iter(_names(serving)), serving[0].instance)
+            unusable.append(Unusable(name, addresses[0], _what_is_missing(serving)))
+    return devices, unusable
+
+
+def _what_is_missing(records: Sequence[Record]) -> str:
+    text = f"with {protocols_of(one.kind for one in records)} only: "
+    if not any(one.port for one in records):
+        return text + "it has no port"
+    keyless = any(one.kind == AIRPLAY for one in records)
+    return text + "nothing identifies it" + (" (no deviceid)" if keyless else "")
+
+
+def protocols_of(kinds: Iterable[str]) -> str:
+    """The names of the protocols of these service types, for people."""
+    rows = (SERVICE_TYPES[kind].protocol for kind in kinds)
+    return " and ".join(dict.fromkeys(filter(None, rows)))
+
+
+def _names(records: Iterable[Record]) -> list[str]:
+    serving = (one for one in records if (row := SERVICE_TYPES.get(one.kind)) and row.protocol)
+    return list(dict.fromkeys(filter(None, map(device_name, serving))))
+
+
+def merge_devices(devices: Iterable[Device]) -> list[Device]:
+    """Join devices that share an identifier: one that was found at two hosts that were asked.
+
+    The first address stays the first. The devices given may be changed.
+    """
+    owners: dict[str, Device] = {}
+    merged: dict[int, Device] = {}
     for device in devices:
-        known = set(device.identifiers)
-        twin = next((one for one in merged if not known.isdisjoint(one.identifiers)), None)
-        if twin is None:
-            merged.append(device)
-            continue
-        twin.services += [s for s in device.services if twin.service(s.protocol) is None]
-        twin.deep_sleep = twin.deep_sleep or device.deep_sleep
-        for kind, txt in device.properties.items():
-            twin.properties.setdefault(kind, txt)
-    return merged
+        known = [bare(one) for one in device.identifiers if not is_placeholder(one)]
+        twins = {id(owners[one]): owners[one] for one in known if one in owners}
+        first, *others = [*twins.values(), device]
+        for other in others:
+            _merge(first, other)
+            merged.pop(id(other), None)
+        merged[id(first)] = first
+        for one in first.identifiers:
+            owners[bare(one)] = first
+    return list(merged.values())
+
+
+def _merge(device: Device, other: Device) -> None:
+    device.services += [s for s in other.services if device.service(s.protocol) is None]
+    device.deep_sleep = device.deep_sleep or other.deep_sleep
+    device.add_names(other.names)
+    device.add_addresses(other.addresses)
+    for kind, txt in other.properties.items():
+        device.properties.setdefault(kind, txt)
 
 
 def _lowered(record: Record) -> Record:
     """Those who announce a record spell its keys as devices do: hG, rpMd."""
-    return record._replace(txt={key.lower(): value for key, value in record.txt.items()})
+    txt = {_text(key).lower(): None if v is None else _text(v) for key, v in record.txt.items()}
+    return record if txt == record.txt else record._replace(txt=txt)
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
 def _add_service(services: dict[str, Service], protocol: str, record: Record) -> None:
-    if not record.port:
-        return
     service = services.get(protocol)
     if service is None:
         service = services[protocol] = Service(protocol, record.port)
-    service.identifier = service.identifier or service_identifier(record) or None
+    service.identifier = service.identifier or service_identifier(record)
     service.properties.update(record.txt)
-    if protocol == "dmap" and record.txt.get("hg"):
-        service.credentials = record.txt["hg"]  # the Home Sharing group is the login
-
-
-def _judge(service: Service, services: Mapping[str, Service]) -> None:
-    """Find out whether a service can be used, and what it takes; all services are known by now."""
-    txt = service.properties
-    if service.protocol in ("airplay", "raop"):
-        flags = _hex(txt.get("sf") or txt.get("flags"))
-        password = (txt.get("pw") or "").lower() == "true"
-        service.requires_password = password or bool(flags & _PASSWORD_FLAG)
-        service.pairing = _airplay_pairing(txt, flags)
-        airplay = services.get("airplay")
-        if service.protocol == "raop" and airplay is not None:  # it has no access rights of its own
-            if airplay.properties.get("acl") == "1":
-                service.pairing = PairingRequirement.Disabled
-            elif airplay.properties.get("act") == "2":
-                service.pairing = PairingRequirement.Unsupported
-    elif service.protocol == "mrp":
-        number = _build_number(txt.get("systembuildversion") or "")
-        service.enabled = number is None or number < _TVOS_15
-        if not service.enabled:
-            service.pairing = PairingRequirement.NotNeeded
-        elif (txt.get("allowpairing") or "").lower() == "yes":
-            service.pairing = PairingRequirement.Optional
-        else:
-            service.pairing = PairingRequirement.Disabled
-    elif service.protocol == "companion":
-        flags = _hex(txt.get("rpfl"))
-        if flags & _HOME_ONLY:
-            service.pairing = PairingRequirement.Disabled
-        elif flags & _PIN_PAIRING:
-            service.pairing = PairingRequirement.Mandatory
-        else:
-            service.pairing = PairingRequirement.Unsupported
-    elif txt.get("hg"):
-        service.pairing = PairingRequirement.Optional
-    else:
-        service.pairing = PairingRequirement.Mandatory
-
-
-def _airplay_pairing(txt: Mapping[str, str | None], flags: int) -> PairingRequirement:
-    if txt.get("acl") == "1":  # only people who share the home
-        return PairingRequirement.Disabled
-    if re.fullmatch(r"Mac\d+,\d+", txt.get("model") or ""):
-        return PairingRequirement.Unsupported
-    if flags & _PIN_FLAGS:
-        return PairingRequirement.Mandatory
-    if txt.get("act") == "2":  # only the user who is logged in there
-        return PairingRequirement.Unsupported
-    return PairingRequirement.NotNeeded
-
-
-def _device_info(records: Iterable[Record]) -> DeviceInfo:
-    """Collect facts over all services; whoever tells something first is believed."""
-    facts: dict[str, str] = {}
-    systems = []
-    for record in records:
-        told = [(fact, record.txt.get(key)) for key, fact in _FACTS.get(record.kind, ())]
-        if record.kind == MRP:
-            told.append(("version", _VERSIONS.get(record.txt.get("systembuildversion") or "")))
-        elif record.kind == AIRPORT:
-            told += _airport_facts(record.txt.get("wama") or "")
-        elif record.kind == MUSIC:
-            told.append(("model", MUSIC))
-        for fact, text in told:
-            if fact == "mac":
-                text = _mac(text)
-            if text:
-                facts.setdefault(fact, text)
-        if record.kind in _SYSTEMS:
-            systems.append(_SYSTEMS[record.kind])
-
-    raw = facts.get("model") or facts.get("board")
-    model = model_of(raw) if raw else None
-    if raw == MUSIC:
-        raw = None
-    if model is not None:
-        # Before what services say: DMAP is spoken by old firmware as well as by tvOS up to 12.
-        systems.insert(0, model.system)
-    build = facts.get("build")
-    return DeviceInfo(
-        model=model.constant if model else "Unknown",
-        model_name=model.text if model else raw or "Unknown",
-        raw_model=raw,
-        operating_system=systems[0] if systems else OperatingSystem.Unknown,
-        # A version that was told beats one that was guessed from the build.
-        version=facts.get("version") or (version_of_build(build) if build else None),
-        build=build,
-        mac=facts.get("mac"),
-        output_device_id=facts.get("output_device_id"),
-    )
-
-
-def _airport_facts(wama: str) -> list[tuple[str, str | None]]:
-    """Split the one value that holds them all: ``AA-AA-..,raMA=..,syVs=7.8.1``."""
-    mac, *rest = wama.split(",")
-    values = dict(pair.partition("=")[::2] for pair in rest)
-    return [("mac", mac), ("version", values.get("syVs"))]
-
-
-def _mac(text: str | None) -> str | None:
-    text = (text or "").upper().replace("-", ":")
-    return text if re.fullmatch(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}", text) else None
-
-
-def _build_number(build: str) -> int | None:
-    match = re.match(r"(\d+)[A-Z]", build)
-    return int(match[1]) if match else None
-
-
-def _hex(text: str | None) -> int:
-    """Read flags; nonsense counts as none, since receivers of other makers announce a lot."""
-    try:
-        return int(text or "0", 16)
-    except ValueError:
-        log.debug("flags that are no hexadecimal number: %r", text)
-        return 0
+    key = SERVICE_TYPES[record.kind].credentials
+    if key is not None and record.txt.get(key):
+        service.credentials = record.txt[key]

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import os
-import queue
-import re
-import socket
-import threading
-import time
-from typing import TYPE_CHECKING, Callable, Union
+from typing import TYPE_CHECKING, Callable
 
-from ..deadline import Deadline
+from ..addresses import split_host
 from ..errors import DeviceNotFound
 from ..model import PROTOCOLS, Device
-from .mdns import Answers, Search
+from ..services import SERVICE_TYPES
+from .mdns import Search, run_searches
 from .records import (
-    AIRPORT,
-    DEVICE_INFO,
-    SERVICE_TYPES,
-    SLEEP_PROXY,
     Record,
-    build_device,
+    Unusable,
+    build_devices,
+    device_name,
     merge_devices,
+    protocols_of,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-_SCANNED = [kind for kind in SERVICE_TYPES if kind not in (DEVICE_INFO, SLEEP_PROXY)]
-
-_Event = Union[Device, Search, BaseException]  # found; ended; failed
 
 
 def scan(
@@ -40,30 +31,35 @@ def scan(
     protocols: str | Iterable[str] | None = None,
     progress: Callable[[Device], object] | None = None,
     interfaces: Iterable[str] | None = None,
+    unusable: Callable[[Unusable], object] | None = None,
 ) -> list[Device]:
     """Look for devices.
 
     Blocks for the whole `timeout`, unless something ends the scan early: what was `wanted` has
-    been found, or every host that was asked has answered and said nothing new for 0.3 s.
+    been found, or every host that was asked has answered all questions; one that answers some has
+    said nothing new for 0.3 s.
 
     Args:
         timeout: Seconds.
-        hosts: Ask these only, by unicast: IPv4 addresses or names, with ``:port`` if it is not
-            5353. Without a port, the usual service ports are knocked at too, which wakes a device
-            up. None asks the whole network by multicast, or the hosts that the environment variable
-            ``TINYATV_SCAN_HOSTS`` names (with commas between).
+        hosts: Ask these only, by unicast, and believe nobody else: addresses or names, with
+            ``:port`` if it is not 5353 (``[fd00::5]:5354`` for IPv6). Without a port, the usual
+            service ports are called at too, which wakes a device up. None asks the whole network by
+            multicast, or the hosts that the environment variable ``TINYATV_SCAN_HOSTS`` names
+            (separated by commas).
         wanted: Name, identifier or address; of several, any will do. It ends the scan but does
             not filter: what else was seen comes behind it.
         protocols: Names of the protocols to look for; None looks for all.
-        progress: Called on this thread with each device as soon as it is known. Some of its
-            services may still be missing then.
+        progress: Called with each device as soon as it is known. Some of its services may still be
+            missing then.
         interfaces: Own addresses to use for multicast; None uses all.
+        unusable: Called at the end with whatever answered and is no device to connect to.
 
     Returns:
         The devices found. Without a network there are none, which is no error.
 
     Raises:
         DeviceNotFound: The only host that was given has no address.
+        AppleTVError: This process may open no socket any more.
         ValueError: A host or protocol cannot be one, or the time is not positive.
     """
     if not timeout > 0:
@@ -72,8 +68,7 @@ def scan(
     names = _texts(wanted)
     if hosts is None and interfaces is None and os.environ.get("TINYATV_SCAN_HOSTS"):
         hosts = os.environ["TINYATV_SCAN_HOSTS"].split(",")
-    places = None if hosts is None else {one: _place(one) for one in map(str.strip, _texts(hosts))}
-    events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+    places = None if hosts is None else {one: split_host(one) for one in _stripped(hosts)}
 
     def called(devices: list[Device]) -> list[Device]:
         return [one for one in devices if any(map(one.is_called, names))]
@@ -81,26 +76,28 @@ def scan(
     results: list[_ScanResult] = []
     searches = []
     if places is None:
-        results = [_ScanResult(None, called, events)]
-        searches = [Search(kinds, results[0], interfaces=_listed(interfaces))]
+        results = [_ScanResult(None, called, progress)]
+        # Devices are put together at the end, if nobody asks for them before.
+        searches = [Search(kinds, results[0], eager=bool(names or progress))]
     else:
         for query, (host, port) in places.items():
-            results.append(_ScanResult(query, lambda devices: devices, events))
+            results.append(_ScanResult(query, list, progress))
             searches.append(Search(kinds, results[-1], host=host, port=port))
 
-    def handle(event: Device | Search) -> None:
-        if isinstance(event, Search):
-            if any(called(result.devices) for result in results):
-                for search in searches:
-                    search.stop()
-        elif progress is not None:
-            progress(event)
+    def ended(search: Search) -> None:
+        if names and any(called(result.devices) for result in results):
+            for one in searches:
+                one.over = True
 
-    _run_searches(searches, timeout, events, handle)
+    run_searches(searches, timeout, interfaces=_listed(interfaces), ended=ended)
     if len(searches) == 1 and searches[0].unknown_host:
         raise DeviceNotFound(f"no address is known for {', '.join(places or ())}")
+    if unusable is not None:
+        for search, result in zip(searches, results):
+            for one in result.left_over(search):
+                unusable(one)
     found = merge_devices(device for result in results for device in result.devices)
-    return sorted(found, key=lambda device: not called([device]))
+    return sorted(found, key=lambda device: not called([device])) if names else found
 
 
 def browse(
@@ -116,23 +113,21 @@ def browse(
         kind: Service type with domain and final dot: ``_touch-remote._tcp.local.``.
         timeout: Seconds to block, if nothing ends it early.
         interfaces: Own addresses to use; None uses all.
-        found: Called on another thread with each complete record, and again when it changes; True
-            ends the search.
+        found: Called with each complete record, and again when it changes; True ends the search.
 
     Returns:
         All complete records.
     """
     records: list[Record] = []
 
-    def news(answers: Answers) -> list[object]:
+    def news(search: Search) -> list[object]:
         known = records[:]
-        records[:] = [record for record, _ in answers.records() if record.kind == kind]
+        records[:] = [record for record in search.answers.records() if record.kind == kind]
         if found is not None and any(found(one) for one in records if one not in known):
-            search.stop()
+            search.over = True
         return []
 
-    search = Search([kind], news, interfaces=_listed(interfaces))
-    _run_searches([search], timeout, queue.SimpleQueue(), lambda event: None)
+    run_searches([Search([kind], news)], timeout, interfaces=_listed(interfaces))
     return records
 
 
@@ -144,117 +139,60 @@ def _texts(given: str | Iterable[str] | None) -> list[str]:
     return [given] if isinstance(given, str) else list(given or ())
 
 
+def _stripped(hosts: str | Iterable[str]) -> list[str]:
+    return [one.strip() for one in _texts(hosts)]
+
+
 def _kinds_of(protocols: list[str]) -> list[str]:
     for protocol in protocols:
         if protocol not in PROTOCOLS:
             raise ValueError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
-    if not protocols:
-        return _SCANNED
-    # An AirPort Express names its version and address beside its RAOP service.
-    extra = AIRPORT if "raop" in protocols else None
-    return [kind for kind in _SCANNED if SERVICE_TYPES[kind] in protocols or kind == extra]
-
-
-def _place(text: str) -> tuple[str, int | None]:
-    """Split ``host[:port]``."""
-    host, colon, port = text.partition(":")
-    if ":" in port:
-        raise ValueError(f"not an IPv4 address or host name: {text!r} (IPv6 is not supported)")
-    if colon and not (re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65536):
-        raise ValueError(f"not a port: {text!r}")
-    if re.fullmatch(r"[0-9.]+", host):
-        try:
-            socket.inet_pton(socket.AF_INET, host)
-        except OSError:
-            raise ValueError(f"not an IPv4 address: {text!r}") from None
-    elif len(host) > 253 or not re.fullmatch(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?", host):
-        raise ValueError(f"not an IPv4 address or host name: {text!r}")
-    return host, int(port) if colon else None
+    wanted = protocols or PROTOCOLS
+    return [k for k, row in SERVICE_TYPES.items() if row.protocol in wanted or row.about in wanted]
 
 
 class _ScanResult:
-    """The devices that one search has seen.
+    """The devices that one search has found.
 
     Args:
         query: Host that is asked; None for multicast.
         enough: Picks the devices that end the search, once nothing changes about them.
-        events: Where to put each device when it is first seen.
+        progress: Called with each device when it is first seen.
     """
 
     def __init__(
         self,
         query: str | None,
         enough: Callable[[list[Device]], list[Device]],
-        events: queue.SimpleQueue[_Event],
+        progress: Callable[[Device], object] | None,
     ) -> None:
         self.devices: list[Device] = []
+        self.unusable: list[Unusable] = []
         self._query = query
         self._enough = enough
-        self._events = events
+        self._progress = progress
         self._reported: set[str] = set()
 
-    def __call__(self, answers: Answers) -> list[Device]:
-        places: dict[str, list[Record]] = {}
-        asleep = set()
-        for record, proxied in answers.records():
-            places.setdefault(record.address, []).append(record)
-            if proxied:
-                asleep.add(record.address)
-        built = (
-            build_device(address, records, deep_sleep=address in asleep, query=self._query)
-            for address, records in places.items()
+    def __call__(self, search: Search) -> list[Device]:
+        self.devices, self.unusable = build_devices(
+            search.answers.records(), query=self._query, sort=search.sort
         )
-        self.devices = merge_devices(device for device in built if device is not None)
-        for device in self.devices:
-            if device.address not in self._reported:
-                self._reported.add(device.address)
-                self._events.put(device)
+        if self._progress is not None:
+            for device in self.devices:
+                if self._reported.isdisjoint(device.identifiers):
+                    self._progress(device)
+                self._reported.update(device.identifiers)
         return self._enough(self.devices)
 
-
-def _run_searches(
-    searches: list[Search],
-    timeout: float,
-    events: queue.SimpleQueue[_Event],
-    handle: Callable[[Device | Search], object],
-) -> None:
-    """Run searches side by side; `handle` gets, on this thread, all events but failures."""
-    # Threads of our own also where one search would do on this one: zeroconf would hook itself
-    # into an asyncio loop that runs here (a notebook), and Ctrl-C could leave it half open.
-    deadline = Deadline(timeout)
-
-    def run(search: Search) -> None:
-        try:
-            search.run(deadline)
-        except BaseException as exc:  # raised again by the caller's thread
-            events.put(exc)
-        else:
-            events.put(search)
-
-    threads: list[threading.Thread] = []
-    try:
-        for number, search in enumerate(searches):
-            name = f"tinyatv-scan-{number}"
-            thread = threading.Thread(target=run, args=(search,), name=name, daemon=True)
-            threads.append(thread)
-            thread.start()
-        running = len(threads)
-        while running:
-            try:
-                event = events.get(timeout=0.5)  # Windows notices Ctrl-C between two waits only
-            except queue.Empty:
-                continue
-            if isinstance(event, BaseException):
-                raise event
-            running -= isinstance(event, Search)
-            handle(event)
-    finally:
-        for search in searches:
-            search.stop()
-        starting = Deadline(1)
-        for thread in threads:
-            # Ctrl-C while it was being started: it is there, but cannot be waited for yet.
-            while not thread.is_alive() and thread in threading.enumerate() and not starting.over:
-                time.sleep(0.001)
-            if thread.is_alive():
-                thread.join()
+    def left_over(self, search: Search) -> list[Unusable]:
+        """What answered, and is none of the devices."""
+        known = {name.casefold() for device in self.devices for name in device.names}
+        lacking: dict[str, tuple[str, list[str], str]] = {}
+        for kind, instance, sender, reason in search.answers.incomplete():
+            name = device_name(Record(kind, instance, 0, sender, {})) or instance
+            if name.casefold() not in known:
+                lacking.setdefault(name, (sender, [], reason))[1].append(kind)
+        return self.unusable + [
+            Unusable(name, sender, f"with {protocols_of(kinds)} only: it has {reason}")
+            for name, (sender, kinds, reason) in lacking.items()
+        ]

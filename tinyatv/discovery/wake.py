@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
-import re
 import socket
 import threading
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..deadline import Deadline
+from ..services import mac_of
 
 if TYPE_CHECKING:
     from ..errors import AppleTVError
@@ -26,28 +26,24 @@ WAKE_TIMEOUT = 15.0  # s until nobody tries any more
 NOBODY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)
 
 
-def is_mac(text: str | None) -> bool:
-    """True for ``02:00:5E:10:20:30``."""
-    return bool(re.fullmatch(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}", text or ""))
-
-
 def magic_packet(mac: str) -> bytes:
     """What wakes the device of a hardware address.
 
     Raises:
         ValueError: It is none.
     """
-    if not is_mac(mac):
+    address = mac_of(mac)
+    if address is None:
         raise ValueError(f"not a hardware address: {mac!r}")
-    return b"\xff" * 6 + bytes.fromhex(re.sub("[:-]", "", mac)) * 16
+    return b"\xff" * 6 + bytes.fromhex(address.replace(":", "")) * 16
 
 
-def send(mac: str, address: str) -> None:
+def send(mac: str, *addresses: str) -> None:
     """Send a magic packet to a network. Nobody answers it, and needs no rights.
 
     Args:
         mac: Hardware address of the device.
-        address: Where it was last. Of loopback, the packet does not leave this machine.
+        *addresses: Where it was last. Of loopback, the packet does not leave this machine.
 
     Raises:
         ValueError: Not a hardware address.
@@ -55,7 +51,7 @@ def send(mac: str, address: str) -> None:
     packet = magic_packet(mac)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        for target in _targets(address):
+        for target in dict.fromkeys(one for address in addresses for one in _targets(address)):
             try:
                 sock.sendto(packet, (target, PORT))
             except OSError as exc:  # no network, or it does not take broadcasts
@@ -86,8 +82,9 @@ class WakeOnLan:
     """
 
     def __init__(self, device: Device, at_once: bool = False) -> None:
-        self._mac = device.info.mac if is_mac(device.info.mac) else None
+        self._mac = mac_of(device.info.mac)
         self._address = device.address
+        self._addresses = device.addresses
         self._first = 0.0 if at_once or device.deep_sleep else PATIENCE
         self._deadline = Deadline(WAKE_TIMEOUT)
         self._done = threading.Event()
@@ -129,7 +126,7 @@ class WakeOnLan:
         while not self._done.wait(pause):
             pause = AGAIN
             try:
-                send(self._mac, self._address)
+                send(self._mac, *self._addresses)
             except OSError as exc:  # no network at all
                 log.info("cannot wake %s: %s", self._address, exc)
                 return

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..backends.companion import secure
-from ..errors import AppleTVError
+from ..errors import AppleTVError, CredentialsError
 from ..link import Link, keep_alive, open_socket
+from ..pairing.credentials import parse
 from ..virtual.companion import CompanionPeer, VirtualCompanion
 from ..wire.companion import AUTH, CompanionWire
-from .bridge import Bridge, Bridges, Tap, Target
+from .bridge import Bridge, Bridges, Tap, Target, profile_of, txt_of_target
 
 if TYPE_CHECKING:
+    from ..model import Device, Service
     from ..virtual.side import Setup
+
+IDENTITY = ("rpmrtid", "rpba", "rphn", "rpha", "rpad", "rphi")  # TXT keys, in lower case
 
 
 class ProxyCompanion(VirtualCompanion):
@@ -24,8 +28,21 @@ class ProxyCompanion(VirtualCompanion):
         setup: As for :class:`VirtualCompanion`.
     """
 
+    @staticmethod
+    def target(device: Device, service: Service) -> Target:
+        """How to reach the real device.
+
+        Raises:
+            CredentialsError: It is not paired.
+        """
+        credentials = parse(service.credentials or None).checked()
+        if credentials.kind == "null":
+            raise CredentialsError(f"{device.name} is not paired (companion): pair first")
+        return Target(device, service, credentials, profile_of(device))
+
     def __init__(self, target: Target, tap: Tap, setup: Setup) -> None:
         super().__init__(setup)
+        self.identity.extra = txt_of_target(target, self.identity.txt(), IDENTITY)
         self._target = target
         self._bridges = Bridges(tap, "companion")
 
@@ -64,6 +81,6 @@ class ProxyCompanion(VirtualCompanion):
         self._bridges.left(peer, peer.link.error)
 
     def stop(self) -> None:
-        """Stop to listen, drop everybody, join all threads."""
+        """Stop listening, drop all peers, join all threads."""
         super().stop()
         self._bridges.close()

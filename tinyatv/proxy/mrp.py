@@ -9,12 +9,14 @@ from .. import proto
 from ..backends.mrp import secure
 from ..errors import AppleTVError
 from ..link import Link, keep_alive, open_socket
+from ..pairing.credentials import parse
 from ..proto.commands import NOT_PAIRED
 from ..virtual.mrp import MrpPeer, VirtualMrp
-from ..wire.mrp import LIMIT, MrpWire
+from ..wire.mrp import OPEN_LIMIT, MrpWire
 from .bridge import Bridge, Bridges, Tap, Target
 
 if TYPE_CHECKING:
+    from ..model import Device, Service
     from ..virtual.side import Setup
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,11 @@ class ProxyMrp(VirtualMrp):
         tap: Who looks on.
         setup: As for :class:`VirtualMrp`.
     """
+
+    @staticmethod
+    def target(device: Device, service: Service) -> Target:
+        """How to reach the real device; without credentials in clear."""
+        return Target(device, service, parse(service.credentials or None).checked(), "tvos14")
 
     def __init__(self, target: Target, tap: Tap, setup: Setup) -> None:
         super().__init__(setup)
@@ -80,7 +87,7 @@ class ProxyMrp(VirtualMrp):
         if credentials.kind == "hap":
             secure(link, wire, credentials)
         else:
-            wire.limit = LIMIT
+            wire.limit = OPEN_LIMIT
         return link, answer
 
     def _own(self, message: proto.Message) -> proto.Message:
@@ -98,7 +105,7 @@ class ProxyMrp(VirtualMrp):
         self._bridges.left(peer, peer.link.error)
 
     def stop(self) -> None:
-        """Stop to listen, drop everybody, join all threads."""
+        """Stop listening, drop all peers, join all threads."""
         super().stop()
         self._bridges.close()
 

@@ -7,8 +7,9 @@ import socket
 from typing import TYPE_CHECKING
 
 from ..crypto.chacha20poly1305 import Session as Ciphers
+from ..pairing.accessory import Accessory
 from ..pairing.hap import Reply, channel_keys
-from ..pairing.hap_device import Accessory, Handshakes
+from ..pairing.hap_device import Handshakes
 from ..pairing.legacy import LegacyHandshakes
 from ..wire.hap import HapWire
 from ..wire.http import Request, Response

@@ -24,7 +24,7 @@ from .state import State
 if TYPE_CHECKING:
     from ..discovery import Announcement
     from ..discovery.records import Record
-    from ..pairing.hap_device import Accessory
+    from ..pairing.accessory import Accessory
     from .airplay import VirtualAirPlay
     from .companion import VirtualCompanion
     from .dmap import VirtualDmap
@@ -161,9 +161,9 @@ class VirtualAppleTV:
     def _new_accessory(
         self, pin: str | None, seed: bytes | None, credentials: tuple[str, ...] | None
     ) -> None:
+        from ..pairing.accessory import Accessory
         from ..pairing.credentials import Credentials, parse
         from ..pairing.hap import Identity
-        from ..pairing.hap_device import Accessory
         from ..wire import opack
 
         identity = Identity(self.identifier.encode(), seed)
@@ -257,6 +257,8 @@ class VirtualAppleTV:
             self._responder.close()
         self._stop_sides()
         self.state.stop()
+        if self.recording is not None:
+            self.recording.close()
 
     def _stop_sides(self) -> None:
         for side in reversed(list(self.sides.values())):  # tunnels before what they lead to
@@ -323,11 +325,6 @@ class VirtualAppleTV:
         if self._accessory is None:
             raise AttributeError(f"{self.profile} does not pair by a PIN of its own")
         return self._accessory
-
-    @property
-    def types_pin(self) -> bool:
-        """True if remotes show the PIN, to be typed here with :meth:`enter_pin`."""
-        return any(SIDES[one].own_pairing for one in self.protocols)
 
     @property
     def pin(self) -> str | None:

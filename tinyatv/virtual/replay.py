@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .. import trace
+from .. import link, trace
 from .profiles import PROFILES, REPLAYING, SIDES
 from .tape import Tape
-
-if TYPE_CHECKING:
-    import os
 
 log = logging.getLogger(__name__)
 
@@ -23,17 +21,22 @@ class Recording:
         path: Of the file.
 
     Attributes:
+        file: Which one that is.
         missing: What was asked for and is not on a tape, in words.
         profile: The profile of a device that speaks what was recorded.
         protocols: Those of it.
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is no trace, or there is nothing in it to be replayed.
+        ValueError: It is no trace, or one that is being written, or there is nothing in it to be
+            replayed.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         with open(path, "rb") as file:
+            self.file = os.fstat(file.fileno())
+            if isinstance(link.observer, trace.Trace) and link.observer.writes(self.file):
+                raise ValueError(f"{os.fspath(path)} cannot be replayed: a trace is written to it")
             records = [record for record in trace.read(file) if record.ended is None]
         if any(not record.at_device for record in records):  # of two ends in one, one is enough
             records = [record for record in records if not record.at_device]
@@ -60,6 +63,11 @@ class Recording:
         for protocol, connections in self._connections.items():
             for number in range(len(connections)):
                 self.tape(protocol, number)  # what is damaged is to be noticed now
+        trace.replays.add(self)
+
+    def close(self) -> None:
+        """It is not being replayed any more: its file may be overwritten."""
+        trace.replays.discard(self)
 
     def _fitting(self, tunnel: bool) -> str:
         """The profile whose main protocol was recorded; the last one if it came in a tunnel."""

@@ -6,6 +6,8 @@
     A     host         -> A
     ANY   instance     -> SRV + TXT, and beside them A
 
+A stands for AAAA as well: of each address what fits.
+
 A real device listens to the multicast group at port 5353, and so does
 :class:`tinyatv.discovery.Announcement`. This one needs no multicast and no free port 5353, and
 nothing else on the machine sees it.
@@ -15,18 +17,21 @@ from __future__ import annotations
 
 import collections
 import logging
+import os
 import socket
 import threading
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..discovery.records import DEVICE_INFO, SLEEP_PROXY, Record, encode_txt
+from ..addresses import family_of
+from ..discovery.records import Record, encode_txt
+from ..services import DEVICE_INFO, SLEEP_PROXY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 log = logging.getLogger(__name__)
 
-_A, _PTR, _TXT, _SRV, _ANY = 1, 12, 16, 33, 255
+_A, _PTR, _TXT, _AAAA, _SRV, _ANY = 1, 12, 16, 28, 33, 255
 _IN = 0x0001
 _ANSWER = 0x8400  # a response, authoritative
 _TTL = 10  # seconds; as devices give to those who do not ask from port 5353
@@ -38,7 +43,7 @@ class Responder:
     Args:
         records: Called for each question; returns what there is now. A record of kind
             ``_device-info._tcp.local.`` goes along with the others and has no port.
-        host: Own IPv4 address to listen on.
+        host: Own address to listen on; of IPv6, link-local with its scope.
         port: UDP port; 0 picks a free one.
 
     Attributes:
@@ -66,9 +71,13 @@ class Responder:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()  # over starting and closing
         self._closed = False
-        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        # A host name of its own: another responder may have the same address.
+        self._name = f"tinyatv-{os.urandom(4).hex()}"
+        self._family = family_of(host) or socket.AF_INET
+        self._sock = socket.socket(self._family, socket.SOCK_DGRAM)
         try:
-            self._sock.bind((host, port))
+            place = socket.getaddrinfo(host, port, self._family, socket.SOCK_DGRAM)[0][4]
+            self._sock.bind(place)
         except BaseException:
             self._sock.close()
             raise
@@ -93,9 +102,10 @@ class Responder:
             self._closed, thread = True, self._thread
         if thread is not None:
             # Nothing but a datagram wakes a blocked recvfrom() on every system.
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-                host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
-                sock.sendto(b"", (host, self.port))
+            with socket.socket(self._family, socket.SOCK_DGRAM) as sock:
+                host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+                place = socket.getaddrinfo(host, self.port, self._family, socket.SOCK_DGRAM)
+                sock.sendto(b"", place[0][4])
             thread.join(5)
         self._sock.close()
 
@@ -126,7 +136,7 @@ class Responder:
         if self.skip:
             self.skip -= 1
             return []
-        zone = [_Entry(record) for record in self._zone()]
+        zone = [_Entry(record, self._name) for record in self._zone()]
         answers: dict[Any, None] = {}  # a set that keeps its order
         beside: dict[Any, None] = {}
         # Who does not ask from port 5353 gets question and number back (RFC 6762, 6.7).
@@ -171,20 +181,22 @@ class Responder:
                 return
             beside[entry.service] = beside[entry.text] = None
             if not self.drop_addresses:
-                beside[entry.address] = None
+                beside.update(entry.addresses)
         elif asked == entry.name:
             if number in (_SRV, _ANY) and entry.service is not None:
-                answers[entry.service] = beside[entry.address] = None
+                answers[entry.service] = None
+                beside.update(entry.addresses)
             if number in (_TXT, _ANY):
                 answers[entry.text] = None
-        elif asked == entry.host and number in (_A, _ANY):
-            answers[entry.address] = None
+        elif asked == entry.host:
+            wanted = (one for one in entry.addresses if number in (one.type, _ANY))
+            answers.update(dict.fromkeys(wanted))
 
 
 class _Entry:
     """A record as the DNS records that carry it."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, host: str) -> None:
         from zeroconf import (  # type: ignore[attr-defined]
             DNSAddress,
             DNSPointer,
@@ -195,10 +207,18 @@ class _Entry:
         full = f"{record.instance}.{record.kind}"
         self.kind = record.kind.lower()
         self.name = full.lower()
-        self.host = f"tinyatv-{record.address.replace('.', '-')}.local."
+        addresses = record.addresses or (record.address,)
+        # Records of different addresses are of different hosts.
+        digits = "".join(c if c.isalnum() else "-" for c in addresses[0].partition("%")[0])
+        self.host = f"{host}-{digits}.local."
         self.pointer = DNSPointer(record.kind, _PTR, _IN, _TTL, full)
         self.text = DNSText(full, _TXT, _IN, _TTL, encode_txt(record.txt))
-        self.address = DNSAddress(self.host, _A, _IN, _TTL, socket.inet_aton(record.address))
+        self.addresses: dict[Any, None] = {}
+        for address in addresses:
+            family = family_of(address) or socket.AF_INET
+            data = socket.inet_pton(family, address.partition("%")[0])
+            kind = _A if family == socket.AF_INET else _AAAA
+            self.addresses[DNSAddress(self.host, kind, _IN, _TTL, data)] = None
         self.service = None
         if record.port:
             self.service = DNSService(full, _SRV, _IN, _TTL, 0, 0, record.port, self.host)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..discovery.records import Record
-    from ..pairing.hap_device import Accessory
+    from ..pairing.accessory import Accessory
     from .faults import Faults
     from .profiles import Profile
     from .state import State

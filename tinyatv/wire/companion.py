@@ -38,6 +38,7 @@ EVENT, REQUEST, REPLY = 1, 2, 3  # values of _t
 HEADER = 4
 TAG = 16
 FIRST_LIMIT = 64 * 1024  # bytes; ours, for a peer that has not authenticated yet
+FIRST_OBJECTS = 1000  # in its frames; those of pairing have five
 LIMIT = 0xFFFFFF  # bytes; the largest length that fits
 
 
@@ -52,6 +53,7 @@ class CompanionWire:
 
     def __init__(self) -> None:
         self.limit = FIRST_LIMIT
+        self._objects = FIRST_OBJECTS
         self._cipher: "Cipher | None" = None
         self._buffer = bytearray()
         self._start = 0
@@ -112,7 +114,7 @@ class CompanionWire:
                     raise ValueError("a sealed frame, before there are keys")
                 if kind != OPACK:
                     continue
-            message, _ = opack.unpack(payload)
+            message, _ = opack.unpack(payload, self._objects)
             if not isinstance(message, dict):
                 raise ValueError("a message that is no dictionary")
             return kind, message
@@ -138,6 +140,7 @@ class CompanionWire:
         """From here on, seal and open with `cipher`, which counts both directions itself."""
         self._cipher = cipher
         self.limit = LIMIT
+        self._objects = opack.OBJECTS
 
     def prepare(self) -> "bool | None":
         """Let the cipher work ahead; False if there is nothing to do now, None if never."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 HEADER = 8
 MAX_DEPTH = 32  # nested containers; ours: devices need four
+MAX_ITEMS = 16384  # in a body; an empty one takes 8 bytes here and 200 in memory
+MAX_NUMBER = 16  # bytes; devices send up to 8, and Python prints no more than 4300 digits
 SHOWN_BYTES = 32  # of a raw value, by dump()
 
 # The same table by the four bytes on the wire. Dates and versions read like any other number.
@@ -31,6 +33,7 @@ _KNOWN = {
     code.encode(): (code, "uint" if tag[0] in ("date", "version") else tag[0])
     for code, tag in TAGS.items()
 }
+_KNOWN[b"ated"] = ("ated", "bits")  # a flag of two bytes; servers send 1 and 7 in it
 
 
 class TrailingBytes(ValueError):
@@ -48,17 +51,19 @@ class TrailingBytes(ValueError):
 
 
 def decode(
-    data: bytes, plist: "Callable[[bytes], object] | None" = None
+    data: bytes, plist: "Callable[[bytes], object] | None" = None, bounded: bool = True
 ) -> "list[tuple[str, Any]]":
     """Return the items of a body.
 
-    Numbers come as int whatever their width, flags as bool (only 1 is True), text as str with
-    replacement characters where it is not UTF-8, containers as list, the rest as bytes.
+    Numbers come as int whatever their width, up to 16 bytes; flags as bool (only 1 is True, in
+    ``ated`` anything but 0); text as str without the NUL that some servers end it with, and with
+    replacement characters where it is not UTF-8; containers as list, the rest as bytes.
 
     Args:
         data: The whole body; may be empty.
         plist: Reads a property list, like ``plistlib.loads``. Without it, if it fails, and if the
             outcome is not a dict, the value stays bytes.
+        bounded: False for data of one's own: any number of items, and numbers of any length.
 
     Raises:
         TrailingBytes: Less than a header is left after the last item.
@@ -71,6 +76,7 @@ def decode(
     end, append = len(data), items.append
     outer: "list[tuple[int, Callable[[tuple[str, Any]], None]]]" = []
     at = 0
+    room = MAX_ITEMS
     # No recursion, and no call per item for the frequent types: that is most of the speed.
     while True:
         start = at + HEADER
@@ -85,12 +91,20 @@ def decode(
         at = start + length
         if at > end:
             raise _overlong(raw, start, length, end - start, bool(outer))
+        room -= 1
+        if room < 0 and bounded:
+            raise ValueError(f"more than {MAX_ITEMS} items")
         code, kind = known(raw) or (_text_of(raw), "raw")
+        if length > MAX_NUMBER and bounded and kind in ("uint", "int", "bool", "bits"):
+            raise ValueError(f"{code!r} at offset {start - HEADER}: a number of {length} bytes")
         if kind == "string":
             try:
-                append((code, data[start:at].decode()))
+                text = data[start:at].decode()
             except UnicodeError:
-                append((code, _lenient(data[start:at])))
+                text = _lenient(data[start:at])
+            if text[-1:] == "\0":
+                text = text.rstrip("\0") or text  # nothing but a NUL says something in "cmcc"
+            append((code, text))
         elif kind == "uint":
             append((code, number(data[start:at], "big")))
         elif kind == "container":
@@ -103,6 +117,8 @@ def decode(
             at = start
         elif kind == "bool":
             append((code, number(data[start:at], "big") == 1))
+        elif kind == "bits":
+            append((code, number(data[start:at], "big") != 0))
         elif kind == "int":
             append((code, _signed(data[start:at])))
         elif kind == "bplist" and plist:

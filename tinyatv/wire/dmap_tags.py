@@ -205,7 +205,7 @@ TAGS: "dict[str, tuple[str, str, int | None]]" = {
     "cavc": ("bool", "dacp.volumecontrollable", 1),
     "cave": ("bool", "dacp.visualizerenabled", 1),
     "cavs": ("uint", "dacp.visualizer", 1),
-    "ceGS": ("string", "com.apple.itunes.genius-selectable", None),
+    "ceGS": ("uint", "com.apple.itunes.genius-selectable", 1),
     "ceJC": ("int", "com.apple.itunes.jukebox-client-vote", 1),
     "ceJI": ("uint", "com.apple.itunes.jukebox-current", 4),
     "ceJS": ("int", "com.apple.itunes.jukebox-score", 2),

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 
 FIRST_LIMIT = 64 * 1024  # bytes; ours, for a peer that has not authenticated yet
+OPEN_LIMIT = (
+    1024 * 1024
+)  # bytes; where neither end can prove anything; larger images come in pieces
 LIMIT = 16 * 1024 * 1024  # bytes; ours: artwork comes in one piece
 
 
@@ -89,7 +92,7 @@ class MrpWire:
         end = start + length
         if len(self._buffer) < end:
             return None
-        body = bytes(self._buffer[start:end])
+        body = bytes(memoryview(self._buffer)[start:end])
         self._start = end
         if self._cipher is not None:
             body = self._cipher.open(body)

@@ -71,6 +71,13 @@ def sized(value: int, size: int) -> Sized:
     return _WIDE[size](value)
 
 
+def signed(value: int) -> int:
+    """A number that was read, where what it stands for may be negative."""
+    size = getattr(value, "size", 0)  # without one, it is the same either way
+    number = int(value)
+    return number - (1 << 8 * size) if size and number >> (8 * size - 1) else number
+
+
 # -- writing
 
 
@@ -177,7 +184,7 @@ _DICT = [bytes([0xE0 + count]) for count in range(FEW + 1)]
 # -- reading
 
 
-def unpack(data: "bytes | bytearray | memoryview") -> "tuple[Any, bytes]":
+def unpack(data: "bytes | bytearray | memoryview", objects: int = OBJECTS) -> "tuple[Any, bytes]":
     """Read one value.
 
     Args:
@@ -192,7 +199,7 @@ def unpack(data: "bytes | bytearray | memoryview") -> "tuple[Any, bytes]":
     """
     data = bytes(data)
     try:
-        value, at = _value(data, 0, [], [OBJECTS], 0)
+        value, at = _value(data, 0, [], [objects], 0)
     except IndexError:
         raise ValueError("OPACK ends inside a value") from None
     except UnicodeError:
@@ -301,7 +308,7 @@ def _take(room: "list[int]", count: int) -> None:
     """Make room for more values."""
     room[0] -= count
     if room[0] < 0:
-        raise ValueError(f"more than {OBJECTS} OPACK values in one")
+        raise ValueError("too many OPACK values in one")
 
 
 # Bytes of a number, and what pack() writes in that size, from and below.
