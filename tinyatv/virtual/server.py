@@ -126,7 +126,7 @@ class HttpServer:
         self._listener.start()
 
     def stop(self) -> None:
-        """Stop to listen, drop everybody, join all threads."""
+        """Stop listening, drop all peers, join all threads."""
         self._stopping.set()
         self._listener.close()
         with self._lock:
