@@ -5,10 +5,11 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, cast
 
 from .deadline import Deadline
 from .errors import NotSupported
+from .events import EventQueue
 from .model import Device, FeatureState, RepeatState, ShuffleState, TouchAction
 from .routes import FIELDS, ROUTES
 from .session import Session
@@ -187,15 +188,15 @@ class AppleTV:
         Args:
             timeout: Seconds to wait for each event; None waits forever.
         """
-        received: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        received = EventQueue(f"events of {self.name}")
         self.add_listener(received.put)
         return self._take(received, timeout)
 
-    def _take(self, received: queue.SimpleQueue[Event], timeout: float | None) -> Iterator[Event]:
+    def _take(self, received: EventQueue, timeout: float | None) -> Iterator[Event]:
         try:
             while True:
                 try:
-                    event = received.get(timeout=Deadline(timeout).wait())
+                    event = cast("Event", received.get(timeout=Deadline(timeout).wait()))
                 except queue.Empty:
                     return
                 yield event

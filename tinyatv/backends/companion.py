@@ -878,6 +878,8 @@ def error_code(reply: dict[object, object]) -> int | None:
     if not isinstance(code, int) or isinstance(code, bool):
         return None
     number = opack.signed(code)
+    if 1 << 31 <= number < 1 << 32:  # of 32 bits, written in more
+        number -= 1 << 32
     # Written in two bytes, the code of a request without a handler is negative, too; it is known
     # as the unsigned one.
     return number & 0xFFFF if number == codes.NO_HANDLER - (1 << 16) else number

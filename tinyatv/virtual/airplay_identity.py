@@ -27,7 +27,7 @@ class AirPlayIdentity:
         version: Of its system.
         public_key: That it proves itself with, 32 bytes.
         pairing_id: UUID that others know it by (``pi``).
-        access: ``"1"`` only lets members of the home in.
+        access: ``"1"`` admits members of the home only.
         flags: Status flags.
         features: Feature bits.
         extra: More pairs for the service record; None takes one away.

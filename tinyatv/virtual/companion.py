@@ -30,6 +30,7 @@ from ..wire.companion import (
 from . import companion_text
 from .companion_identity import CompanionIdentity, CompanionQuirks
 from .peer import StreamPeer, StreamServer
+from .server import REMEMBERED, remember
 from .state import EFFECTS, State, direction
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ COMMANDS = (
     "play", "pause", "next", "previous", "fast_forward", "rewind", "skip_forward", "skip_backward",
 )  # fmt: skip  # of what plays: those that the flags tell of
 
-STRAY = 0x7FFFFFFE  # number of a request that nobody made
-REFUSED = 1
+STRAY = 0x7FFFFFFE  # number of a request that was never made
+REFUSED = 1  # made up: which codes real devices give for refusals is not known
 
 NOTHING = """
     _ping, _systemInfoUpdate, FetchUpNextInfoEvent, FetchSiriStatus, PublishPresenceEvent,
@@ -227,7 +228,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         if not isinstance(content, dict):
             content = {}
         name = name if isinstance(name, str) else ""
-        self.requests.append(name)
+        remember(self.requests, name[:REMEMBERED])
         self._state.notify()
         fault = self._faults.take(*self._words(name, content), name)
         if fault is not None:
@@ -307,7 +308,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         except ValueError:
             items = {}
         step = int.from_bytes(items.get(hap.STATE, b"")[:1], "little")
-        self.requests.append(f"{pairing} M{step}")
+        remember(self.requests, f"{pairing} M{step}")
         self._state.notify()
         begins = kind in (SETUP_START, VERIFY_START)
         sound = (step == 1) == begins and not (
@@ -604,7 +605,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
 
     def _siri_stop(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any]:
         if not peer.speaks:
-            raise _Refused("Nobody spoke")
+            raise _Refused("Siri is not listening")
         peer.speaks = False
         self._state.log_command("siri_stop")
         return {}
@@ -612,7 +613,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
     def _siri_audio(self, peer: CompanionPeer, content: dict[Any, Any]) -> None:
         data, packets = content.get(3), _list(content.get(5))
         if not peer.speaks or not isinstance(data, bytes):
-            self._complain(peer, "_siA that nobody expects")
+            self._complain(peer, "_siA without _siriStart")
             return
         for packet in packets:
             place = packet if isinstance(packet, dict) else {}
@@ -655,7 +656,7 @@ class CompanionView:
 
 
 class CompanionPeer(StreamPeer):
-    """Somebody who is connected.
+    """A client that is connected.
 
     Attributes:
         wire: What it speaks.

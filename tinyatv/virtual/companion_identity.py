@@ -20,7 +20,7 @@ class CompanionQuirks:
         lenient: Answer unknown requests with nothing, instead of error 58822.
         named_replies: Name the request in its answer (``_i``).
         events_first: What a request changes is told before the request is answered.
-        stray: Before each answer, one to a request that nobody made.
+        stray: Before each answer, one to a request that was never made.
         eager: ``_iMC`` follows whatever a client registers for, not only that.
         one_text_session: Do not answer ``_tiStart`` while another one is not stopped.
         no_power_events: Say nothing when the device falls asleep or wakes up.

@@ -28,6 +28,7 @@ from .mrp_view import (
     item_metadata,
 )
 from .peer import StreamPeer, StreamServer
+from .server import REMEMBERED, remember
 from .state import EFFECTS, direction
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-UNKNOWN_CLIENT = -6727  # status of a pairing
+UNKNOWN_CLIENT = -6727  # status of a pairing; seen once, of a real device that had forgotten
 
 SYSTEM_COMMANDS = [
     commands.SET_QUEUE,
@@ -145,7 +146,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
     def received(self, peer: MrpPeer, message: Message) -> None:
         """A message arrived."""
         name = proto.NAMES.get(message.kind) or str(message.kind)
-        self.requests.append(name)
+        remember(self.requests, name[:REMEMBERED])
         if peer.info is None and message.kind != proto.DEVICE_INFO:
             self._state.notify()
             return  # who does not introduce himself is not answered
@@ -505,7 +506,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
 
 
 class MrpPeer(StreamPeer):
-    """Somebody who is connected.
+    """A client that is connected.
 
     Args:
         sock: The connection.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 
 from ..link import Link, Listener
 from ..pairing.hap_device import Handshakes
+from .server import MESSAGE_TIMEOUT
 
 if TYPE_CHECKING:
     from ..discovery.records import Record
@@ -86,7 +87,7 @@ class StreamServer(Generic[AnyPeer]):
             return self._peers.copy()
 
     def start(self) -> None:
-        """Start to accept."""
+        """Start accepting connections."""
         if self._listener is not None:
             self._listener.start()
 
@@ -176,7 +177,7 @@ class StreamPeer:
         self._held: list[Any] | None = None
         self.link = Link(
             _Socket(sock, one_byte_writes), wire, lambda message: owner.received(self, message),
-            lost=lambda error: owner.on_disconnect(self),
+            lost=lambda error: owner.on_disconnect(self), message_timeout=MESSAGE_TIMEOUT,
             name=f"{owner.name}-{address[0]}:{address[1]}", **options,
         )  # fmt: skip
 

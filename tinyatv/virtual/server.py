@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 import weakref
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable
 from urllib.parse import parse_qsl, urlsplit
 
 from ..errors import AppleTVError
@@ -41,8 +41,20 @@ class Query:
         self.request = request
 
 
+REQUESTS = 10_000  # that a device remembers, for assertions
+REMEMBERED = 300  # characters of each
+MESSAGE_TIMEOUT = 30.0  # s from the first byte of a message to its last
+
+
+def remember(seen: list[Any], request: Any) -> None:
+    """Add to what a device was asked; half of it is forgotten when there is no more room."""
+    if len(seen) >= REQUESTS:
+        del seen[: REQUESTS // 2]
+    seen.append(request)
+
+
 class Peer:
-    """Somebody who is connected.
+    """A client that is connected.
 
     Attributes:
         link: The connection.
@@ -59,6 +71,7 @@ class Peer:
             lambda message: server.received(self, message),
             lost=lambda error: server.on_disconnect(self),
             name=f"{server.name}-{address[0]}:{address[1]}",
+            message_timeout=MESSAGE_TIMEOUT,
         )
 
     def new_wire(self) -> Wire:
@@ -122,11 +135,11 @@ class HttpServer:
             return self._peers.copy()
 
     def start(self) -> None:
-        """Start to accept."""
+        """Start accepting connections."""
         self._listener.start()
 
     def stop(self) -> None:
-        """Stop listening, drop all peers, join all threads."""
+        """Stop listening, close all connections, join all threads."""
         self._stopping.set()
         self._listener.close()
         with self._lock:
@@ -161,7 +174,7 @@ class HttpServer:
             peer.link.close()
             return
         query = Query(message)
-        self.requests.append((message.method, message.path))
+        remember(self.requests, (message.method, message.path[:REMEMBERED]))
         self._seen()
         words = self._name_of(query)
         fault = self._faults.take(*((words,) if isinstance(words, str) else words))
