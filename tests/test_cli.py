@@ -226,7 +226,7 @@ def test_warm_press_loads_only_what_it_needs(tv):
     script = (
         "import sys; from tinyatv.cli.program import main; code = main(['play_pause']);"
         "print(code, *[m for m in ('zeroconf', 'asyncio', 'google.protobuf', 'dataclasses',"
-        "'tinyatv.discovery', 'tinyatv.virtual', 'plistlib') if m in sys.modules])"
+        "'tinyatv.discovery.scanner', 'tinyatv.virtual', 'plistlib') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PROTOCOLS = tuple(routes.PROTOCOLS)
 """Names of the protocols, in the order in which they name a device (its main identifier)."""
-PASSWORDS = tuple(row.name for row in routes.PROTOCOLS.values() if row.password)
+PASSWORDS = tuple(name for name, row in routes.PROTOCOLS.items() if row.password)
 """Protocols in which a device may want a password."""
 
 

@@ -6,7 +6,6 @@ Commands and the long poll use a connection each, since a poll stays unanswered 
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable
@@ -35,6 +34,7 @@ from ..model import (
     ShuffleState,
     is_image,
 )
+from ..pairing import dmap as pairing
 from ..wire import dmap
 from ..wire import dmap_codes as codes
 from ..wire.dmap_tags import TAGS
@@ -60,8 +60,6 @@ ALIVE_TIMEOUT = 4.0  # s, at most, for each of two such requests: 39 s in all
 SILENT = 2  # requests without an answer, one after the other, until the device is given up
 PAUSES = (1.0, 30.0)  # first and longest pause after a failed update
 
-GUID = re.compile(r"0x[0-9A-Fa-f]{16}")
-HSGID = re.compile(r"[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
 
 STATES = {
     codes.IDLE: DeviceState.Idle,
@@ -106,13 +104,11 @@ def login_query(credentials: str | None) -> str:
     Raises:
         CredentialsError: Neither a pairing GUID nor a Home Sharing id.
     """
-    if credentials and GUID.fullmatch(credentials):
-        return f"pairing-guid={credentials}&hasFP=1"
-    if credentials and HSGID.fullmatch(credentials):
-        return f"hsgid={credentials}&hasFP=1"
     if not credentials:
         raise CredentialsError("no DMAP credentials: pair first")
-    raise CredentialsError("malformed DMAP credentials: neither 0x and 16 hex digits nor a UUID")
+    pairing.check_credentials(credentials)
+    kind = "pairing-guid" if pairing.GUID.fullmatch(credentials) else "hsgid"
+    return f"{kind}={credentials}&hasFP=1"
 
 
 class DmapBackend(Backend):

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..text import printable
+from .output import trace_lines
 
 if TYPE_CHECKING:
     import logging
@@ -88,7 +89,7 @@ def _formatter(form: str) -> logging.Formatter:
             return printable(super().formatMessage(record))
 
         def formatException(self, info: Any) -> str:
-            return printable(super().formatException(info), keep="\n")
+            return "\n".join(map(printable, trace_lines(info[1])))
 
     return Formatter(form)
 

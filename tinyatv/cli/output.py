@@ -164,6 +164,17 @@ def one_line(error: BaseException) -> str:
     return printable(" ".join(re.split("[ \t\r\n]+", text)).strip(" ")) or type(error).__name__
 
 
+def trace_lines(error: BaseException) -> list[str]:
+    """A traceback, ready to be printed; of messages with line breaks, each is one line."""
+    from traceback import format_exception
+
+    lines = []
+    for part in format_exception(type(error), error, error.__traceback__):
+        own = part.startswith((" ", "\n", "Traceback"))
+        lines += part.rstrip("\n").split("\n") if own else [part.rstrip("\n")]
+    return lines
+
+
 def interrupted() -> None:
     """Let the shell's prompt begin on a line of its own, after the ^C that a terminal shows."""
     if sys.stderr is not None and sys.stderr.isatty():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .flags import Arguments, common_flags, first_word
 from .logs import logs, traced
-from .output import Output, exit_code, interrupted, show, terminal
+from .output import Output, exit_code, interrupted, show, terminal, trace_lines
 from .parsers import program_parser, run_subcommand
 from .words import is_program, parse_all
 
@@ -48,9 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exc.code if isinstance(exc.code, int) else 2
     except Exception as exc:
         if debug and not out.json:
-            from traceback import format_exc
-
-            show(*format_exc().rstrip("\n").split("\n"), error=True)
+            show(*trace_lines(exc), error=True)
             return exit_code(exc)[0]
         return out.failure(exc)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import routes
 from ..errors import CommandFailed
 from ..model import PASSWORDS, PROTOCOLS, Device, Service
 from ..store import SECRETS
@@ -134,12 +133,6 @@ def _split(path: str) -> tuple[str, str]:
 
 def _check(protocol: str, credentials: str) -> None:
     """Raise CredentialsError for what no device can have given."""
-    row = routes.PROTOCOLS[protocol]
-    if row.pairing and not row.hap:  # a pairing of its own kind
-        from ..backends.dmap import login_query
+    from ..pairing.credentials import check
 
-        login_query(credentials)
-    else:
-        from ..pairing.credentials import parse
-
-        parse(credentials).checked()
+    check(protocol, credentials)

@@ -148,7 +148,8 @@ def _kinds_of(protocols: list[str]) -> list[str]:
         if protocol not in PROTOCOLS:
             raise ValueError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
     wanted = protocols or PROTOCOLS
-    return [k for k, row in SERVICE_TYPES.items() if row.protocol in wanted or row.about in wanted]
+    kinds = {kind for kind, row in SERVICE_TYPES.items() if row.protocol in wanted}
+    return [kind for kind, row in SERVICE_TYPES.items() if kind in kinds or row.about in kinds]
 
 
 class _ScanResult:
