@@ -765,3 +765,14 @@ def test_module_is_the_program():
         [sys.executable, "-m", "tinyatv", "--version"], capture_output=True, text=True, timeout=60
     )
     assert done.stdout == f"tinyatv {tinyatv.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("cover.jpg", "not what its name says, JPG"), ("cover.png", ""), ("cover.xyz", "")],
+)
+def test_artwork_by_another_name(tv, capsys, tmp_path, name, said):
+    code, out, _ = run(capsys, f"artwork=100,-1,{tmp_path / name}")
+    assert code == 0
+    assert ("not what its name says" in out) is bool(said)
+    assert said in out
