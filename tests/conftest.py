@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import pathlib
 import signal
 import threading
 import time
@@ -14,16 +12,10 @@ import pytest
 import tinyatv
 from tinyatv.virtual import VirtualAppleTV
 
+pytest.register_assert_rewrite("tests.support")  # its assertions explain themselves, too
+
 # In the background of a shell it is ignored, here and in all programs that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-VECTORS = pathlib.Path(__file__).parent / "vectors"
-
-
-def cases(sheet: str, group: str) -> list[dict]:
-    """The cases of one group of vectors."""
-    data = json.loads((VECTORS / f"{sheet}.json").read_text("utf-8"))
-    return next(g["cases"] for g in data["groups"] if g["name"] == group)
 
 
 def pytest_addoption(parser):

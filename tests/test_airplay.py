@@ -13,15 +13,14 @@ import threading
 import pytest
 
 import tinyatv
-from tests.media import Server
+from tests.support.media import Server
+from tests.support.watching import ours
 from tinyatv import DeviceState, PowerState
 from tinyatv.virtual import VirtualAppleTV
 
 WAIT = 5.0  # s; a deadline for things that take milliseconds
 TUNNELS = ["tvos15", "tvos18", "tvos26", "tvos27", "homepod"]
 VIDEO = ["airplay1", "tvos15", "tvos18", "tvos26", "tvos27"]  # profiles that play URLs
-
-ASKED = {"play_url"}
 
 
 @pytest.fixture
@@ -59,10 +58,6 @@ def next_of(events, kind):
         event = events.get(timeout=WAIT)
         if isinstance(event, kind):
             return event
-
-
-def ours():
-    return [t.name for t in threading.enumerate() if t.name.startswith("tinyatv")]
 
 
 # -- the tunnel ------------------------------------------------------------------------------------
@@ -332,7 +327,7 @@ def test_device_gone(atv, tv):
 
 
 def test_reconnect(monkeypatch):
-    monkeypatch.setattr("tinyatv.device.PAUSES", (0.01, 0.05))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.01, 0.05))
     tv = VirtualAppleTV(profile="tvos18", mdns_port=0)
     with tv, tinyatv.connect(tv.device, reconnect=True) as atv:
         events = heard(atv)

@@ -5,42 +5,20 @@ from __future__ import annotations
 import json
 import os
 import pty
-import select
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 import tinyatv
-from tinyatv.cli import main
-from tinyatv.cli.words import ELSEWHERE, HELP, SUBCOMMANDS
-from tinyatv.device import ROUTES
+from tests.support.program import PLAYING_KEYS, WAIT, Person, Program, free_port, run, run_json
+from tinyatv.cli.words import COMMANDS, lines, programs
+from tinyatv.routes import ROUTES
 from tinyatv.virtual import VirtualAppleTV
 
-WAIT = 10.0
-
-# Origin: section 4.5 of the project's sheet on the field's tools, keys in their order.
-PLAYING_KEYS = [
-    "hash", "media_type", "device_state", "title", "artist", "album", "genre", "total_time",
-    "position", "shuffle", "repeat", "series_name", "season_number", "episode_number",
-    "content_identifier", "itunes_store_identifier", "app", "app_id",
-]  # fmt: skip
 INFO_KEYS = ["mac", "model", "model_str", "operating_system", "version"]
 SCAN_KEYS = ["name", "address", "identifier", "all_identifiers", "device_info", "services"]
-
-
-def run(capsys, *args: str) -> tuple[int, str, str]:
-    code = main(args)
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
-def run_json(capsys, *args: str) -> tuple[int, list[dict]]:
-    code, out, err = run(capsys, *args, "--json")
-    assert err == ""
-    return code, [json.loads(line) for line in out.splitlines()]
 
 
 # -- words -----------------------------------------------------------------------------------------
@@ -98,7 +76,7 @@ def test_chain_stops_at_the_first_failure(tv, capsys):
     assert tv.log == ["play"]
 
 
-@pytest.mark.parametrize("word", sorted(ELSEWHERE))
+@pytest.mark.parametrize("word", [row.name for row in COMMANDS.values() if row.missing])
 def test_word_of_another_protocol(tv, capsys, word):
     code, _, err = run(capsys, word)
     assert code == 5
@@ -106,13 +84,13 @@ def test_word_of_another_protocol(tv, capsys, word):
 
 
 def test_every_word_has_help(capsys):
-    for word in {**HELP, **SUBCOMMANDS, **ELSEWHERE}:
+    for word in lines():
         code, out, _ = run(capsys, "help", word)
         assert code == 0
         assert out.startswith(f"{word}: ")
     code, out, _ = run(capsys, "commands")
     assert code == 0
-    assert all(word in out for word in HELP)
+    assert all(word in out for word in lines())
     assert run(capsys, "help", "nonsense")[0] == 2
 
 
@@ -246,7 +224,7 @@ def test_stored_device_needs_no_scan(tv, capsys, monkeypatch, flags):
 
 def test_warm_press_loads_only_what_it_needs(tv):
     script = (
-        "import sys; from tinyatv.cli import main; code = main(['play_pause']);"
+        "import sys; from tinyatv.cli.program import main; code = main(['play_pause']);"
         "print(code, *[m for m in ('zeroconf', 'asyncio', 'google.protobuf', 'dataclasses',"
         "'tinyatv.discovery', 'tinyatv.virtual', 'plistlib') if m in sys.modules])"
     )
@@ -401,11 +379,11 @@ def test_help_and_version(capsys):
     assert "examples:" in out
     assert "exit codes:" in out
     assert run(capsys, "--version") == (0, f"tinyatv {tinyatv.__version__}\n", "")
-    for word in SUBCOMMANDS:
-        if word not in ("help", "commands"):
-            code, out, _ = run(capsys, word, "--help")
+    for row in programs():
+        if row.program != "help":
+            code, out, _ = run(capsys, row.name, "--help")
             assert code == 0
-            assert f"tinyatv {word}" in out
+            assert f"tinyatv {row.name}" in out
 
 
 # -- the store -------------------------------------------------------------------------------------
@@ -470,19 +448,6 @@ def type_pin_when_shown(process: subprocess.Popen, tv: VirtualAppleTV, **remote)
     return process.communicate(timeout=30)[0]
 
 
-class Program(subprocess.Popen):
-    """The program; a failing test ends it instead of waiting for it."""
-
-    def __init__(self, *args: str, command=("-u", "-m", "tinyatv"), **streams) -> None:
-        streams = streams or dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        super().__init__([sys.executable, *command, *args], text=True, **streams)
-
-    def __exit__(self, kind, error, trace):
-        if kind is not None:
-            self.kill()
-        super().__exit__(kind, error, trace)
-
-
 @pytest.fixture
 def unpaired(own_store, monkeypatch):
     with VirtualAppleTV("Bedroom", mdns_port=0, credentials=()) as tv:
@@ -536,7 +501,7 @@ def test_full_disk_loses_no_pairing(unpaired, own_store):
     guid, port = "0123456789ABCDEF", free_port()
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));"
-        "from tinyatv.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from tinyatv.cli.program import main; sys.exit(main(sys.argv[1:]))"
     )
     args = ["pair", "--pairing-guid", guid, "--pairing-port", str(port), "--no-announce"]
     with Program(*args, command=("-u", "-c", script)) as process:
@@ -550,13 +515,6 @@ def test_full_disk_loses_no_pairing(unpaired, own_store):
     assert sorted(os.listdir(own_store.parent)) in (
         ["devices.json"], ["devices.json", "devices.json.lock"],
     )  # fmt: skip
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def test_wizard_in_a_terminal(unpaired, capsys):
@@ -580,26 +538,6 @@ def test_wizard_in_a_terminal(unpaired, capsys):
     os.close(screen)
     assert process.returncode == 0
     assert run(capsys, "-n", "Bedroom", "pause")[0] == 0
-
-
-class Person:
-    """Somebody at a terminal, who reads on until what they wait for has come."""
-
-    def __init__(self, screen: int) -> None:
-        self._screen = screen
-        self._unread = ""
-
-    def reads(self, wanted: str) -> str:
-        until = time.monotonic() + 30
-        while wanted not in self._unread:
-            ready, _, _ = select.select([self._screen], [], [], max(0, until - time.monotonic()))
-            assert ready, f"{wanted!r} did not come; came: {self._unread!r}"
-            self._unread += os.read(self._screen, 4096).decode()
-        text, self._unread = self._unread.split(wanted, 1)
-        return text
-
-    def types(self, text: str) -> None:
-        os.write(self._screen, f"{text}\n".encode())
 
 
 def test_wizard_without_devices(own_store, monkeypatch, capsys):

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from tests.test_cli import WAIT, Program, run, run_json
+from tests.support.program import WAIT, Program, run, run_json
 from tinyatv.virtual.airplay_player import APP
 
 VIDEO = ["airplay1", "tvos15", "tvos18", "tvos26"]

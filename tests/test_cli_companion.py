@@ -11,8 +11,8 @@ import threading
 
 import pytest
 
-from tests.test_cli import Person, Program, run, run_json
-from tinyatv.pairing.hap_device import Accessory
+from tests.support.program import Person, Program, run, run_json
+from tinyatv.pairing.accessory import Accessory
 from tinyatv.virtual import VirtualAppleTV
 
 NETFLIX = "com.netflix.Netflix"
@@ -132,7 +132,8 @@ def test_features(tv, capsys):
 
 def test_a_press_over_companion_loads_what_it_needs(tv):
     script = (
-        "import sys; from tinyatv.cli import main; code = main(['-n', 'Living Room', 'home']);"
+        "import sys; from tinyatv.cli.program import main;"
+        "code = main(['-n', 'Living Room', 'home']);"
         "print(code, *sorted(m for m in sys.modules if m in "
         "('zeroconf', 'asyncio', 'requests', 'dataclasses', 'tinyatv.discovery', 'tinyatv.virtual',"
         "'plistlib', 'tinyatv.wire.http', 'google.protobuf', 'tinyatv.backends.mrp')))"
@@ -147,7 +148,8 @@ def test_secrets_stay_out_of_the_log(tv, capsys):
     with Program("--debug", "type", "hunter2", "text_get") as process:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "hunter2\n")
-    assert "['_tiD']" in err  # something of everything
+    assert " > _tiC event " in err  # something of everything
+    assert " < reply " in err
     keys = tv.credentials["companion"].split(":")[:2]
     assert not [key for key in keys if key in err.lower()]
     assert "hunter2" not in err

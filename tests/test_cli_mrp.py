@@ -11,7 +11,7 @@ import sys
 import pytest
 
 import tinyatv
-from tests.test_cli import Person, Program, run, run_json
+from tests.support.program import Person, Program, run, run_json
 from tinyatv import PowerState
 from tinyatv.virtual import VirtualAppleTV
 
@@ -142,7 +142,8 @@ def test_secrets_stay_out_of_the_log(tv):
 
 def test_a_press_loads_what_it_needs(tv):
     script = (
-        "import sys; from tinyatv.cli import main; code = main(['-n', 'Living Room', 'play']);"
+        "import sys; from tinyatv.cli.program import main;"
+        "code = main(['-n', 'Living Room', 'play']);"
         "print(code, *sorted(m for m in sys.modules if m in "
         "('zeroconf', 'asyncio', 'requests', 'dataclasses', 'tinyatv.discovery', 'tinyatv.virtual',"
         "'plistlib', 'tinyatv.wire.http', 'tinyatv.backends.dmap')))"
@@ -259,7 +260,7 @@ def test_full_disk_loses_no_pairing(unpaired, own_store):
     own_store.write_text(before)
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));"
-        "from tinyatv.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from tinyatv.cli.program import main; sys.exit(main(sys.argv[1:]))"
     )
     with Program("pair", command=("-u", "-c", script)) as process:
         assert unpaired.wait_for(lambda: unpaired.pin, 30)

@@ -10,9 +10,9 @@ import traceback
 import pytest
 
 import tinyatv
-from tests.conftest import cases
-from tests.test_airplay import ours
-from tests.test_mrp import Heard
+from tests.support.commands import COMPANION_PRESSED, NETFLIX
+from tests.support.vectors import cases
+from tests.support.watching import Heard, ours
 from tinyatv import (
     DeviceState,
     FeatureState,
@@ -22,9 +22,9 @@ from tinyatv import (
     TouchAction,
 )
 from tinyatv.backends.companion import IDENTITIES
+from tinyatv.pairing.accessory import Accessory
 from tinyatv.pairing.credentials import Credentials
 from tinyatv.pairing.hap import Identity
-from tinyatv.pairing.hap_device import Accessory
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.companion import VirtualCompanion
 from tinyatv.virtual.companion_about import CompanionAbout
@@ -32,7 +32,6 @@ from tinyatv.virtual.contents import APPS
 
 WAIT = 5.0  # s; a deadline for things that take milliseconds
 PROFILES = ["tvos14", "tvos15", "tvos18", "tvos26", "tvos27"]
-NETFLIX = "com.netflix.Netflix"
 
 
 @pytest.fixture
@@ -54,9 +53,16 @@ def atv(tv):
 
 
 @pytest.fixture
+def hurried(tv):
+    """A connection whose commands wait for an answer for 1 s, and not for 5."""
+    with tinyatv.connect(tv.device, timeout=1.0) as made:
+        yield made
+
+
+@pytest.fixture
 def impatient(monkeypatch):
     """Waits that a test would have to sit through, cut down."""
-    for name in ("PATIENCE", "SETTLE", "GOODBYE", "LOOK"):
+    for name in ("OPTIONAL_TIMEOUT", "SETTLE", "GOODBYE", "POWER_POLL"):
         monkeypatch.setattr(f"tinyatv.backends.companion.{name}", 0.1)
 
 
@@ -72,64 +78,8 @@ def over(tv, protocol):
 
 # -- commands --------------------------------------------------------------------------------------
 
-PRESSED = [
-    ("up", {}, ["up"]),
-    ("down", {"presses": 3}, ["down", "down", "down"]),
-    ("left", {}, ["left"]),
-    ("right", {"presses": 2}, ["right", "right"]),
-    ("up", {"hold": 0.6}, ["up hold"]),
-    ("select", {}, ["select"]),
-    ("select", {"hold": 0.6}, ["select hold"]),
-    ("menu", {}, ["menu"]),
-    ("menu", {"hold": 0.6}, ["menu hold"]),
-    ("home", {}, ["home"]),
-    ("home", {"presses": 2}, ["home", "home"]),
-    ("home", {"hold": 0.6}, ["home hold"]),
-    ("channel_up", {}, ["channel_up"]),
-    ("channel_down", {}, ["channel_down"]),
-    ("page_up", {}, ["page_up"]),
-    ("page_down", {}, ["control_center"]),
-    ("control_center", {}, ["control_center"]),
-    ("guide", {}, ["guide"]),
-    ("screensaver", {}, ["screensaver"]),
-    ("siri_start", {}, ["siri_start"]),
-    ("play", {}, ["play"]),
-    ("pause", {}, ["pause"]),
-    ("play_pause", {}, ["play_pause"]),
-    ("next", {}, ["next"]),
-    ("previous", {}, ["previous"]),
-    ("begin_fast_forward", {}, ["fast_forward"]),
-    ("end_fast_forward", {}, ["end_seeking"]),
-    ("begin_rewind", {}, ["rewind"]),
-    ("end_rewind", {}, ["end_seeking"]),
-    ("skip_forward", {}, ["skip_forward 10"]),
-    ("skip_forward", {"seconds": 30.5}, ["skip_forward 30.5"]),
-    ("skip_backward", {}, ["skip_backward 10"]),
-    ("skip_backward", {"seconds": 7}, ["skip_backward 7"]),
-    ("captions", {}, ["set_captions 4"]),
-    ("captions", {"mode": "auto"}, ["set_captions 1"]),
-    ("captions", {"mode": "on"}, ["set_captions 2"]),
-    ("captions", {"mode": "forced"}, ["set_captions 3"]),
-    ("volume_up", {}, ["volume_up"]),
-    ("volume_down", {}, ["volume_down"]),
-    ("set_volume", {"level": 33}, ["set_volume 33"]),
-    ("mute", {}, ["set_volume 0"]),
-    ("turn_on", {}, ["turn_on"]),
-    ("turn_off", {}, ["turn_off"]),
-    ("launch", {"target": NETFLIX}, [f"launch_app {NETFLIX}"]),
-    ("launch", {"target": "youtube://watch/x,y"}, ["launch_app youtube://watch/x,y"]),
-    ("swipe", {"x1": 500, "y1": 900, "x2": 500, "y2": 100, "seconds": 0.05}, ["up"]),
-    ("click", {}, ["select"]),
-    ("click", {"presses": 2}, ["select", "select"]),
-    ("click", {"hold": 0.6}, ["select hold"]),
-]
-ASKED = {
-    "volume", "power_state", "apps", "accounts", "switch_account", "text_focus", "text_get",
-    "text_set", "text_append", "text_clear", "touch", "siri_stop",
-}  # fmt: skip
 
-
-@pytest.mark.parametrize(("command", "args", "seen"), PRESSED)
+@pytest.mark.parametrize(("command", "args", "seen"), COMPANION_PRESSED)
 def test_command(atv, tv, command, args, seen):
     tv.state.pause()
     tv.state.set_position(100)
@@ -289,26 +239,16 @@ def test_an_output_that_only_knows_steps(atv, tv):
     assert atv.features()["volume_up"] is FeatureState.Available
 
 
-def test_a_volume_that_does_not_change(atv, tv, impatient):
+def test_a_volume_that_does_not_change(hurried, tv, impatient):
     """The device says yes, and it stays as loud as it was."""
     tv.fail("set_volume", silent=True)
     with pytest.raises(tinyatv.CommandTimeout):
-        atv_with_less_time(atv, lambda: atv.set_volume(5))
+        hurried.set_volume(5)
     with tv.state.change():
         tv.state.volume_control = True
     tv.state.set_volume = lambda level, output=None: tv.state.note("ignored")
     with pytest.raises(tinyatv.CommandFailed, match="stays as it was"):
-        atv.set_volume(5)
-
-
-def atv_with_less_time(atv, command):
-    """Run a command that gets no answer, without waiting for five seconds."""
-    backend = atv._via("apps")
-    before, backend._timeout = backend._timeout, 0.2
-    try:
-        command()
-    finally:
-        backend._timeout = before
+        hurried.set_volume(5)
 
 
 # -- power -----------------------------------------------------------------------------------------
@@ -620,7 +560,8 @@ def test_a_press_is_an_event_over_dmap():
                 heard = Heard(atv)
                 state = heard.next(tinyatv.PlayingChanged).playing.device_state
                 assert state is DeviceState.Playing
-                atv._backends["companion"].play_pause()
+                with tinyatv.connect(found, protocols=["companion"]) as presser:
+                    presser.play_pause()
                 state = heard.next(tinyatv.PlayingChanged).playing.device_state
                 assert state is DeviceState.Paused
                 atv.select(hold=0.6)  # over Companion, which knows how long
@@ -768,9 +709,9 @@ def test_no_reply_says_nothing_of_keys(tv):
     tv.fail("verify M3", silent=True)
     with pytest.raises(tinyatv.CommandTimeout) as caught:
         tinyatv.connect(tv.device, timeout=0.3)
-    assert "no reply to {'_pd': '...'" in "".join(
-        traceback.format_exception(None, caught.value, None)
-    )
+    text = "".join(traceback.format_exception(None, caught.value, None))
+    assert "no reply to PairVerifyNext within 0.3 s" in text
+    assert "_pd" not in text
 
 
 def test_a_session_without_a_number(tv, monkeypatch):
@@ -873,12 +814,12 @@ def test_answers_in_another_order(atv, tv):
     assert [one.name for one in found[0]] == ["Alex", "Kim"]
 
 
-def test_a_late_answer_is_not_that_of_the_next(atv, tv):
+def test_a_late_answer_is_not_that_of_the_next(hurried, tv):
     tv.fail("account_list", later=True)
-    with pytest.raises(tinyatv.CommandTimeout, match=r"no reply to accounts within 0.2 s"):
-        atv_with_less_time(atv, atv.accounts)
-    assert len(atv.apps()) == len(APPS)
-    assert len(atv.accounts()) == 2
+    with pytest.raises(tinyatv.CommandTimeout, match=r"no reply to accounts within 1 s"):
+        hurried.accounts()
+    assert len(hurried.apps()) == len(APPS)
+    assert len(hurried.accounts()) == 2
 
 
 @pytest.mark.parametrize(
@@ -901,7 +842,7 @@ def test_messages_that_make_no_sense(atv, tv, message):
 @pytest.mark.parametrize("volume", [{}, {"_vol": "x"}, {"_vol": 2.0}, {"_vol": None}])
 def test_a_volume_that_makes_no_sense(atv, tv, monkeypatch, volume):
     monkeypatch.setitem(tv.companion._handlers, "_mcc", lambda *_: volume)
-    with pytest.raises(tinyatv.CommandFailed, match="does not tell"):
+    with pytest.raises(tinyatv.CommandFailed, match="does not report"):
         atv.volume()
 
 
@@ -958,21 +899,20 @@ def test_gone_while_it_wakes_up(atv, tv):
     assert isinstance(error(), tinyatv.ConnectionLost)
 
 
-def test_no_answer_to_a_press(atv, tv):
+def test_no_answer_to_a_press(hurried, tv):
     tv.fail("menu", silent=True)
-    with pytest.raises(
-        tinyatv.CommandTimeout, match=r"no reply to menu within 0.2 s \(companion\)"
-    ):
-        atv_with_less_time(atv, atv.menu)
+    no_reply = r"no reply to menu within 1 s \(companion\)"
+    with pytest.raises(tinyatv.CommandTimeout, match=no_reply):
+        hurried.menu()
     tv.fail("play", silent=True)  # some of these are never answered
     with pytest.raises(tinyatv.CommandTimeout, match="no reply to play"):
-        atv_with_less_time(atv, atv.play)
-    atv.up()
+        hurried.play()
+    hurried.up()
     assert tv.log == ["up"]
 
 
 def test_reconnect(monkeypatch):
-    monkeypatch.setattr("tinyatv.device.PAUSES", (0.01, 0.05))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.01, 0.05))
     tv = VirtualAppleTV(profile="tvos27", protocols=["companion"], mdns_port=0)
     with tv, tinyatv.connect(tv.device, reconnect=True) as atv:
         heard = Heard(atv)
@@ -987,7 +927,7 @@ def test_reconnect(monkeypatch):
 
 def test_a_device_that_goes_and_comes_back_as_a_whole(monkeypatch):
     """One loss and one return, however many protocols; none stays away because it was slower."""
-    monkeypatch.setattr("tinyatv.device.PAUSES", (0.05, 0.05))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.05, 0.05))
     tv = VirtualAppleTV(profile="tvos18", mdns_port=0)
     with tv, tinyatv.connect(tv.device, reconnect=True) as atv:
         before = atv.protocols
@@ -1007,7 +947,7 @@ def test_a_device_that_goes_and_comes_back_as_a_whole(monkeypatch):
 
 
 def test_what_does_not_come_back_is_done_without(monkeypatch):
-    monkeypatch.setattr("tinyatv.device.PAUSES", (0.05, 0.05))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.05, 0.05))
     tv = VirtualAppleTV(profile="tvos18", mdns_port=0)
     with tv, tinyatv.connect(tv.device, reconnect=True) as atv:
         heard = Heard(atv)

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pathlib
-import pty
 import re
-import select
-import shutil
 import subprocess
 import sys
-import termios
-import time
 
 import pytest
 
 import tinyatv
-from tests.test_cli import run
+from tests.support.program import run
+from tests.support.shells import SHELL_PARAMS, Bash, Terminal, Zsh, open_shell
 from tinyatv import Device, Service
-from tinyatv.cli import NAMES, common_flags, subcommand_parser
 from tinyatv.cli.completion import SHELLS, Tables, argument
+from tinyatv.cli.flags import common_flags
 from tinyatv.cli.help import topics
-from tinyatv.cli.words import ELSEWHERE, HELP, SUBCOMMANDS, parse
+from tinyatv.cli.parsers import subcommand_parser
+from tinyatv.cli.program import NAMES
+from tinyatv.cli.words import is_program, lines, parse, programs
 from tinyatv.virtual import PROFILES
 
-ROOT = pathlib.Path(__file__).parent.parent
 DEVICES = {  # name: identifier
     "Living Room": "AA:BB:CC:00:00:01",
     "Lounge": "AA:BB:CC:00:00:02",
@@ -35,176 +29,22 @@ DEVICES = {  # name: identifier
 }
 
 
-@pytest.fixture(params=[pytest.param(s, marks=pytest.mark.skipif(
-    shutil.which(s) is None, reason=f"{s} is not installed")) for s in SHELLS])  # fmt: skip
+@pytest.fixture(params=SHELL_PARAMS)
 def shell(request, own_store, tmp_path, monkeypatch, capsys):
     """A shell with the script, stored devices, and files in the current folder."""
     for name, identifier in DEVICES.items():
         service = Service("dmap", 1, identifier=identifier, credentials="0x0123456789ABCDEF")
         tinyatv.Store().save(Device(name, "192.0.2.1", [service]))
     tinyatv.Store().set_alias("Lounge", "tele")
-    programs, here = tmp_path / "bin", tmp_path / "here"
-    programs.mkdir()
+    here = tmp_path / "here"
     here.mkdir()
-    program = programs / "tinyatv"
-    program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m tinyatv "$@"\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setenv("LC_ALL", "C.UTF-8")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv("TERM", "dumb")
     monkeypatch.chdir(here)
     (here / "cover.png").touch()
     (here / "co dir").mkdir()
-    script = tmp_path / f"script.{request.param}"
     code, out, _ = run(capsys, "completion", request.param)
     assert code == 0
-    script.write_text(out)
-    yield {"bash": Bash, "zsh": Zsh, "fish": Fish}[request.param](script)
+    yield open_shell(request.param, out, tmp_path, monkeypatch)
     assert not (here / "pwned").exists()
-
-
-class Fish:
-    """``complete -C`` does what TAB does."""
-
-    def __init__(self, script: pathlib.Path) -> None:
-        self.script = script
-
-    def offers(self, line: str) -> set[str]:
-        """What TAB offers at the end of the line, each as the whole word that it makes."""
-        code = f"source {self.script}; complete -C (cat)"
-        done = subprocess.run(
-            ["fish", "--no-config", "-c", code], input=line, capture_output=True, text=True,
-            timeout=60,
-        )  # fmt: skip
-        assert (done.returncode, done.stderr) == (0, "")
-        return {one.split("\t")[0] for one in done.stdout.splitlines()}
-
-
-class Bash:
-    """The function, called as bash calls it."""
-
-    CODE = """
-    source "$1"; shift
-    COMP_LINE=$1 COMP_POINT=${#1}; shift
-    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
-    _tinyatv
-    printf '%s\\n' "${COMPREPLY[@]}"
-    """
-
-    def __init__(self, script: pathlib.Path) -> None:
-        self.script = script
-
-    def offers(self, line: str, *, code: str = CODE) -> set[str]:
-        words = re.findall(r"""["'][^"']*["']?|[=:]|(?:\\.|[^\s=:])+""", line)
-        if line.endswith(" ") and not re.search(r"\\ $|[\"'][^\"']*$", line):
-            words.append("")
-        done = subprocess.run(
-            ["bash", "--norc", "-c", code, "bash", self.script, line, *words],
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
-        assert (done.returncode, done.stderr) == (0, "")
-        return {self._whole(line, one) for one in done.stdout.splitlines() if one}
-
-    def _whole(self, line: str, reply: str) -> str:
-        """bash replaces what stands behind the last cut."""
-        word = line.rsplit(" ", 1)[-1]
-        return re.sub(r"[^=:]*$", "", word) + reply if re.match(r"[^\"']", word) else reply
-
-
-class Terminal:
-    """An interactive shell at a pseudo-terminal."""
-
-    def __init__(self, *command: str | pathlib.Path) -> None:
-        self._screen, terminal = pty.openpty()
-        self._process = subprocess.Popen(
-            command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        )  # fmt: skip
-        os.close(terminal)
-        self.text = ""
-
-    def types(self, text: str) -> None:
-        os.write(self._screen, text.encode())
-
-    def reads(self, wanted: str) -> str:
-        """Read until `wanted`, a pattern, has come; returns all that was read since the last."""
-        until = time.monotonic() + 30
-        while not (found := re.search(wanted, self.text)):
-            ready, _, _ = select.select([self._screen], [], [], max(0, until - time.monotonic()))
-            assert ready, f"{wanted!r} did not come; came: {self.text!r}"
-            self.text += os.read(self._screen, 4096).decode(errors="replace")
-        read, self.text = self.text[: found.end()], self.text[found.end() :]
-        return read
-
-    def close(self) -> None:
-        os.close(self._screen)
-        self._process.terminate()
-        self._process.wait(timeout=30)
-
-    def __enter__(self) -> Terminal:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class Zsh:
-    """An interactive zsh: only there does its completion run."""
-
-    START = """
-    PS1='ready> '; unset zle_bracketed_paste; unsetopt beep
-    autoload -U compinit; compinit -u -D
-    """
-    # What is offered is caught where it is handed over, as the whole word that it makes. Calls with
-    # -O, -A or -D only sort out.
-    CATCH = """
-    catch() {
-        compadd() {
-            local -a got
-            if (( ! ${@[(I)-[OAD]]} )); then
-                builtin compadd -O got "$@"
-                for one in $got; do print -r -- "$IPREFIX$one" >>$OUT; done
-            fi
-            builtin compadd "$@"
-        }
-        _main_complete
-        unfunction compadd
-        print -r -- done >>$OUT
-    }
-    zle -C catch complete-word catch
-    bindkey '^T' catch
-    """
-
-    def __init__(self, script: pathlib.Path) -> None:
-        self.script = script
-        self._start = script.with_suffix(".start")
-        self._start.write_text(f"{self.START}{self.CATCH}source {script}\n")
-
-    def offers(self, line: str) -> set[str]:
-        caught = self.script.with_suffix(".caught")
-        caught.unlink(missing_ok=True)
-        os.mkfifo(caught)
-        with Terminal("zsh", "-f", "-i") as terminal:
-            terminal.types(f"OUT={caught}; source {self._start}\n")
-            terminal.reads("ready> ")
-            terminal.types(line + "\x14")
-            return self._read(caught)
-
-    def _read(self, caught: pathlib.Path) -> set[str]:
-        handle = os.open(caught, os.O_RDWR)  # does not wait for a writer, nor end with it
-        text = ""
-        until = time.monotonic() + 30
-        try:
-            while not re.search(r"^done$", text, re.M):
-                ready, _, _ = select.select([handle], [], [], max(0, until - time.monotonic()))
-                assert ready, f"nothing more came: {text!r}"
-                text += os.read(handle, 65536).decode()
-        finally:
-            os.close(handle)
-            caught.unlink()
-        return set(text.split("\ndone\n")[0].splitlines()) - {"done"}
 
 
 # -- what is offered -------------------------------------------------------------------------------
@@ -248,12 +88,13 @@ def test_offers(shell, line, wanted):
 
 def test_everything_is_offered(shell):
     words = {word.rstrip("=") for word in shell.offers("tinyatv ")}
-    assert words == {*HELP, *ELSEWHERE, *SUBCOMMANDS}
-    assert {word.rstrip("=") for word in shell.offers("tinyatv play ")} == {*HELP, *ELSEWHERE}
+    assert words == set(lines())
+    plain = {word for word in lines() if not is_program(word)}
+    assert {word.rstrip("=") for word in shell.offers("tinyatv play ")} == plain
     assert shell.offers("tinyatv help ") == set(topics())
 
 
-@pytest.mark.parametrize("word", ["", *SUBCOMMANDS])
+@pytest.mark.parametrize("word", ["", *(row.name for row in programs())])
 def test_every_flag_is_offered(shell, word):
     parser = subcommand_parser(word, common_flags()) if word else common_flags()
     left = [line.strip().split("  ")[0] for line in parser.format_help().splitlines()]
@@ -335,14 +176,15 @@ def test_bash_that_cuts_words_elsewhere(shell):
 
 def test_what_is_offered_is_accepted():
     tables = Tables()
-    assert {word.rstrip("=") for word in tables.words} == {*HELP, *ELSEWHERE}
+    plain = {word for word in lines() if not is_program(word)}
+    assert {word.rstrip("=") for word in tables.words} == plain
     for word in tables.words:
         if not word.endswith("="):
             parse(word)
     for word, kind in tables.behind.items():
         for choice in [] if kind.startswith("@") else kind.split():
             parse(f"{word}={choice}")
-    assert set(tables.arguments) == set(SUBCOMMANDS)
+    assert set(tables.arguments) == {row.name for row in programs()}
 
 
 @pytest.mark.parametrize(
@@ -381,7 +223,7 @@ def test_names_never_fail(stored, capsys, content):
 
 def test_names_load_only_what_they_need(stored):
     script = (
-        "import sys; from tinyatv.cli import main; code = main(['complete-names']);"
+        "import sys; from tinyatv.cli.program import main; code = main(['complete-names']);"
         "print(code, *[m for m in ('zeroconf', 'asyncio', 'google.protobuf', 'requests', 'socket',"
         "'tinyatv.device', 'tinyatv.discovery', 'tinyatv.cli.help') if m in sys.modules])"
     )

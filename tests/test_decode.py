@@ -13,10 +13,10 @@ import types
 import pytest
 
 import tinyatv
-from tests.conftest import cases
-from tests.mutations import mutate
+from tests.support.mutations import mutate
+from tests.support.vectors import cases
 from tinyatv import decode, proto
-from tinyatv.cli import main
+from tinyatv.cli.program import main
 from tinyatv.virtual import VirtualAppleTV
 from tinyatv.wire import dmap, opack, plist, tlv8
 

@@ -18,8 +18,17 @@ import pytest
 import requests
 
 import tinyatv
-from tinyatv import DeviceState, FeatureState, RepeatState, ShuffleState, crypto
-from tinyatv.device import BACKENDS, FIELDS, ROUTES
+from tests.support.commands import (
+    AIRPLAY_ASKED,
+    COMPANION_ASKED,
+    COMPANION_PRESSED,
+    DMAP_ASKED,
+    DMAP_PRESSED,
+    MRP_ASKED,
+    MRP_PRESSED,
+)
+from tinyatv import DeviceState, FeatureState, RepeatState, ShuffleState, backends, crypto
+from tinyatv.routes import BACKENDS, FIELDS, ROUTES
 from tinyatv.virtual import Item, VirtualAppleTV
 
 WAIT = 5.0  # s; a deadline for things that take milliseconds
@@ -42,40 +51,8 @@ def listen(atv: tinyatv.AppleTV) -> queue.SimpleQueue:
 
 # -- commands --------------------------------------------------------------------------------------
 
-PRESSED = [
-    ("up", {}, ["up"]),
-    ("down", {"presses": 3}, ["down", "down", "down"]),
-    ("left", {}, ["left"]),
-    ("right", {"presses": 2}, ["right", "right"]),
-    ("up", {"hold": 0.6}, ["up hold"]),
-    ("select", {}, ["select"]),
-    ("select", {"hold": 1.0}, ["select hold"]),
-    ("select", {"presses": 2}, ["select", "select"]),
-    ("menu", {}, ["menu"]),
-    ("menu", {"hold": 1.0}, ["top_menu"]),
-    ("top_menu", {}, ["top_menu"]),
-    ("play", {}, ["play"]),
-    ("pause", {}, ["pause"]),
-    ("play_pause", {}, ["play_pause"]),
-    ("stop", {}, ["stop"]),
-    ("next", {}, ["next"]),
-    ("previous", {}, ["previous"]),
-    ("volume_up", {}, ["volume_up"]),
-    ("volume_down", {}, ["volume_down"]),
-    ("skip_forward", {}, ["set_position 110"]),
-    ("skip_forward", {"seconds": 30}, ["set_position 130"]),
-    ("skip_forward", {"seconds": 999}, ["set_position 222"]),
-    ("skip_backward", {}, ["set_position 90"]),
-    ("skip_backward", {"seconds": 999}, ["set_position 0"]),
-    ("set_position", {"seconds": 30}, ["set_position 30"]),
-    ("set_shuffle", {"shuffle": ShuffleState.Songs}, ["set_shuffle Songs"]),
-    ("set_shuffle", {"shuffle": ShuffleState.Off}, ["set_shuffle Off"]),
-    ("set_repeat", {"repeat": RepeatState.Track}, ["set_repeat Track"]),
-    ("set_repeat", {"repeat": RepeatState.All}, ["set_repeat All"]),
-]
 
-
-@pytest.mark.parametrize(("command", "args", "seen"), PRESSED)
+@pytest.mark.parametrize(("command", "args", "seen"), DMAP_PRESSED)
 def test_command(atv, device, command, args, seen):
     device.state.pause()
     device.state.set_position(100)
@@ -86,16 +63,12 @@ def test_command(atv, device, command, args, seen):
 
 def test_every_route_has_a_test_and_a_method():
     """Each command over each protocol that serves it."""
-    from tests import test_companion
-    from tests.test_airplay import ASKED as AIRPLAY_ASKED
-    from tests.test_mrp import ASKED as MRP_ASKED
-    from tests.test_mrp import PRESSED as MRP_PRESSED
-
-    asked = {"playing", "artwork", "volume", "set_volume", "server_info"}
-    tested = {"dmap": {command for command, _, _ in PRESSED} | asked}
-    tested["mrp"] = {command for command, _, _ in MRP_PRESSED} | MRP_ASKED
-    tested["airplay"] = AIRPLAY_ASKED
-    tested["companion"] = {c for c, _, _ in test_companion.PRESSED} | test_companion.ASKED
+    tested = {
+        "dmap": {command for command, _, _ in DMAP_PRESSED} | DMAP_ASKED,
+        "mrp": {command for command, _, _ in MRP_PRESSED} | MRP_ASKED,
+        "airplay": AIRPLAY_ASKED,
+        "companion": {command for command, _, _ in COMPANION_PRESSED} | COMPANION_ASKED,
+    }
     for protocol in BACKENDS:
         assert {c for c, served in ROUTES.items() if protocol in served} == tested[protocol]
     for command in ROUTES:
@@ -104,11 +77,9 @@ def test_every_route_has_a_test_and_a_method():
 
 def test_routes_and_backends_agree():
     """Whoever is in the table has the method, and whoever has the method is in the table."""
-    from importlib import import_module
-
-    own = {"connect", "close", "listen", "unlisten", "link", "features", "protocol"}
-    for protocol, name in BACKENDS.items():
-        backend = getattr(import_module(f"tinyatv.backends.{protocol}"), name)
+    own = {"connect", "close", "subscribe", "unsubscribe", "tunnel", "features", "protocol"}
+    for protocol in BACKENDS:
+        backend = backends.load(protocol)
         public = {attribute for attribute in vars(backend) if not attribute.startswith("_")}
         assert public - own == {c for c, protocols in ROUTES.items() if protocol in protocols}
 
@@ -705,7 +676,7 @@ def test_device_killed_between_commands(process):
 
 
 def test_reconnect_to_another_port(own_store, monkeypatch):
-    monkeypatch.setattr("tinyatv.device.PAUSES", (0.05, 0.2))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.05, 0.2))
     with VirtualAppleTV("Mover", mdns_port=0) as tv:
         store = tinyatv.Store()
         store.save(tv.device)
@@ -725,7 +696,7 @@ def test_reconnect_to_another_port(own_store, monkeypatch):
 
 
 def test_commands_fail_at_once_while_reconnecting(process, monkeypatch):
-    monkeypatch.setattr("tinyatv.device.PAUSES", (30.0, 30.0))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (30.0, 30.0))
     run, device = process
     with tinyatv.connect(device, reconnect=True) as atv:
         received = listen(atv)

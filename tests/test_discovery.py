@@ -23,8 +23,7 @@ import threading
 
 import pytest
 
-from tests.conftest import cases
-from tests.test_records import check_scan
+from tests.support.vectors import cases, check_scan
 from tinyatv import connecting
 from tinyatv.discovery import Announcement, announce, browse, mdns, publish, scan
 from tinyatv.discovery.dns import Answer, encode_query, labels

@@ -19,11 +19,11 @@ import threading
 import pytest
 
 import tinyatv
-from tests.test_cli import Program, free_port, run, run_json
+from tests.support.program import Program, free_port, run, run_json
 from tinyatv import Device, Service
-from tinyatv.device import BACKENDS
 from tinyatv.diagnosis import computer, network
 from tinyatv.diagnosis import store as diagnosis_store
+from tinyatv.routes import BACKENDS
 from tinyatv.virtual import PROFILES, VirtualAppleTV
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -118,7 +118,7 @@ def test_text(tv, capsys):
     for title in ("This computer", "Store", "Network", "Devices", "Living Room (127.0.0.1)"):
         assert title in lines
     assert "  ✓  dmap: the stored credentials are accepted" in lines
-    assert lines[-1].startswith("Nothing is wrong that hinders.")
+    assert lines[-1].startswith("No problems found.")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
@@ -409,7 +409,7 @@ def test_store_that_is_no_file(tv, capsys, own_store, make):
     make(own_store)
     code, found, _ = examine(capsys)
     assert code == 1
-    assert "is no file" in of(found, "store.file")["message"]
+    assert "is not a file" in of(found, "store.file")["message"]
 
 
 def test_store_that_is_locked(tv, capsys, own_store, monkeypatch):
@@ -464,7 +464,7 @@ def test_missing_package(tv, name):
     module = {"protobuf": "google.protobuf"}.get(name, name)
     script = (
         f"import sys; sys.modules[{module!r}] = None\n"
-        "from tinyatv.cli import main; sys.exit(main(['doctor', '--json']))"
+        "from tinyatv.cli.program import main; sys.exit(main(['doctor', '--json']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
@@ -509,7 +509,7 @@ def test_near():
 
 ISOLATED = """
 import fcntl, json, os, socket, struct, sys
-from tinyatv.cli import main
+from tinyatv.cli.program import main
 
 def loopback_up():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

@@ -79,7 +79,7 @@ def test_no_thread_before_the_first_listener(hub):
     assert len(threads()) == 1
     assert threads()[0].daemon
     post(hub, 2)
-    assert listener.volumes(1) == [2]  # the first one had nobody to go to
+    assert listener.volumes(1) == [2]  # the first one had no listener
 
 
 def test_nothing_is_kept_while_nobody_listens(hub):
@@ -154,7 +154,7 @@ def plays(number):
     return PlayingChanged(Playing(title=str(number)))
 
 
-def test_late_listener_is_told_first_what_plays(hub):
+def test_late_listener_gets_what_plays_first(hub):
     first, late = Listener(), Listener()
     hub.add(first)
     post(hub, 1)
@@ -169,8 +169,8 @@ def test_late_listener_is_told_first_what_plays(hub):
     assert late.threads == {NAME}
 
 
-@pytest.mark.parametrize("how", ["he left", "all left", "disconnected"])
-def test_late_listener_is_not_told_what_is_not_so(hub, how):
+@pytest.mark.parametrize("how", ["it left", "all left", "disconnected"])
+def test_late_listener_does_not_get_what_is_outdated(hub, how):
     busy, free = threading.Event(), threading.Event()
     first = Listener(lambda: (busy.set(), free.wait(WAIT)))
     other, late = Listener(), Listener()
@@ -190,14 +190,14 @@ def test_late_listener_is_not_told_what_is_not_so(hub, how):
     free.set()
     if how == "disconnected":
         assert [type(other.events.get(timeout=WAIT)) for _ in range(2)][1] is Disconnected
-    if how != "he left":
+    if how != "it left":
         hub.add(late)
     post(hub, 1)
     hub.close()
-    assert late.volumes(how != "he left") == [1] * (how != "he left")
+    assert late.volumes(how != "it left") == [1] * (how != "it left")
 
 
-def test_late_listener_that_comes_and_goes_is_told_once(hub):
+def test_late_listener_that_comes_and_goes_is_called_once(hub):
     busy, free = threading.Event(), threading.Event()
     first, late = Listener(lambda: (busy.set(), free.wait(WAIT))), Listener()
     hub.add(first)

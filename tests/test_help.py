@@ -14,14 +14,15 @@ import sys
 import pytest
 
 import tinyatv
-from tests.test_cli import run, run_json
-from tinyatv.cli import common_flags, program_parser, subcommand_parser
+from tests.support.program import run, run_json
+from tinyatv.cli.flags import common_flags
 from tinyatv.cli.help import about_word, topics
 from tinyatv.cli.manual import page
 from tinyatv.cli.output import EXIT_CODES, EXITS
+from tinyatv.cli.parsers import program_parser, subcommand_parser
 from tinyatv.cli.topics import ENVIRONMENT, TOPICS
-from tinyatv.cli.words import ELSEWHERE, HELP, SUBCOMMANDS
-from tinyatv.device import FIELDS, ROUTES
+from tinyatv.cli.words import COMMANDS, lines, programs
+from tinyatv.routes import FIELDS, ROUTES
 
 ROOT = pathlib.Path(__file__).parent.parent
 SOURCES = "".join(path.read_text("utf-8") for path in (ROOT / "tinyatv").rglob("*.py"))
@@ -43,7 +44,7 @@ def test_every_topic(capsys, topic):
     assert line["help"] in out
 
 
-@pytest.mark.parametrize("word", SUBCOMMANDS)
+@pytest.mark.parametrize("word", [row.name for row in programs()])
 def test_help_of_a_subcommand_tells_its_flags(capsys, word):
     _, out, _ = run(capsys, "help", word)
     assert all(flag in out for flag in flags_of(subcommand_parser(word)))
@@ -62,7 +63,7 @@ def test_list(capsys):
         assert re.search(rf"^{re.escape(name)} ", out, re.M)
     assert run(capsys, "commands")[1] == out
     _, (line,) = run_json(capsys, "help")
-    assert set(line["commands"]) == {*HELP, *ELSEWHERE, *SUBCOMMANDS}
+    assert set(line["commands"]) == set(lines())
     assert set(line["topics"]) == set(TOPICS)
 
 
@@ -92,7 +93,7 @@ def test_about_a_word(word, lines):
 
 
 def test_about_a_word_is_what_the_tables_say():
-    for word in HELP:
+    for word in COMMANDS:
         served = {**FIELDS, **ROUTES}.get(word)
         if served:
             assert about_word(word)[0] == f"over {' or '.join(served)}"
@@ -173,10 +174,10 @@ def test_manual_tells_everything(manual, command, monkeypatch):
         pytest.skip(f"{command[0]} is not installed")
     monkeypatch.setenv("MANWIDTH", "100")
     text = as_text(manual, command)
-    for word in (*HELP, *ELSEWHERE, *SUBCOMMANDS):
+    for word in lines():
         assert re.search(rf"^ +{re.escape(word)}\b", text, re.M), word
-    for word in SUBCOMMANDS:
-        assert all(flag in text for flag in flags_of(subcommand_parser(word)))
+    for row in programs():
+        assert all(flag in text for flag in flags_of(subcommand_parser(row.name)))
     parser = program_parser(common_flags())
     hidden = {f for a in parser._actions if a.help == argparse.SUPPRESS for f in a.option_strings}
     assert all(flag in text for flag in flags_of(parser) - hidden)

@@ -21,11 +21,11 @@ import pytest
 
 from tinyatv.errors import CommandTimeout, ConnectionFailed, ConnectionLost, ProtocolError
 from tinyatv.link import Link, Listener, open_socket
-from tinyatv.readiness import Watch
+from tinyatv.readiness import ExclusivePoller
 from tinyatv.wire.http import HttpWire, Request, Response
 
 WAIT = 20.0  # s; a deadline for things that take milliseconds
-LONG = 60.0  # s; a time limit that nobody is meant to reach: longer than WAIT
+LONG = 60.0  # s; a time limit that is never reached: longer than WAIT
 
 EVENT, PONG, PING = 0, 0xFE, 0xFF
 
@@ -37,12 +37,12 @@ class KeyedWire:
         | key: 1 | length: 2, big | payload, masked once secured   |
         +--------+----------------+--------------------------------+
 
-    A message is (key, payload); key 0 is nobody's reply. A ping is no message and owes a pong.
+    A message is (key, payload); key 0 is an event. A ping is no message; a pong answers it.
     """
 
     def __init__(self):
         self._buffer = b""
-        self._owed = b""
+        self._replies = b""
         self._mask = 0
         self.pongs = 0
 
@@ -66,16 +66,16 @@ class KeyedWire:
             payload = self._buffer[3:end]
             self._buffer = self._buffer[end:]
             if key == PING:
-                self._owed += self.encode((PONG, payload))
+                self._replies += self.encode((PONG, payload))
             elif key == PONG:
                 self.pongs += 1
             else:
                 return key, bytes(byte ^ self._mask for byte in payload)
         return None
 
-    def owed(self):
-        owed, self._owed = self._owed, b""
-        return owed
+    def pending_replies(self):
+        replies, self._replies = self._replies, b""
+        return replies
 
     def key(self, message):
         return message[0] or None
@@ -194,7 +194,7 @@ def test_answer_that_is_faster_than_the_request(ends, keyed):
     """The reply is there, and was handled, before the first byte of the request is sent."""
 
     class Hasty(KeyedWire):
-        owes = False  # a wire that may owe something has to wait until the request has left
+        has_replies = False  # a wire with replies has to wait until the request has left
         handled = threading.Event()
 
         def encode(self, message):
@@ -285,7 +285,7 @@ def test_three_messages_in_one_segment(ends, early):
 
 
 @pytest.mark.parametrize("started", [True, False])
-def test_what_the_wire_owes_is_sent(ends, pool, started):
+def test_replies_of_the_wire_are_sent(ends, pool, started):
     """Also when a frame held no message, and before the reader runs."""
     e = ends()
     if started:
@@ -435,7 +435,7 @@ def waits(thread, *functions):
 def sent(e, size, thread="asking"):
     """Read what a thread has sent; returns once it waits for the reply."""
     e.read(size)
-    waits(thread, "ready", "wait_as_asker", "request")
+    waits(thread, "ready", "wait_as_requester", "request")
 
 
 def answering(e, asked, data):
@@ -443,7 +443,7 @@ def answering(e, asked, data):
     return asking("answering", lambda: e.read(len(asked)) and e.peer.sendall(data))
 
 
-def test_caller_reads_while_he_waits(ends, turns):
+def test_requester_reads_while_it_waits(ends, turns):
     """All that comes, in order, up to what came together with the reply; then the reader does."""
     heard = Heard()
     e = ends(received=heard).started()
@@ -462,14 +462,14 @@ def test_caller_reads_while_he_waits(ends, turns):
     assert heard.next() == ((EVENT, b"after"), READER)
 
 
-def test_caller_reads_for_others_and_the_reader_after_him(ends, turns):
+def test_requester_reads_for_others_and_the_reader_afterwards(ends, turns):
     heard = Heard()
     e = ends(received=heard).started()
     first = asking("first", e.link.request, (1, b""), LONG)
     sent(e, 3, "first")
     e.peer.sendall(frame(EVENT, b"0"))
     who = "first" if turns else READER
-    assert heard.next() == ((EVENT, b"0"), who)  # his turn it is
+    assert heard.next() == ((EVENT, b"0"), who)  # it reads
     others = [asking(f"other {n}", e.link.request, (n, b""), LONG) for n in (2, 3)]
     e.read(6)
     e.peer.sendall(frame(3, b"C") + frame(EVENT, b"1"))
@@ -482,7 +482,7 @@ def test_caller_reads_for_others_and_the_reader_after_him(ends, turns):
     assert heard.next() == ((EVENT, b"2"), READER)
 
 
-def test_caller_who_gives_up_hands_reading_back(ends, turns):
+def test_requester_that_times_out_releases_reading(ends, turns):
     heard = Heard()
     e = ends(received=heard).started()
     with pytest.raises(CommandTimeout):
@@ -575,8 +575,8 @@ def test_all_who_wait_hear_of_the_end(ends, turns, trouble, caplog):
     assert e.losses.qsize() == 1
 
 
-def test_caller_leaves_what_one_read_does_not_take(ends, turns):
-    """What is behind his reply, and further than he reads, wakes the reader thread."""
+def test_requester_releases_what_one_read_does_not_take(ends, turns):
+    """Bytes behind its reply, beyond what it has read, wake the reader thread."""
     heard, go = Heard(), threading.Event()
     e = ends(received=lambda message: (heard(message), go.wait(WAIT))).started()
     reply = asking("asking", e.link.request, (1, b""), LONG)
@@ -618,14 +618,14 @@ def test_interrupted_caller_leaves_a_link_that_works(ends, turns, started):
 
 @TURNS
 def test_interrupted_just_when_something_came(ends, monkeypatch):
-    """It woke nobody else, so it must not lie there until more comes."""
-    wait = Watch.wait_as_asker
+    """It woke no other thread, so it must not stay unread until more comes."""
+    wait = ExclusivePoller.wait_as_requester
 
     def woken(self, timeout):
         wait(self, timeout)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Watch, "wait_as_asker", woken)
+    monkeypatch.setattr(ExclusivePoller, "wait_as_requester", woken)
     heard = Heard()
     e = ends(received=heard).started()
     reply = asking("asking", e.link.request, (1, b""), LONG)
@@ -651,107 +651,18 @@ def test_interrupted_in_the_middle_of_a_message(ends):
     assert e.is_closed()
 
 
-def test_peer_sends_what_is_owed_with_what_leaves_next(ends):
-    """Replies owed for a frame leave with the message that answers it, or else right behind it."""
+def test_pending_replies_leave_with_the_next_message(ends):
+    """Replies of the wire leave with the message that is sent next, or else right behind it."""
     e = ends(received=lambda message: e.link.send((9, message[1]))).started()
     e.peer.sendall(frame(PING, b"p") + frame(EVENT, b"q") + frame(PING, b"r"))
     assert e.read(8) == frame(9, b"q") + frame(PONG, b"p")
     assert e.read(4) == frame(PONG, b"r")
 
 
-class DebtlessWire(KeyedWire):
-    """A wire that owes nothing."""
-
-    owes = False
-
-
-class Guest:
-    """Reads a link on a thread of its own until something was heard; what it does then, we say."""
-
-    def __init__(self, link, heard):
-        self.rest = threading.Event()
-        self._link = link
-        self._wanted = threading.Event()
-        self.done = asking("guest", self._read)
-        heard.told = self._wanted.set
-
-    def _read(self):
-        self._link.read_for(self._wanted.is_set)
-        self.rest.wait(WAIT)
-
-    def leave(self):
-        """Let it go, once it has returned."""
-        self.rest.set()
-        self.done.result(WAIT)
-
-
-class Told(Heard):
-    """Also tells a guest."""
-
-    told = staticmethod(lambda: None)
-
-    def __call__(self, message):
-        super().__call__(message)
-        self.told()
-
-
 @TURNS
-def test_guest_reads_until_he_has_what_he_wants(ends):
-    """Then the reader thread does, however long the guest is busy with it; then the guest again."""
-    heard = Told()
-    e = ends(received=heard).started()
-    for number in range(3):
-        guest = Guest(e.link, heard)
-        waits("guest", "wait_as_guest")
-        e.peer.sendall(frame(EVENT, b"%d" % number) + HALF)
-        assert heard.next() == ((EVENT, b"%d" % number), "guest")
-        waits("guest", "wait")  # with what he has
-        e.peer.sendall(frame(1, b"abcdef")[len(HALF) :])
-        assert heard.next() == ((1, b"abcdef"), READER)
-        guest.leave()
-    e.peer.sendall(frame(EVENT, b"after"))
-    assert heard.next() == ((EVENT, b"after"), READER)
-
-
-@TURNS
-def test_guest_is_rung_for(ends):
-    """At any moment, and by somebody who has put something where he looks."""
-    e = ends().started()
-    for _ in range(200):
-        wanted = threading.Event()
-        guest = asking("guest", e.link.read_for, wanted.is_set)
-        wanted.set()
-        e.link.ring()
-        guest.result(WAIT)
-    e.peer.sendall(frame(EVENT, b"after"))
-    assert e.message() == (EVENT, b"after")
-
-
-@TURNS
-def test_caller_reads_in_the_place_of_a_guest(ends):
-    heard = Told()
-    e = ends(received=heard).started()
-    guest = Guest(e.link, heard)
-    waits("guest", "wait_as_guest")
-    reply = asking("asking", e.link.request, (1, b""), LONG)
-    sent(e, 3)
-    e.peer.sendall(frame(2, b"late reply of somebody else") + frame(1, b"x"))
-    assert heard.next()[1] == "asking"
-    assert reply.result(WAIT) == (1, b"x")
-    e.link.ring()  # as who puts something where he looks has to
-    guest.leave()
-    guest = Guest(e.link, heard)
-    waits("guest", "wait_as_guest")
-    e.peer.sendall(frame(EVENT, b"after"))
-    assert heard.next() == ((EVENT, b"after"), "guest")
-    guest.leave()
-
-
-@TURNS
-@pytest.mark.parametrize("who", ["guest", "caller"])
-def test_end_when_nobody_can_look_any_more(ends, monkeypatch, who):
-    """The system may have no room for a waiter that it had before: no silent link stays."""
-    heard, wait = Told(), Watch.wait_as_asker
+def test_end_when_the_reader_cannot_be_woken_any_more(ends, monkeypatch):
+    """The kernel may have no room to register it again: no silent link stays."""
+    heard, wait = Heard(), ExclusivePoller.wait_as_requester
     e = ends(received=heard).started()
 
     def no_room(*args):
@@ -761,112 +672,29 @@ def test_end_when_nobody_can_look_any_more(ends, monkeypatch, who):
         wait(self, timeout)
         raise KeyboardInterrupt
 
-    if who == "guest":
-        guest = Guest(e.link, heard)
-        waits("guest", "wait_as_guest")
     with monkeypatch.context() as patched:
-        patched.setattr(Watch, "wait_as_asker", interrupted)
-        if who == "caller":
-            reply = asking("asking", e.link.request, (1, b""), LONG)
-            sent(e, 3)
-        patched.setattr(Watch, "_stand_in_line", no_room)
+        patched.setattr(ExclusivePoller, "wait_as_requester", interrupted)
+        reply = asking("asking", e.link.request, (1, b""), LONG)
+        sent(e, 3)
+        patched.setattr(ExclusivePoller, "_register", no_room)
         e.peer.sendall(frame(EVENT))
         assert "cannot watch it: No space left" in str(e.losses.get(timeout=WAIT))
-        if who == "guest":
-            guest.leave()
-        else:
-            assert isinstance(reply.exception(WAIT), KeyboardInterrupt)
+        assert isinstance(reply.exception(WAIT), KeyboardInterrupt)
     with pytest.raises(ConnectionLost, match="cannot watch it: No space left"):
         e.link.request((2, b""), WAIT)
-    e.link._watch._stand_in_line(e.link._watch._host)  # there is room: the reader thread sees it
+    e.link._poller._register(e.link._poller._reader)  # there is room: the reader thread sees it
 
 
-@TURNS
-@pytest.mark.parametrize("ending", ["close", "peer", "nonsense", "bug"])
-def test_end_while_a_guest_reads(ends, ending, caplog):
-    def received(message):
-        raise RuntimeError("a bug")
+class SilentWire(KeyedWire):
+    """A wire that never replies by itself."""
 
-    e = ends(received=received).started()
-    guest = asking("guest", e.link.read_for, lambda: False)
-    waits("guest", "wait_as_guest")
-    {
-        "close": e.link.close,
-        "peer": lambda: e.peer.shutdown(socket.SHUT_RDWR),
-        "nonsense": lambda: e.peer.sendall(b"\x01\xff\xff"),
-        "bug": lambda: e.peer.sendall(frame(EVENT)),
-    }[ending]()
-    guest.result(WAIT)
-    e.losses.get(timeout=WAIT)
-    e.link.close()
-    assert readers() == []
-    e.link.read_for(lambda: False)  # returns at once
-    e.link.ring()
+    has_replies = False
 
 
-@TURNS
-def test_close_from_lost_of_a_guest(ends):
-    """He notices the end, and closes: he cannot wait for the reader thread, who waits for him."""
-    e = ends(lost=lambda error: (e.link.close(), e.losses.put(error))).started()
-    guest = asking("guest", e.link.read_for, lambda: False)
-    waits("guest", "wait_as_guest")
-    e.peer.sendall(b"\x01\xff\xff")
-    assert isinstance(e.losses.get(timeout=WAIT), ProtocolError)
-    guest.result(WAIT)
-
-
-@TURNS
-def test_guest_pays_before_he_goes(ends):
-    """What is owed must not wait for what he does with his news; later debts do not, either."""
-    heard = Told()
-    e = ends(received=heard).started()
-    guest = Guest(e.link, heard)
-    waits("guest", "wait_as_guest")
-    e.peer.sendall(frame(PING, b"a") + frame(EVENT, b"b") + frame(PING, b"c"))
-    assert heard.next() == ((EVENT, b"b"), "guest")
-    assert e.read(8) == frame(PONG, b"a") + frame(PONG, b"c")
-    e.peer.sendall(frame(PING, b"d"))
-    assert e.read(4) == frame(PONG, b"d")
-    guest.leave()
-
-
-def test_no_guest_where_that_cannot_be(ends, monkeypatch):
-    """On most systems, the reader thread reads."""
-    monkeypatch.delattr(select, "EPOLLEXCLUSIVE", raising=False)
-    heard = Heard()
-    e = ends(received=heard).started()
-    e.link.read_for(lambda: False)
-    e.peer.sendall(frame(EVENT))
-    assert heard.next() == ((EVENT, b""), READER)
-
-
-@TURNS
-def test_no_guest_without_descriptors(ends):
-    resource = pytest.importorskip("resource")
-    heard = Told()
-    e = ends(received=heard).started()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.open(os.devnull, os.O_RDONLY)
-    os.close(free)
-    for more in (0, 1):  # none at all; one for the bell, and none for what waits for it
-        resource.setrlimit(resource.RLIMIT_NOFILE, (free + more, hard))
-        try:
-            e.link.read_for(lambda: False)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    e.peer.sendall(frame(EVENT))
-    assert heard.next() == ((EVENT, b""), READER)
-    guest = Guest(e.link, heard)
-    waits("guest", "wait_as_guest")
-    e.peer.sendall(frame(EVENT))
-    assert heard.next() == ((EVENT, b""), "guest")
-    guest.leave()
-
-
-@pytest.mark.parametrize("wire", [KeyedWire, DebtlessWire])
+@pytest.mark.parametrize("wire", [KeyedWire, SilentWire])
 @pytest.mark.parametrize("ending", ["close", "peer"])
 def test_race_of_requests_news_and_the_end(turns, share, wire, ending):
-    """Thousands of requests from four threads among news that a guest reads, then the end."""
+    """Thousands of requests from four threads among events, then the end."""
     for number in range(share(60)):
         ours, peer = socket.socketpair()
         news, lost = [], []
@@ -900,20 +728,13 @@ def test_race_of_requests_news_and_the_end(turns, share, wire, ending):
                 except Exception as exc:
                     wrong.append(exc)
 
-        def be_guest(link=link, news=news):
-            while not link.ended:
-                known = len(news)
-                link.read_for(lambda known=known: len(news) > known)
-
         threads = [threading.Thread(target=answer)]
         threads += [threading.Thread(target=ask, args=(key,)) for key in range(1, 5)]
-        if turns:
-            threads.append(threading.Thread(target=be_guest))
         link.start()
         for thread in threads:
             thread.start()
         for _ in range(random.Random(number).randrange(300)):
-            assert answered.acquire(timeout=WAIT), "somebody sleeps though there is something"
+            assert answered.acquire(timeout=WAIT), "a thread sleeps though bytes are there"
         if ending == "close":
             link.close()
         else:

@@ -9,15 +9,13 @@ import os
 import pathlib
 import random
 import stat
-import subprocess
-import sys
 import zlib
 from types import SimpleNamespace
 
 import pytest
 
-import tinyatv
-from tests.conftest import cases
+from tests.support.program import limited
+from tests.support.vectors import cases
 from tinyatv.errors import CommandFailed, CommandTimeout, ConnectionLost, NotSupported
 from tinyatv.model import (
     PROTOCOLS,
@@ -34,8 +32,6 @@ from tinyatv.model import (
     ShuffleState,
     content_hash,
 )
-
-ROOT = pathlib.Path(tinyatv.__file__).parents[1]
 
 
 @pytest.fixture
@@ -413,15 +409,6 @@ def test_damaged_images(share):
 
 
 # -- saving
-
-
-def limited(code, *args):
-    """Run code in a process whose files may have 100 bytes, as on a disk that is full."""
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, -1))"
-    return subprocess.run(
-        [sys.executable, "-c", code.replace("LIMIT", limit), *map(str, args)],
-        cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
-    ).stdout.strip()  # fmt: skip
 
 
 def test_save(tmp_path, monkeypatch):

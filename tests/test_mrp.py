@@ -10,7 +10,9 @@ import threading
 import pytest
 
 import tinyatv
-from tests.conftest import cases
+from tests.support.commands import MRP_PRESSED
+from tests.support.vectors import cases
+from tests.support.watching import Heard
 from tinyatv import (
     DeviceState,
     FeatureState,
@@ -42,27 +44,6 @@ def atv(tv):
         yield made
 
 
-class Heard:
-    """Events, in a queue."""
-
-    def __init__(self, atv):
-        self.events = queue.SimpleQueue()
-        atv.add_listener(self.events.put)
-
-    def next(self, kind):
-        """The next event of a kind; others before it are dropped."""
-        while True:
-            event = self.events.get(timeout=WAIT)
-            if isinstance(event, kind):
-                return event
-
-    def until(self, condition, kind=tinyatv.PlayingChanged):
-        while True:
-            event = self.next(kind)
-            if condition(event):
-                return event
-
-
 def absolute(tv, absolute=True, relative=True):
     with tv.state.change():
         tv.state.absolute_volume = absolute
@@ -76,54 +57,8 @@ def up_to_date(atv):
 
 # -- commands --------------------------------------------------------------------------------------
 
-PRESSED = [
-    ("up", {}, ["up"]),
-    ("down", {"presses": 3}, ["down", "down", "down"]),
-    ("left", {}, ["left"]),
-    ("right", {"presses": 2}, ["right", "right"]),
-    ("up", {"hold": 0.6}, ["up hold"]),
-    ("select", {}, ["select"]),
-    ("select", {"hold": 0.6}, ["select hold"]),
-    ("menu", {}, ["menu"]),
-    ("menu", {"hold": 0.6}, ["menu hold"]),
-    ("home", {}, ["home"]),
-    ("home", {"presses": 2}, ["home", "home"]),
-    ("home", {"hold": 0.6}, ["home hold"]),
-    ("top_menu", {}, ["top_menu"]),
-    ("suspend", {}, ["suspend"]),
-    ("wakeup", {}, ["wakeup"]),
-    ("play", {}, ["play"]),
-    ("pause", {}, ["pause"]),
-    ("play_pause", {}, ["play_pause"]),
-    ("stop", {}, ["stop"]),
-    ("next", {}, ["next"]),
-    ("previous", {}, ["previous"]),
-    ("begin_fast_forward", {}, ["fast_forward"]),
-    ("end_fast_forward", {}, ["end_seeking"]),
-    ("begin_rewind", {}, ["rewind"]),
-    ("end_rewind", {}, ["end_seeking"]),
-    ("skip_forward", {}, ["skip_forward 10"]),
-    ("skip_forward", {"seconds": 30}, ["skip_forward 30"]),
-    ("skip_backward", {}, ["skip_backward 10"]),
-    ("skip_backward", {"seconds": 7.9}, ["skip_backward 7"]),
-    ("set_position", {"seconds": 30.5}, ["set_position 30.5"]),
-    *[("set_shuffle", {"shuffle": s}, [f"set_shuffle {s.name}"]) for s in ShuffleState],
-    *[("set_repeat", {"repeat": r}, [f"set_repeat {r.name}"]) for r in RepeatState],
-    ("volume_up", {}, ["volume_up"]),
-    ("volume_down", {}, ["volume_down"]),
-    ("set_volume", {"level": 33}, ["set_volume 33"]),
-    ("mute", {}, ["set_volume 0"]),
-    ("turn_on", {}, ["turn_on"]),
-    ("turn_off", {}, ["home hold", "select", "turn_off"]),
-]
-ASKED = {
-    "playing", "artwork", "volume", "power_state", "output_devices", "add_output_devices",
-    "remove_output_devices", "set_output_devices", "text_focus", "text_set", "text_append",
-    "text_clear",
-}  # fmt: skip
 
-
-@pytest.mark.parametrize(("command", "args", "seen"), PRESSED)
+@pytest.mark.parametrize(("command", "args", "seen"), MRP_PRESSED)
 def test_command(atv, tv, command, args, seen):
     tv.state.pause()
     tv.state.set_position(100)
@@ -187,7 +122,10 @@ def test_the_app_refuses(atv, tv):
     assert caught.value.code
 
 
-@pytest.mark.parametrize(("code", "text"), [(8, "nothing that plays"), (3, "ignored"), (99, "99")])
+RESULTS = [(8, "what is playing cannot"), (3, "ignored"), (99, "99")]
+
+
+@pytest.mark.parametrize(("code", "text"), RESULTS)
 def test_result_codes(atv, tv, code, text):
     tv.fail("play", status=code)
     with pytest.raises(tinyatv.CommandFailed, match=f"play: .*{text}") as caught:
@@ -868,7 +806,7 @@ def test_garbage_later(atv, tv):
 
 
 def test_reconnect_after_a_port_change(monkeypatch):
-    monkeypatch.setattr("tinyatv.device.PAUSES", (0.01, 0.05))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.01, 0.05))
     moving = VirtualAppleTV(profile="tvos14", mdns_port=0)
     with moving, tinyatv.connect(moving.device, reconnect=True) as atv:
         heard = Heard(atv)

@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 
-from tests.test_cli import Person, Program
+from tests.support.program import Person, Program
 
 PROMPT = "tinyatv> "
 
@@ -131,7 +131,7 @@ def test_lost_connection(tv, profile):
         _, err = process.communicate("up\n", timeout=60)
     assert told[-1]["result"] == "success", told
     assert all(line["error"] == "connection_lost" for line in told[:-1])
-    assert err == "tinyatv: the connection to Living Room was lost; connecting anew\n"
+    assert err == "tinyatv: the connection to Living Room was lost; reconnecting\n"
     assert tv.log == ["pause", "pause", "up"]
 
 

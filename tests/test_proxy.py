@@ -16,9 +16,9 @@ import threading
 import pytest
 
 import tinyatv
-from tests.virtual.remote import Remote
+from tests.support.mrp_client import Remote
 from tinyatv import Device, Service
-from tinyatv.cli import main
+from tinyatv.cli.program import main
 from tinyatv.discovery import browse
 from tinyatv.proxy import ProxyAppleTV, Relay, Tap
 from tinyatv.trace import Record, is_trace, read

@@ -13,8 +13,8 @@ import sys
 import pytest
 
 import tinyatv
-from tinyatv.cli.words import SAME
-from tinyatv.device import BACKENDS, FIELDS, ROUTES
+from tinyatv.cli.words import find
+from tinyatv.routes import BACKENDS, FIELDS, ROUTES
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -53,7 +53,9 @@ def is_for(tv, words) -> bool:
     """True if a device of this generation can do all of it."""
     with tinyatv.connect(tv.device) as atv:
         speaks = {*atv.protocols}
-    return all(speaks & {*ROUTES.get(SAME.get(word, word), BACKENDS)} for word in words)
+    rows = {word: find(word) for word in words}
+    features = [row.feature if row is not None else word for word, row in rows.items()]
+    return all(speaks & {*ROUTES.get(feature, BACKENDS)} for feature in features)
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))

@@ -9,8 +9,7 @@ import threading
 import pytest
 
 import tinyatv
-from tests.test_airplay import ours
-from tests.test_mrp import Heard
+from tests.support.watching import Heard, ours
 from tinyatv.virtual import VirtualAppleTV
 
 WAIT = 30.0  # s; a deadline for things that take milliseconds
@@ -21,7 +20,7 @@ PROFILES = ["atv3", "tvos14", "tvos18"]
 @pytest.fixture
 def quick(monkeypatch):
     """Coming back takes no time."""
-    monkeypatch.setattr("tinyatv.device.PAUSES", (0.01, 0.05))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.01, 0.05))
 
 
 class Pressers:

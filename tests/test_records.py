@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases, check_scan
 from tinyatv import services
 from tinyatv.discovery import records
 from tinyatv.discovery.records import Record, build_device, build_devices, merge_devices
@@ -153,25 +153,6 @@ def test_sleep_proxy(case):
 def test_no_sleep_proxy():
     with pytest.raises(ValueError, match="sleep proxy"):
         records.parse_sleep_proxy("Ohana")
-
-
-def check_scan(device, expect):
-    """Compare a device with what a case of the scan matrix expects; the scan itself uses it too."""
-    assert device.name == expect["name"]
-    services = {service.protocol: service for service in device.services}
-    assert {name: one.pairing.name for name, one in services.items()} == expect["pairing"]
-    assert [n for n, one in services.items() if not one.enabled] == expect.get("disabled", [])
-    credentials = {n: one.credentials for n, one in services.items() if one.credentials}
-    assert credentials == expect.get("credentials", {})
-    if "info" in expect:
-        assert str(device.info) == expect["info"]
-    if "os" in expect:
-        assert device.info.operating_system.name.lower() == expect["os"].lower()
-    for key in ("raw_model", "mac", "output_device_id"):
-        if key in expect:
-            assert getattr(device.info, key) == expect[key]
-    if "main_identifier" in expect:
-        assert device.identifier == expect["main_identifier"]
 
 
 @vectors("scan")

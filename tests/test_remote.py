@@ -16,8 +16,8 @@ import time
 import pytest
 
 import tinyatv
-from tests.test_cli import Person, Program, run
-from tests.test_screen import SCREEN
+from tests.support.program import Person, Program, run
+from tests.support.screen import SCREEN
 from tinyatv import PowerState
 from tinyatv.virtual import VirtualAppleTV
 
@@ -272,7 +272,7 @@ def test_letters_go_to_the_text_field(tv, terminal):
     screen = terminal()
     screen.until("q quit")
     tv.state.open_field()
-    screen.until("letters go to the TV")
+    screen.until("what you type goes to the TV")
     screen.types("q Ünï 茶")
     screen.until("Text: q Ünï 茶_")
     assert tv.wait_for(lambda: tv.state.text == "q Ünï 茶", WAIT)
@@ -373,7 +373,7 @@ def test_end(tv, terminal, how, code):
 
 def test_end_by_a_bug(tv, terminal):
     script = (
-        "import sys; from tinyatv.cli import main, remote\n"
+        "import sys; from tinyatv.cli import remote; from tinyatv.cli.program import main\n"
         "def draw(*_): raise RuntimeError('a bug')\n"
         "remote.draw = draw; sys.exit(main([]))"
     )
@@ -434,7 +434,7 @@ def test_terminal_of_an_unknown_kind(tv, monkeypatch):
 
 
 def test_no_curses(tv):
-    script = "import sys; sys.modules['curses'] = None; from tinyatv.cli import main;"
+    script = "import sys; sys.modules['curses'] = None; from tinyatv.cli.program import main;"
     code, err = in_a_terminal(command=("-c", f"{script} sys.exit(main([]))"))
     assert (code, err) == (5, "tinyatv: this Python has no curses; use `tinyatv prompt`\n")
 

@@ -18,17 +18,18 @@ import time
 import pytest
 
 import tinyatv
-from tests.mutations import mutate
-from tests.test_cli import Program
-from tinyatv import resident
-from tinyatv.cli import main
+from tests.support.mutations import mutate
+from tests.support.program import Program
+from tinyatv.cli import press
+from tinyatv.cli.program import main
 from tinyatv.cli.serve import Server
-from tinyatv.places import socket_path, store_path
+from tinyatv.files import socket_path, store_path
+from tinyatv.pool import MAX_IDLE
 from tinyatv.virtual import VirtualAppleTV
 
 WAIT = 20.0
 SERVED = {"binascii", "_socket"} | {f"tinyatv{name}" for name in (
-    "", ".__main__", ".places", ".resident",
+    "", ".__main__", ".cli", ".cli.press", ".files",
 )}  # fmt: skip
 
 
@@ -75,12 +76,12 @@ class Serving(Program):
 
 
 def status(path: str) -> dict:
-    sock = resident.connect(path)
+    sock = press.connect(path)
     assert sock is not None
-    sock.sendall(resident.request("status", os.path.abspath(store_path())))
-    kind, data = resident.receive_answer(sock)
+    sock.sendall(press.request("status", os.path.abspath(store_path())))
+    kind, data = press.receive_answer(sock)
     sock.close()
-    assert kind == resident.OUT
+    assert kind == press.OUT
     return json.loads(data)
 
 
@@ -177,7 +178,7 @@ def test_press_imports_next_to_nothing(tv, serving):
 def test_many_at_once(tv, serving):
     codes = []
     threads = [
-        threading.Thread(target=lambda: codes.append(resident.press(["up"]))) for _ in range(12)
+        threading.Thread(target=lambda: codes.append(press.press(["up"]))) for _ in range(12)
     ]
     for thread in threads:
         thread.start()
@@ -211,7 +212,7 @@ def test_files_are_those_of_the_program(tv, serving, tmp_path):
 def test_off(tv, serving, monkeypatch):
     assert run_off("up") == (0, "", "")
     monkeypatch.setenv("TINYATV_SERVE", "off")
-    assert resident.press(["up"]) is None
+    assert press.press(["up"]) is None
     assert serving.status()["presses"] == 0
     assert tv.log == ["up"]
 
@@ -273,7 +274,7 @@ def test_changes_of_the_store_are_noticed(tv, serving):
 def test_another_store(tv, serving, monkeypatch, tmp_path):
     monkeypatch.setenv("TINYATV_STORE", str(tmp_path / "other.json"))
     assert run("-t", "20", "-n", "Living Room", "info")[0] == 0  # a scan finds it
-    assert resident.press(["-n", "Living Room", "up"]) is None
+    assert press.press(["-n", "Living Room", "up"]) is None
     monkeypatch.undo()
 
 
@@ -406,11 +407,11 @@ def test_another_user(tv, serving, runtime):
         os.chmod(place, 0o777)
     os.chmod(path, 0o777)
     script = (
-        "import os, sys; import _socket; from tinyatv import resident; os.setuid(65534);"
-        "print(resident.connect(sys.argv[1]));"
+        "import os, sys; import _socket; from tinyatv.cli import press; os.setuid(65534);"
+        "print(press.connect(sys.argv[1]));"
         "sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM); sock.connect(sys.argv[1]);"
-        "print(resident.same_user(sock));"
-        "sock.sendall(resident.request('status', sys.argv[2]));"
+        "print(press.same_user(sock));"
+        "sock.sendall(press.request('status', sys.argv[2]));"
         "print(sock.recv(1) or 'nothing')"
     )
     store = os.path.abspath(store_path())
@@ -436,7 +437,7 @@ def test_place_that_is_not_ours_alone(runtime, how):
         listener.bind(path)
         listener.listen()
         listener.setblocking(False)
-        assert resident.press(["up"]) is None
+        assert press.press(["up"]) is None
         with pytest.raises(BlockingIOError):
             listener.accept()
     assert run("serve")[0] == 1
@@ -449,7 +450,7 @@ def test_place_that_is_too_deep(monkeypatch, runtime):
     code, _, err = run("serve")
     assert (code, err.count("\n")) == (1, 1)
     assert "XDG_RUNTIME_DIR" in err
-    assert resident.press(["up"]) is None
+    assert press.press(["up"]) is None
 
 
 def test_place_beside_the_store(monkeypatch, runtime):
@@ -483,12 +484,12 @@ class Mute:
     def _run(self) -> None:
         peer, _ = self._sock.accept()
         with peer:
-            size = int.from_bytes(resident.receive(peer, 4), "big")
-            resident.receive(peer, size)
+            size = int.from_bytes(press.receive(peer, 4), "big")
+            press.receive(peer, size)
             for one in self._says:
                 peer.sendall(one)
-                if one.startswith(resident.READY):
-                    assert peer.recv(1) == resident.GO
+                if one.startswith(press.READY):
+                    assert peer.recv(1) == press.GO
             if not self._says:
                 peer.recv(1)  # until the program has lost its patience
 
@@ -500,23 +501,23 @@ def frame(kind: bytes, data: bytes = b"") -> bytes:
 @pytest.mark.parametrize(
     ("says", "code"),
     [
-        ([frame(resident.NOT_MINE)], None),
-        ([frame(resident.WAIT)], None),
-        ([frame(resident.WAIT)[:3]], None),
+        ([frame(press.NOT_MINE)], None),
+        ([frame(press.WAIT)], None),
+        ([frame(press.WAIT)[:3]], None),
         ([b""], None),
-        ([frame(resident.WAIT), frame(resident.READY), frame(resident.NOT_MINE)], None),
-        ([frame(resident.READY)], 4),
-        ([frame(resident.READY), frame(resident.OUT, b"half")[:7]], 4),
-        ([frame(resident.READY), frame(resident.EXIT, b"\5")], 5),
-        ([frame(resident.EXIT, b"\3")], 3),
+        ([frame(press.WAIT), frame(press.READY), frame(press.NOT_MINE)], None),
+        ([frame(press.READY)], 4),
+        ([frame(press.READY), frame(press.OUT, b"half")[:7]], 4),
+        ([frame(press.READY), frame(press.EXIT, b"\5")], 5),
+        ([frame(press.EXIT, b"\3")], 3),
         ([], None),  # silence
     ],
 )
 def test_server_that_goes_away(monkeypatch, capsys, says, code):
     """None: nothing was done for certain, so the program does it itself."""
-    monkeypatch.setattr(resident, "ANSWERS", 0.2 if not says else WAIT)
+    monkeypatch.setattr(press, "ANSWERS", 0.2 if not says else WAIT)
     with Mute(*says):
-        assert resident.press(["up"]) == code
+        assert press.press(["up"]) == code
     _, err = capsys.readouterr()
     assert ("unknown" in err) == (code == 4)
 
@@ -550,10 +551,10 @@ class Full:
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it looks as if nobody listened")
 def test_no_room_for_a_moment(monkeypatch):
     """It is waited for: the server is busy, not gone."""
-    monkeypatch.setattr(resident, "ANSWERS", WAIT)
+    monkeypatch.setattr(press, "ANSWERS", WAIT)
     codes = []
     with Full() as full:
-        pressing = threading.Thread(target=lambda: codes.append(resident.press(["up"])))
+        pressing = threading.Thread(target=lambda: codes.append(press.press(["up"])))
         pressing.start()
         pressing.join(0.2)
         assert codes == []
@@ -562,8 +563,8 @@ def test_no_room_for_a_moment(monkeypatch):
             full.sock.accept()[0].close()
         peer, _ = full.sock.accept()
         with peer:
-            resident.receive(peer, int.from_bytes(resident.receive(peer, 4), "big"))
-            peer.sendall(frame(resident.EXIT, b"\5"))
+            press.receive(peer, int.from_bytes(press.receive(peer, 4), "big"))
+            peer.sendall(frame(press.EXIT, b"\5"))
         pressing.join(WAIT)
     assert codes == [5]
 
@@ -571,30 +572,30 @@ def test_no_room_for_a_moment(monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it looks as if nobody listened")
 def test_no_room(monkeypatch, caplog, capsys):
     """The program does it itself; and nobody says that there is no server."""
-    monkeypatch.setattr(resident, "ANSWERS", 0.2)
-    caplog.set_level("DEBUG", "tinyatv.resident")
+    monkeypatch.setattr(press, "ANSWERS", 0.2)
+    caplog.set_level("DEBUG", "tinyatv.cli.press")
     with Full():
-        assert resident.press(["up"]) is None
+        assert press.press(["up"]) is None
         assert caplog.messages == ["without tinyatv serve: it does not let us in"]
         assert main(["serve", "--status"]) == 4
     assert capsys.readouterr() == (
-        "", "tinyatv: serve: one is running, but lets nobody in: too many wait\n",
+        "", "tinyatv: serve: one is running, but too many callers wait\n",
     )  # fmt: skip
 
 
 def enter(path: str) -> socket.socket | None:
     """A connection to the server, or None: it has no room just now."""
     try:
-        return resident.connect(path)
+        return press.connect(path)
     except BlockingIOError:
         return None
 
 
 @pytest.fixture
-def server(tv):
+def server(tv, request):
     """The server in this process, where its threads are counted."""
     store = os.path.abspath(store_path())
-    server = Server(socket_path(store), store)
+    server = Server(socket_path(store), store, max_idle=getattr(request, "param", MAX_IDLE))
     server.open()
     thread = threading.Thread(target=server.run, name="tinyatv-serve-main")
     thread.start()
@@ -622,7 +623,7 @@ def test_closed_while_it_takes_connections(runtime, share):
         coming = threading.Thread(target=come)
         for thread in (taking, coming):
             thread.start()
-        resident.connect(path).close()
+        press.connect(path).close()
         server.close()
         for thread in (taking, coming):
             thread.join(WAIT)
@@ -633,10 +634,10 @@ def test_closed_while_it_takes_connections(runtime, share):
 @pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
 def test_damaged_requests(tv, server, share, monkeypatch):
     """None of them ends it, or leaves a thread."""
-    monkeypatch.setattr(resident, "ANSWERS", 0.2)
+    monkeypatch.setattr(press, "ANSWERS", 0.2)
     store = os.path.abspath(store_path())
     rng = random.Random(7)
-    seed, other = resident.request("words", store, "title"), resident.request("status", store)
+    seed, other = press.request("words", store, "title"), press.request("status", store)
     path = socket_path(store)
     for _ in range(share(2000)):
         end = time.monotonic() + WAIT
@@ -644,33 +645,33 @@ def test_damaged_requests(tv, server, share, monkeypatch):
             assert time.monotonic() < end
         sock.sendall(mutate(rng, seed, other))
         sock.close()
-    for data in (b"\xff\xff\xff\xff", b"\0\0\0\1\0", resident.request("words", "elsewhere", "up")):
-        sock = resident.connect(path)
+    for data in (b"\xff\xff\xff\xff", b"\0\0\0\1\0", press.request("words", "elsewhere", "up")):
+        sock = press.connect(path)
         sock.settimeout(WAIT)  # all the others come first
         sock.sendall(data)
-        assert sock.recv(1) in (b"", resident.NOT_MINE)
+        assert sock.recv(1) in (b"", press.NOT_MINE)
         sock.close()
-    monkeypatch.setattr(resident, "ANSWERS", WAIT)
-    assert resident.press(["up"]) == 0
+    monkeypatch.setattr(press, "ANSWERS", WAIT)
+    assert press.press(["up"]) == 0
     assert tv.log[-1:] == ["up"]
 
 
 @pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
 def test_other_version(tv, server, monkeypatch):
-    monkeypatch.setattr(resident, "__version__", "0.0.0")
-    assert resident.press(["up"]) is None
+    monkeypatch.setattr(press, "__version__", "0.0.0")
+    assert press.press(["up"]) is None
     assert tv.log == []
 
 
 @pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
 def test_program_that_does_not_say_go(tv, server):
     store = os.path.abspath(store_path())
-    sock = resident.connect(socket_path(store))
-    sock.sendall(resident.request("words", store, "up"))
-    kinds = [resident.receive_answer(sock)[0] for _ in range(2)]
+    sock = press.connect(socket_path(store))
+    sock.sendall(press.request("words", store, "up"))
+    kinds = [press.receive_answer(sock)[0] for _ in range(2)]
     sock.close()
-    assert kinds == [resident.WAIT, resident.READY]
-    assert resident.press(["down"]) == 0
+    assert kinds == [press.WAIT, press.READY]
+    assert press.press(["down"]) == 0
     assert tv.log == ["down"]
 
 
@@ -678,11 +679,11 @@ def test_program_that_does_not_say_go(tv, server):
 def test_program_that_does_not_read(tv, server):
     """It is stopped, and the server ends all the same."""
     store = os.path.abspath(store_path())
-    sock = resident.connect(socket_path(store))
-    sock.sendall(resident.request("words", store, *["features"] * 2000) + resident.GO)
-    assert resident.receive_answer(sock)[0] == resident.WAIT
-    assert resident.receive_answer(sock)[0] == resident.READY
-    assert resident.receive_answer(sock)[0] == resident.OUT
+    sock = press.connect(socket_path(store))
+    sock.sendall(press.request("words", store, *["features"] * 2000) + press.GO)
+    assert press.receive_answer(sock)[0] == press.WAIT
+    assert press.receive_answer(sock)[0] == press.READY
+    assert press.receive_answer(sock)[0] == press.OUT
     server.stop()
     server.close()
     sock.close()
@@ -691,7 +692,7 @@ def test_program_that_does_not_read(tv, server):
 @pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
 def test_letters_of_any_kind(tv, server):
     tv.state.open_field()
-    assert resident.press(["text_set=Ünï 茶 🎧", "text_append=\udcff"]) == 2
+    assert press.press(["text_set=Ünï 茶 🎧", "text_append=\udcff"]) == 2
     assert tv.state.text == "Ünï 茶 🎧"
 
 
@@ -699,7 +700,7 @@ def test_letters_of_any_kind(tv, server):
 def test_connections_are_few(tv, server):
     """Each way to use a device has its own; the oldest ones are closed."""
     for number in range(20):
-        assert resident.press(["--timeout", str(3 + number), "up"]) == 0
+        assert press.press(["--timeout", str(3 + number), "up"]) == 0
     assert len(status(socket_path(store_path()))["devices"]) == 16
     assert tv.wait_for(lambda: len(tv.mrp.peers) == 16, WAIT)
 
@@ -720,7 +721,7 @@ class Slow:
     def press(self, *args: str) -> None:
         """Begin it, and wait until the device is at it."""
         thread = threading.Thread(
-            target=lambda: self.codes.append(resident.press(["--protocol", "mrp", *args]))
+            target=lambda: self.codes.append(press.press(["--protocol", "mrp", *args]))
         )
         self._threads.append(thread)
         thread.start()
@@ -740,15 +741,15 @@ def test_connections_in_use_are_kept(tv, server):
     slow = Slow(tv)
     slow.press("--timeout", "60", "pause", "title")
     for number in range(20):
-        assert resident.press(["--protocol", "mrp", "--timeout", str(3 + number), "up"]) == 0
+        assert press.press(["--protocol", "mrp", "--timeout", str(3 + number), "up"]) == 0
     assert len(status(socket_path(store_path()))["devices"]) == 16
     assert slow.go() == [0]
 
 
 @pytest.mark.parametrize("profile", ["tvos14"], indirect=True)
-def test_more_in_use_than_are_kept(tv, server, monkeypatch):
+@pytest.mark.parametrize("server", [2], indirect=True)
+def test_more_in_use_than_are_kept(tv, server):
     """Then there are more, until one of them is idle."""
-    monkeypatch.setattr("tinyatv.cli.serve.MOST", 2)
     slow = Slow(tv)
     for number, word in enumerate(["pause", "play", "pause", "play"]):
         slow.press("--timeout", str(60 + number), word, "title")
@@ -767,12 +768,12 @@ def test_store_changes_while_a_connection_is_used(tv, server, how):
     store = tinyatv.Store()
     if how == "removed":
         store.forget("Living Room")
-        assert resident.press(["--protocol", "mrp", "--timeout", "60", "up"]) is None
+        assert press.press(["--protocol", "mrp", "--timeout", "60", "up"]) is None
     else:
         device = tv.device
         device.services[0].password = "new"
         store.save(device)
-        assert resident.press(["--protocol", "mrp", "--timeout", "60", "up"]) == 0
+        assert press.press(["--protocol", "mrp", "--timeout", "60", "up"]) == 0
         assert len(tv.mrp.peers) == 2
     assert slow.go() == [0]
     left = 1 if how == "changed" else 0
@@ -783,11 +784,11 @@ def test_store_changes_while_a_connection_is_used(tv, server, how):
 def test_closed_while_a_device_is_slow(tv, server, capsys):
     """What waits for a device ends at once."""
     codes = []
-    slow = threading.Thread(target=lambda: codes.append(resident.press(["select=hold:60"])))
+    slow = threading.Thread(target=lambda: codes.append(press.press(["select=hold:60"])))
     slow.start()
     assert tv.wait_for(lambda: "select" in tv.state.held, WAIT)
     server.stop()
     server.close()
     slow.join(WAIT)
     assert codes == [4]
-    assert capsys.readouterr().err == f"tinyatv: {resident.UNKNOWN}\n"
+    assert capsys.readouterr().err == f"tinyatv: {press.UNKNOWN}\n"

@@ -22,7 +22,7 @@ from tinyatv import (
     ShuffleState,
     TouchAction,
 )
-from tinyatv.device import ROUTES
+from tinyatv.routes import ROUTES
 from tinyatv.virtual import PROFILES, VirtualAppleTV
 
 WAIT = 5.0  # s; a deadline for things that take milliseconds
@@ -223,6 +223,10 @@ SURFACE = {
         lambda atv, tv: atv.server_info(),
         lambda tv, result: result["dmap.itemname"] == tv.name,
     ),
+    "device": Case(
+        lambda atv, tv: atv.device, lambda tv, result: result.identifier == tv.device.identifier
+    ),
+    "timeout": Case(lambda atv, tv: atv.timeout, lambda tv, result: result == 5.0),
     "name": Case(lambda atv, tv: atv.name, lambda tv, result: result == tv.name),
     "address": Case(lambda atv, tv: atv.address, lambda tv, result: result == tv.host),
     "protocols": Case(

@@ -10,8 +10,8 @@ import time
 import pytest
 
 import tinyatv
-from tests.virtual.airplay_client import Controller
-from tinyatv.cli import main
+from tests.support.airplay_client import Controller
+from tinyatv.cli.program import main
 from tinyatv.virtual import VirtualAppleTV
 from tinyatv.virtual.responder import Responder
 from tinyatv.virtual.state import State
@@ -58,7 +58,7 @@ def playing():
      (playing, "tinyatv-stream-clock-"), (playing, "tinyatv-stream-127.0.0.1")],
 )  # fmt: skip
 def test_closed_while_a_thread_is_started(monkeypatch, case, thread):
-    """Between making a thread and starting it, a pause in which somebody else closes."""
+    """Between making a thread and starting it, a pause in which another thread closes."""
     about, go = threading.Event(), threading.Event()
     start, wrong = threading.Thread.start, []
 
@@ -99,10 +99,10 @@ def test_closed_while_a_thread_is_started(monkeypatch, case, thread):
     ("protocol", "whole"),
     [("dmap", True), ("mrp", True), ("airplay", True), ("airplay", False), ("companion", True)],
 )
-def test_stopped_while_somebody_leaves(protocol, whole):
-    """Who leaves just then may still be closing what he had opened: that is waited for.
+def test_stopped_while_a_client_leaves(protocol, whole):
+    """A client that leaves just then may still have things to close: that is waited for.
 
-    With AirPlay, also if he closes the event channel alone: then another thread does it.
+    With AirPlay, also if it closes the event channel alone: then another thread does it.
     """
     profile = {"dmap": "atv3", "airplay": "tvos15"}.get(protocol, "tvos14")
     with contextlib.ExitStack() as stack:

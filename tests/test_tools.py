@@ -16,13 +16,13 @@ import sys
 import pytest
 
 import tinyatv
-from tests.test_cli import free_port, run, run_json
-from tinyatv.cli import main
+from tests.support.program import free_port, run, run_json
 from tinyatv.cli.migrating import SURPRISES, Row, rows, state
 from tinyatv.cli.output import Output
-from tinyatv.cli.words import ELSEWHERE, parse
-from tinyatv.credentials import Store
+from tinyatv.cli.program import main
+from tinyatv.cli.words import find, parse
 from tinyatv.model import Device, Service
+from tinyatv.store import Store
 from tinyatv.virtual import VirtualAppleTV
 
 # Origin: the project's sheet on the field's tools, whose sections are named; a plain list of the
@@ -161,7 +161,7 @@ def test_what_the_table_says_is_accepted(row, own_store, capsys, monkeypatch):
         return
     words = row.here.split()
     if state(row) == "not yet":
-        assert words[0].partition("=")[0] in {**ELSEWHERE, **dict.fromkeys(ON_THEIR_OWN)}
+        assert find(words[0].partition("=")[0]).missing
         return
     if words[0] in ON_THEIR_OWN:
         code, text, _ = run(capsys, words[0], "--help")
@@ -290,7 +290,7 @@ def test_settings(tv, capsys, own_store, tmp_path):
     code, out, _ = run(capsys, "print_settings")
     assert code == 0
     assert out.splitlines() == [
-        f"protocols.dmap.identifier = {tv.identifier} (told by the device)",
+        f"protocols.dmap.identifier = {tv.identifier} (from the device)",
         "protocols.dmap.credentials = stored (text)",
     ]
     assert run(capsys, "print_settings=all")[1].splitlines()[1] == (
@@ -320,17 +320,17 @@ def test_settings(tv, capsys, own_store, tmp_path):
         ("change_setting=info.mac,02:00:00:00:00:00", 2, "same remote"),
         ("change_setting=protocols.airplay.mrp_tunnel,force", 2, "by itself"),
         ("change_setting=protocols.raop.timing_port,1", 2, "by itself"),
-        ("change_setting=protocols.dmap.identifier,X", 2, "the device says"),
-        ("change_setting=protocols.mrp.password,x", 2, "no setting"),
-        ("change_setting=protocols.nonsense.credentials,x", 2, "no setting"),
-        ("change_setting=nonsense,x", 2, "no setting"),
+        ("change_setting=protocols.dmap.identifier,X", 2, "the device itself"),
+        ("change_setting=protocols.mrp.password,x", 2, "not a setting"),
+        ("change_setting=protocols.nonsense.credentials,x", 2, "not a setting"),
+        ("change_setting=nonsense,x", 2, "not a setting"),
         ("change_setting=protocols.dmap.credentials,x", 6, "malformed"),
         ("change_setting=protocols.mrp.credentials,zz:zz:zz:zz", 6, "malformed"),
         ("change_setting=protocols.dmap.credentials,", 2, "unset_setting"),
         ("change_setting=protocols.dmap.credentials,@/nowhere/at/all", 1, "/nowhere/at/all"),
         ("change_setting=protocols.dmap.credentials", 2, "change_setting takes"),
         ("print_settings=some", 2, "=all"),
-        ("unset_setting", 2, "takes one argument"),
+        ("unset_setting", 2, "takes =PATH"),
         ("remove_settings=x", 2, "takes no argument"),
     ],
 )
@@ -354,7 +354,7 @@ def test_full_disk(tv, own_store, words):
     before = own_store.read_text()
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));"
-        "from tinyatv.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from tinyatv.cli.program import main; sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=60
@@ -380,10 +380,10 @@ def test_settings_do_not_mix_with_keys(tv, capsys):
 def test_settings_where_a_connection_is_open(tv):
     """What keeps one open cannot do them, and says so."""
     for word in ("print_settings", "unset_setting=protocols.dmap.credentials"):
-        name, step = parse(word)
+        step = parse(word)
         with (
             tinyatv.connect("Living Room") as atv,
-            pytest.raises(ValueError, match=f"tinyatv {name}"),
+            pytest.raises(ValueError, match=f"tinyatv {step.command.name}"),
         ):
             step(atv, Output(False))
 

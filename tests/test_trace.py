@@ -15,8 +15,8 @@ import threading
 import pytest
 
 import tinyatv
-from tinyatv import link, proto, trace
-from tinyatv.cli import main
+from tinyatv import link, proto, redact, trace
+from tinyatv.cli.program import main
 from tinyatv.virtual import VirtualAppleTV
 from tinyatv.wire.http import Request, Response
 
@@ -193,12 +193,12 @@ def test_keys_of_a_stream_are_hidden():
 
     body = plist.dumps({"streams": [{"type": 96, "shk": bytes(range(32)), "ct": 2}]})
     request = Request("SETUP", "rtsp://192.0.2.1/1", [("CSeq", "1")], body, "RTSP/1.0")
-    shown, hidden = trace.redacted(request, request.path)
+    shown, hidden = redact.redacted(request, request.path)
     assert hidden
     assert plist.loads(shown.body) == {"streams": [{"type": 96, "shk": "(hidden)", "ct": 2}]}
     assert request.body == body  # what is sent is not touched
     bomb = b"bplist00shk" + bytes(40)
-    shown, hidden = trace.redacted(Response(200, body=bomb), "/info")
+    shown, hidden = redact.redacted(Response(200, body=bomb), "/info")
     assert (shown.body, hidden) == (b"", True)
 
 
@@ -206,7 +206,7 @@ def test_text_of_a_message_nobody_knows_is_hidden():
     data = proto.dumps(proto.build(111, "A")) + b"\xfa\x07\x06secret"  # field 127
     message = proto.parse(data)
     assert b"secret" in proto.dumps(message)
-    shown, hidden = trace.redacted(message)
+    shown, hidden = redact.redacted(message)
     assert hidden
     assert b"secret" not in proto.dumps(shown)
 
@@ -284,7 +284,7 @@ def test_disk_gets_full(tv, tmp_path):
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, -1))
-from tinyatv.cli import main
+from tinyatv.cli.program import main
 sys.exit(main(["--trace", sys.argv[1], "-n", "Living Room", "--storage", "none", *sys.argv[2:]]))
 """
     flags = ["--manual", "--address", "127.0.0.1", "--protocol", "dmap", "--port"]

@@ -111,7 +111,7 @@ def test_a_sleeping_device_is_woken(packets, monkeypatch):
 
 def test_turning_on_a_device_that_is_lost(packets, monkeypatch):
     """What a button box does that was left alone overnight."""
-    monkeypatch.setattr("tinyatv.device.PAUSES", (600.0, 600.0))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (600.0, 600.0))
     tv = VirtualAppleTV(profile="tvos18", protocols=["companion"])
     device = tv.device
     device.info.mac = tv.mac
@@ -139,7 +139,7 @@ def test_turning_on_a_device_that_is_lost(packets, monkeypatch):
 
 
 def test_turning_on_what_stays_away(packets, monkeypatch):
-    monkeypatch.setattr("tinyatv.device.PAUSES", (600.0, 600.0))
+    monkeypatch.setattr("tinyatv.session.PAUSES", (600.0, 600.0))
     monkeypatch.setattr(wake, "WAKE_TIMEOUT", 0.5)
     with VirtualAppleTV(profile="tvos18", protocols=["companion"], mdns_port=0) as tv:
         device = tv.device

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import pytest
 
 import tinyatv
-from tests.test_cli import PLAYING_KEYS, Program, free_port, run, run_json
+from tests.support.program import PLAYING_KEYS, Program, free_port, run, run_json
 from tinyatv import PowerState
 from tinyatv.virtual import VirtualAppleTV
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from . import events as events
     from .connecting import connect as connect
     from .connecting import pair as pair
-    from .credentials import Store as Store
-    from .device import ROUTES as ROUTES
     from .device import AppleTV as AppleTV
     from .discovery import scan as scan
     from .errors import AppleTVError as AppleTVError
@@ -58,6 +56,8 @@ if TYPE_CHECKING:
     from .model import Service as Service
     from .model import ShuffleState as ShuffleState
     from .model import TouchAction as TouchAction
+    from .routes import ROUTES as ROUTES
+    from .store import Store as Store
     from .trace import Trace as Trace
     from .virtual import VirtualAppleTV as VirtualAppleTV
 
@@ -66,8 +66,7 @@ __version__ = "0.1.0"
 _HOME = {
     "errors": "", "events": "",
     "connect": "connecting", "pair": "connecting",
-    "Store": "credentials",
-    "ROUTES": "device", "AppleTV": "device",
+    "AppleTV": "device",
     "scan": "discovery",
     "AppleTVError": "errors", "CommandFailed": "errors", "CommandTimeout": "errors",
     "ConnectionFailed": "errors", "ConnectionLost": "errors", "CredentialsError": "errors",
@@ -82,6 +81,8 @@ _HOME = {
     "OutputDevice": "model", "PairingRequirement": "model", "Playing": "model",
     "PowerState": "model", "RepeatState": "model", "Service": "model", "ShuffleState": "model",
     "TouchAction": "model",
+    "ROUTES": "routes",
+    "Store": "store",
     "Trace": "trace",
     "VirtualAppleTV": "virtual",
 }  # fmt: skip

@@ -6,7 +6,7 @@ import sys
 
 def console() -> None:
     """Run the program and end the process: ``tinyatv serve`` does it if it is running."""
-    from .resident import press
+    from .cli.press import press
 
     try:
         code = press(sys.argv[1:])
@@ -18,11 +18,11 @@ def console() -> None:
         print(f"tinyatv: {exc.strerror}", file=sys.stderr)
         code = 1
     if code is None:
-        from .cli import console as run
+        from .cli.program import console as run
 
         run()
     else:
-        os._exit(code)  # nothing is left to be written, and to clean up takes a while
+        os._exit(code)  # nothing is left to be written, and cleaning up takes a while
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""How one comes by an :class:`~tinyatv.device.AppleTV`: finding, connecting, pairing."""
+"""How to get an :class:`~tinyatv.device.AppleTV`: finding, connecting, pairing."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from copy import copy
 from typing import TYPE_CHECKING, Any, Callable
 
-from .device import BACKENDS, AppleTV, may_open, needs_pairing
+from .backends import PairingRequest, load_pairing
+from .device import AppleTV
 from .errors import (
     AppleTVError,
     ConnectionFailed,
@@ -14,12 +16,16 @@ from .errors import (
     NotSupported,
     PairingError,
 )
-from .model import PROTOCOLS, Device, Service
+from .model import PROTOCOLS, Device, Service, identifier_keys
+from .pairing.credentials import shares_credentials_with, should_pair
+from .routes import BACKENDS
 
 if TYPE_CHECKING:
-    from .credentials import Store
+    from .store import Store
 
 log = logging.getLogger(__name__)
+
+CHECK_TIMEOUT = 5.0  # s that each answer may take while credentials of another protocol are tried
 
 
 def connect(
@@ -78,7 +84,7 @@ def connect_to(
     """Connect to a device that is found already; see :func:`connect`.
 
     Args:
-        remembered: True if its address is an old one: if nobody answers there, scan.
+        remembered: True if its address is an old one: if there is no answer from there, scan.
     """
     wanted = None if protocols is None else tuple(protocols)
     for protocol in wanted or ():
@@ -126,7 +132,7 @@ def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Dev
     if target is not None and not isinstance(target, str):
         return store.fill(target), False
     device = store.default() if target is None else store.find(target)
-    if device is not None and device.address and any(s.port for s in device.services):
+    if device is not None and is_reachable(device):
         return device, True
     from .discovery import scan
 
@@ -147,6 +153,11 @@ def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Dev
     return store.fill(matching[0]), False
 
 
+def is_reachable(device: Device) -> bool:
+    """True if it is known where to connect to; an imported device has credentials alone."""
+    return bool(device.address) and any(service.port for service in device.services)
+
+
 def _rediscover(device: Device, timeout: float, store: Store) -> Device:
     """Find a device again that is not where it was, and remember where it is now.
 
@@ -159,7 +170,7 @@ def _rediscover(device: Device, timeout: float, store: Store) -> Device:
         raise DeviceNotFound(f"{device.name} was described by hand and has no identifier")
     hosts = [device.query] if device.query else None
     for found in scan(timeout, hosts=hosts, wanted=device.identifiers):
-        if set(found.identifiers) & set(device.identifiers):
+        if identifier_keys(found.identifiers) & identifier_keys(device.identifiers):
             for service in found.services:
                 old = device.service(service.protocol)
                 if old is not None:
@@ -210,14 +221,14 @@ def pair(
         timeout: Seconds to wait for the user over DMAP.
         scan_timeout: Seconds that a scan may take.
         store: Where the result goes; None takes the user's.
-        **options: For odd networks; see :func:`tinyatv.backends.dmap_pairing.pair`.
+        **options: For odd networks; see :func:`tinyatv.backends.dmap_pairing.publish_remote`.
 
     Returns:
         The device, with its credentials.
 
     Raises:
         DeviceNotFound: No such device.
-        PairingError: Wrong PIN, nobody typed it in time, or the device refuses.
+        PairingError: Wrong PIN, it was not typed in time, or the device refuses.
         PairingBackOff: The device wants a pause after wrong PINs.
         ConnectionFailed: The device cannot be reached.
         NotSupported: The device offers nothing that can be paired.
@@ -225,47 +236,32 @@ def pair(
     """
     store = _store(store)
     device, _ = find(target, store, scan_timeout)
-    services = [s for s in device.services if s.protocol in BACKENDS and s.enabled]
+    services = [one for one in device.services if one.protocol in BACKENDS and one.enabled]
     if protocols is not None:
         wanted = tuple(protocols)
-        services = [s for s in services if s.protocol in wanted]
+        services = [one for one in services if one.protocol in wanted]
     if not services:
-        offered = ", ".join(s.protocol for s in device.services) or "nothing"
+        offered = ", ".join(one.protocol for one in device.services) or "nothing"
         raise NotSupported(f"{device.name} offers nothing that can be paired: {offered}")
+    request = PairingRequest(
+        pin=None if pin is None or callable(pin) else str(pin),
+        ask_pin=pin if callable(pin) else _ask_pin,
+        show_pin=show_pin, client_id=store.client_uuid, name=name, timeout=timeout,
+        options=options,
+    )  # fmt: skip
 
     def pair_one(service: Service) -> str:
-        if service.protocol == "dmap":
-            from .backends import dmap_pairing
-
-            return dmap_pairing.pair(
-                device.address, pin=None if callable(pin) else pin, show_pin=show_pin, name=name,
-                timeout=timeout, **options,
-            )  # fmt: skip
         for other in device.services:  # try what is known before asking for a PIN
             candidate = other in fresh or not service.credentials
-            if candidate and may_open(other, service) and _opens(device, service, other):
-                assert other.credentials, "they are what opened it"
-                return other.credentials
-        known: dict[str, Any] = {"client_id": store.client_uuid(), "name": name}
-        known["pin"] = _ask_pin if pin is None else pin if callable(pin) else str(pin)
-        if service.protocol == "airplay":
-            from .backends import airplay
-
-            known["legacy"] = airplay.is_legacy(service)
-            known["key"] = airplay.device_key(service.properties)
-            return airplay.pair(device.address, service.port, **known)
-        if service.protocol == "companion":
-            from .backends import companion_pairing
-
-            return companion_pairing.pair(device.address, service.port, **known)
-        from .backends import mrp_pairing
-
-        return mrp_pairing.pair(device.address, service.port, **known)
+            if candidate and shares_credentials_with(other, service):
+                assert other.credentials, "they are what it shares"
+                if _accepts(device, service, other.credentials):
+                    return other.credentials
+        return load_pairing(service.protocol).pair(device, service, request)
 
     fresh: list[Service] = []
-    needed = services if protocols is not None else [s for s in services if needs_pairing(s)]
-    # Companion last: it does not always show its PIN, and often needs none after the others.
-    for service in sorted(needed, key=lambda s: s.protocol == "companion"):
+    needed = services if protocols is not None else [one for one in services if should_pair(one)]
+    for service in sorted(needed, key=lambda one: PROTOCOLS.index(one.protocol)):
         service.credentials = pair_one(service)
         fresh.append(service)
         _save(device, store)
@@ -282,23 +278,12 @@ def _save(device: Device, store: Store) -> None:
         raise
 
 
-def _opens(device: Device, service: Service, other: Service) -> bool:
+def _accepts(device: Device, service: Service, credentials: str) -> bool:
     """True if the credentials of another service are accepted here."""
-    from .pairing.credentials import parse
-
-    credentials = parse(other.credentials)
+    tried = copy(service)
+    tried.credentials = credentials
     try:
-        if service.protocol == "airplay":
-            from .backends import airplay
-
-            airplay.check(device.address, service.port, credentials)
-        elif service.protocol == "companion":
-            from .backends import companion_pairing
-
-            companion_pairing.check(device.address, service.port, credentials)
-        else:
-            known = Service("mrp", service.port, credentials=other.credentials)
-            AppleTV(Device(device.name, device.address, [known])).open().close()
+        load_pairing(service.protocol).check(device, tried, timeout=CHECK_TIMEOUT)
     except AppleTVError as exc:
         log.info("%s: %s", service.protocol, exc)
         return False
@@ -315,7 +300,7 @@ def _ask_pin() -> str:
 def _store(store: Store | None) -> Store:
     if store is not None:
         return store
-    from .credentials import Store
+    from .store import Store
 
     return Store()
 

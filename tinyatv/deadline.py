@@ -1,4 +1,4 @@
-"""One time limit over many waits."""
+"""One time limit for several waits."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import time
 
 
 class Deadline:
-    """A moment in the future, asked how far away it still is.
+    """A point in time, and how far away it still is.
 
     Args:
-        seconds: Time from now; None means never.
+        seconds: From now; None means never.
     """
 
     __slots__ = ("_at", "seconds")
@@ -23,7 +23,7 @@ class Deadline:
         return None if self._at is None else max(0.0, self._at - time.monotonic())
 
     def wait(self) -> float | None:
-        """Like :meth:`left`, for ``SimpleQueue.get``: on Python 3.9 a time-out of 0 never ends."""
+        """Like :meth:`left`, for ``SimpleQueue.get``: on Python 3.9, that never ends with 0.0."""
         left = self.left()
         return None if left is None else max(0.001, left)
 

@@ -1,7 +1,7 @@
-"""What bytes and messages mean: as plain values, which JSON has as well, and as text.
+"""What bytes and messages mean: as values that JSON has, and as text.
 
-Everything here may come from somebody hostile, so all of it is bounded: how deep values are inside
-each other, how many there are, and how long each one is. Text never holds what a terminal obeys.
+The input is not trusted, so everything is bounded: how deep values are nested, how many there are,
+and how long each one is. Text never contains control characters, which a terminal would obey.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable
 
+from .text import printable
 from .wire.http import HttpWire, Request, Response
 
 LIMIT = 64 * 1024 * 1024  # bytes that are decoded at once
-DEPTH = 32  # values inside each other
+DEPTH = 32  # nested values
 VALUES = 20000  # values in one message
 TEXT = 2000  # characters of one text
 BYTES = 64  # of data that are shown
@@ -58,8 +59,8 @@ FRAMES = {  # kind of a Companion frame: name
 DIRECTIONS = {1: "event", 2: "request", 3: "reply"}  # _t of a Companion message
 
 
-class Plain:
-    """Turns one message into plain values."""
+class JsonView:
+    """Turns one message into values that JSON has."""
 
     def __init__(self) -> None:
         self._left = VALUES
@@ -77,9 +78,9 @@ class Plain:
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else str(value)
         if isinstance(value, str):
-            return shortened(value)
+            return truncate(value)
         if isinstance(value, (bytes, bytearray, memoryview)):
-            return hexed(bytes(value))
+            return to_hex(bytes(value))
         if isinstance(value, Mapping):
             return {
                 self._key(key): self.value(one, depth - 1) for key, one in self._some(value.items())
@@ -88,7 +89,7 @@ class Plain:
             return [self.value(one, depth - 1) for one in self._some(value)]
         if hasattr(value, "ListFields"):
             return self.fields(value, depth)
-        return shortened(str(value))  # a date, the UID of an archive
+        return truncate(str(value))  # a date, the UID of an archive
 
     def fields(self, message: Any, depth: int = DEPTH) -> dict[str, Any]:
         """The fields of a protobuf message."""
@@ -120,16 +121,16 @@ class Plain:
             yield value
 
     def _key(self, key: Any) -> str:
-        return shortened(key) if isinstance(key, str) else str(self.value(key, 0))
+        return truncate(key) if isinstance(key, str) else str(self.value(key, 0))
 
 
-def shortened(text: str) -> str:
+def truncate(text: str) -> str:
     """A text, cut if it is long; what JSON cannot have is replaced."""
     text = text.encode("utf-8", "replace").decode()  # lone surrogates
     return text if len(text) <= TEXT else f"{text[:TEXT]}... ({len(text)} characters)"
 
 
-def hexed(data: bytes) -> str:
+def to_hex(data: bytes) -> str:
     """Data as hex, cut if it is long."""
     if len(data) <= BYTES:
         return f"0x{data.hex()}"
@@ -140,22 +141,22 @@ def hexed(data: bytes) -> str:
 
 
 def describe(message: Any) -> tuple[str, Any]:
-    """What a message is called, and its content as plain values.
+    """What a message is called, and its content as values that JSON has.
 
     Args:
         message: Of any wire: an MRP message, an HTTP one, a Companion frame, or bytes.
     """
     if isinstance(message, Request):
-        return f"{message.method} {shortened(message.path)}", _http(message)
+        return f"{message.method} {truncate(message.path)}", _http(message)
     if isinstance(message, Response):
-        return f"{message.code} {shortened(message.reason)}", _http(message)
+        return f"{message.code} {truncate(message.reason)}", _http(message)
     if isinstance(message, tuple) and len(message) == 2 and isinstance(message[0], int):
         return _companion(*message)
     if isinstance(message, (bytes, bytearray)):
-        return f"{len(message)} bytes", hexed(bytes(message))
+        return f"{len(message)} bytes", to_hex(bytes(message))
     if hasattr(message, "envelope"):
         return _mrp(message)
-    return type(message).__name__, shortened(str(message))
+    return type(message).__name__, truncate(str(message))
 
 
 def _mrp(message: Any) -> tuple[str, dict[str, Any]]:
@@ -165,15 +166,15 @@ def _mrp(message: Any) -> tuple[str, dict[str, Any]]:
     name = proto.NAMES.get(kind, f"message {kind}") if kind else "DONE"
     found: dict[str, Any] = {}
     if message.identifier:
-        found["identifier"] = shortened(message.identifier)
+        found["identifier"] = truncate(message.identifier)
     if message.envelope.errorCode:
         found["errorCode"] = message.envelope.errorCode
     if hasattr(body, "ListFields"):
-        found.update(Plain().fields(body))
+        found.update(JsonView().fields(body))
     if kind == proto.SEND_COMMAND:
-        from .virtual.mrp_view import COMMANDS
+        from .proto import commands
 
-        found["command"] = f"{body.command} ({COMMANDS.get(body.command, 'unknown')})"
+        found["command"] = f"{body.command} ({commands.NAMES.get(body.command, 'unknown')})"
     elif kind == proto.SEND_HID_EVENT:
         found.update(_button(body.hidEventData))
     elif kind == proto.CRYPTO_PAIRING:
@@ -195,48 +196,49 @@ def _button(data: bytes) -> dict[str, str]:
 def _companion(kind: int, content: Any) -> tuple[str, dict[str, Any]]:
     frame = FRAMES.get(kind, f"frame {kind}")
     content = content if isinstance(content, dict) else {}
-    found: dict[str, Any] = Plain().value(content)
+    found: dict[str, Any] = JsonView().value(content)
     if isinstance(content.get("_pd"), bytes):
         found["_pd"] = _or_bytes(_pairing, content["_pd"])
         return frame, found
     name, number = content.get("_i"), content.get("_t")
-    words = [shortened(name) if isinstance(name, str) else "", DIRECTIONS.get(number, "")]
+    direction = DIRECTIONS.get(number, "") if isinstance(number, int) else ""
+    words = [truncate(name) if isinstance(name, str) else "", direction]
     return " ".join(word for word in words if word) or frame, found
 
 
 def _http(message: Request | Response) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if message.headers:
-        found["headers"] = [[shortened(n), shortened(v)] for n, v in message.headers[:100]]
+        found["headers"] = [[truncate(n), truncate(v)] for n, v in message.headers[:100]]
     if message.body:
         found["body"] = body(message)
     return found
 
 
 def body(message: Request | Response) -> Any:
-    """The body of an HTTP message as plain values, as far as its type is known."""
+    """The body of an HTTP message as values that JSON has, as far as its type is known."""
     kind = (message.header("Content-Type") or "").lower()
     try:
         data = message.plain()
     except ValueError:
-        return hexed(message.body)
+        return to_hex(message.body)
     path = message.path if isinstance(message, Request) else ""
     if data[:8] == b"bplist00" or "plist" in kind:
         return _or_bytes(_plist, data)
-    if "dmap" in kind or path.startswith("/ctrl-int/"):
+    if "x-dmap" in kind or path.startswith("/ctrl-int/"):
         return _or_bytes(_dmap, data)
     if path.startswith("/pair-") or (kind == "application/octet-stream" and is_pairing(data)):
         return _or_bytes(_pairing, data)
     if kind.startswith("text/"):
-        return shortened(data.decode("utf-8", "replace"))
-    return hexed(data)
+        return truncate(data.decode("utf-8", "replace"))
+    return to_hex(data)
 
 
 def _or_bytes(decode: Callable[[bytes], Any], data: bytes) -> Any:
     try:
         return decode(data)
     except ValueError:
-        return hexed(data)
+        return to_hex(data)
 
 
 # -- formats ---------------------------------------------------------------------------------------
@@ -245,24 +247,24 @@ def _or_bytes(decode: Callable[[bytes], Any], data: bytes) -> Any:
 def _plist(data: bytes) -> Any:
     from .wire import plist
 
-    return Plain().value(plist.loads(data))
+    return JsonView().value(plist.loads(data))
 
 
 def _dmap(data: bytes) -> list[dict[str, Any]]:
     from .wire import dmap
 
     try:
-        items = dmap.decode(data)
+        items = dmap.decode(data, bounded=False)
     except dmap.TrailingBytes as exc:
-        found = Plain().items(exc.kept)
-        return [*found, {"tag": "", "name": "", "type": "trailing", "value": hexed(exc.trailing)}]
-    return Plain().items(items)
+        found = JsonView().items(exc.kept)
+        return [*found, {"tag": "", "name": "", "type": "trailing", "value": to_hex(exc.trailing)}]
+    return JsonView().items(items)
 
 
 def _tlv8(data: bytes) -> list[list[Any]]:
     from .wire import tlv8
 
-    return [[tag, hexed(value)] for tag, value in tlv8.decode(data)[:VALUES]]
+    return [[tag, to_hex(value)] for tag, value in tlv8.decode(data)[:VALUES]]
 
 
 def _pairing(data: bytes) -> dict[str, Any]:
@@ -271,7 +273,7 @@ def _pairing(data: bytes) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for tag, value in tlv8.decode(data)[:VALUES]:
         name = ITEMS.get(tag, f"0x{tag:02x}")
-        shown: Any = hexed(value)
+        shown: Any = to_hex(value)
         if name == "State" and len(value) == 1:
             shown = f"M{value[0]}"
         elif name == "Error" and len(value) == 1:
@@ -301,7 +303,7 @@ def _opack(data: bytes) -> Any:
     value, rest = opack.unpack(data)
     if rest:
         raise ValueError(f"{len(rest)} bytes follow the value")
-    return Plain().value(value)
+    return JsonView().value(value)
 
 
 def _mrp_bytes(data: bytes) -> list[Any]:
@@ -402,7 +404,7 @@ def decode(data: bytes, kind: str = "auto") -> tuple[str, Any]:
         kind: One of ``KINDS``, or ``"auto"`` for the first that fits.
 
     Returns:
-        The kind, and plain values.
+        The kind, and values that JSON has.
 
     Raises:
         ValueError: They are not of that kind, or of none that is known.
@@ -423,10 +425,10 @@ def decode(data: bytes, kind: str = "auto") -> tuple[str, Any]:
             return name, decoder(data)
         except (ValueError, RecursionError):
             continue
-    raise ValueError(f"{len(data)} bytes that are nothing known: {hexed(data)}")
+    raise ValueError(f"{len(data)} bytes that are nothing known: {to_hex(data)}")
 
 
-def unhexed(text: str) -> bytes:
+def from_hex(text: str) -> bytes:
     """The bytes that a hex string stands for; spaces, colons, commas and 0x may be in it.
 
     Raises:
@@ -445,7 +447,7 @@ def unhexed(text: str) -> bytes:
 
 
 def lines(value: Any, indent: str = "") -> Iterator[str]:
-    """Plain values as lines for people; a trace may have what is too deep for them: it is cut."""
+    """Values as lines of text; what is nested too deeply is cut."""
     if len(indent) > 8 * DEPTH and isinstance(value, (dict, list)):
         yield f"{indent}..."
     elif isinstance(value, dict):
@@ -483,10 +485,3 @@ def _scalar(value: Any) -> str:
     if isinstance(value, str):
         return printable(value)
     return json.dumps(value)
-
-
-def printable(text: str) -> str:
-    """A text without anything that a terminal would obey."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,43 +1,19 @@
-"""What the user holds: an Apple TV, every command documented once, and who serves it."""
+"""What the user holds: an Apple TV, with every command documented once."""
 
 from __future__ import annotations
 
-import logging
 import queue
-import threading
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
 from .deadline import Deadline
-from .errors import (
-    AppleTVError,
-    ConnectionFailed,
-    ConnectionLost,
-    CredentialsError,
-    NotSupported,
-)
-from .events import (
-    Disconnected,
-    Events,
-    KeyboardChanged,
-    PlayingChanged,
-    PowerChanged,
-    Reconnected,
-    VolumeChanged,
-)
-from .model import (
-    PROTOCOLS,
-    Device,
-    FeatureState,
-    PairingRequirement,
-    RepeatState,
-    Service,
-    ShuffleState,
-    TouchAction,
-)
+from .model import Device, FeatureState, RepeatState, ShuffleState, TouchAction
+from .routes import FIELDS, ROUTES
+from .session import Session
 
 if TYPE_CHECKING:
+    from .backends import Backend
     from .backends.airplay_stream import Stream
     from .events import Event, Listener
     from .model import (
@@ -49,119 +25,6 @@ if TYPE_CHECKING:
         Playing,
         PowerState,
     )
-
-log = logging.getLogger(__name__)
-
-ROUTES: dict[str, tuple[str, ...]] = {
-    # command: protocols that serve it, best first. MRP before the others: it knows what plays, and
-    # says why it refuses. Companion before DMAP for what is pressed: it knows how long.
-    "up": ("mrp", "companion", "dmap"),
-    "down": ("mrp", "companion", "dmap"),
-    "left": ("mrp", "companion", "dmap"),
-    "right": ("mrp", "companion", "dmap"),
-    "select": ("mrp", "companion", "dmap"),
-    "menu": ("mrp", "companion", "dmap"),
-    "top_menu": ("mrp", "dmap"),
-    "home": ("mrp", "companion"),
-    "channel_up": ("companion",),
-    "channel_down": ("companion",),
-    "page_up": ("companion",),
-    "page_down": ("companion",),
-    "guide": ("companion",),
-    "screensaver": ("companion",),
-    "control_center": ("companion",),
-    "siri_start": ("companion",),
-    "siri_stop": ("companion",),
-    "suspend": ("mrp",),
-    "wakeup": ("mrp",),
-    "swipe": ("companion",),
-    "touch": ("companion",),
-    "click": ("companion",),
-    "play": ("mrp", "dmap", "companion"),  # DMAP always answers; Companion does not
-    "pause": ("mrp", "dmap", "companion"),
-    "play_pause": ("mrp", "dmap", "companion"),
-    "stop": ("mrp", "dmap"),
-    "next": ("mrp", "dmap", "companion"),
-    "previous": ("mrp", "dmap", "companion"),
-    "skip_forward": ("mrp", "dmap", "companion"),
-    "skip_backward": ("mrp", "dmap", "companion"),
-    "begin_fast_forward": ("mrp", "companion"),
-    "end_fast_forward": ("mrp", "companion"),
-    "begin_rewind": ("mrp", "companion"),
-    "end_rewind": ("mrp", "companion"),
-    "set_position": ("mrp", "dmap"),
-    "set_shuffle": ("mrp", "dmap"),
-    "set_repeat": ("mrp", "dmap"),
-    "captions": ("companion",),
-    "volume_up": ("mrp", "companion", "dmap"),
-    "volume_down": ("mrp", "companion", "dmap"),
-    # DMAP: iTunes and its like; an Apple TV has steps alone
-    "volume": ("mrp", "companion", "dmap"),
-    "set_volume": ("mrp", "companion", "dmap"),
-    "mute": ("mrp", "companion"),
-    "output_devices": ("mrp",),
-    "add_output_devices": ("mrp",),
-    "remove_output_devices": ("mrp",),
-    "set_output_devices": ("mrp",),
-    "power_state": ("companion", "mrp"),  # MRP takes it for awake while a HomePod plays the sound
-    "turn_on": ("companion", "mrp"),
-    # over MRP it takes keys, which newer systems understand differently
-    "turn_off": ("companion", "mrp"),
-    "apps": ("companion",),
-    "launch": ("companion",),
-    "accounts": ("companion",),
-    "switch_account": ("companion",),
-    "text_focus": ("companion", "mrp"),  # one for all of these: what it reads is what it writes
-    "text_get": ("companion",),
-    "text_set": ("companion", "mrp"),
-    "text_append": ("companion", "mrp"),
-    "text_clear": ("companion", "mrp"),
-    "play_url": ("airplay",),
-    "playing": ("mrp", "dmap"),
-    "artwork": ("mrp", "dmap"),
-    "server_info": ("dmap",),
-}
-
-FIELDS: dict[str, tuple[str, ...]] = {
-    # what is told of what plays: protocols that tell it
-    "title": ("mrp", "dmap"),
-    "artist": ("mrp", "dmap"),
-    "album": ("mrp", "dmap"),
-    "genre": ("mrp", "dmap"),
-    "total_time": ("mrp", "dmap"),
-    "position": ("mrp", "dmap"),
-    "shuffle": ("mrp", "dmap"),
-    "repeat": ("mrp", "dmap"),
-    "series_name": ("mrp",),
-    "season_number": ("mrp",),
-    "episode_number": ("mrp",),
-    "content_identifier": ("mrp",),
-    "itunes_store_identifier": ("mrp",),
-    "app": ("mrp",),
-    "push_updates": ("mrp", "dmap"),
-}
-
-BACKENDS = {  # protocol: class in the module of that name
-    "mrp": "MrpBackend",
-    "dmap": "DmapBackend",
-    "airplay": "AirPlayBackend",
-    "companion": "CompanionBackend",
-}
-UNPAIRED = ("mrp", "airplay")
-"""Protocols that may work without credentials, if the device allows it."""
-HAP = {"mrp", "airplay", "companion"}
-"""Protocols that are paired in the same way; a device seems to have one memory for all of them."""
-TOLD_BY = {
-    # event: command that asks for the same; of several protocols that tell it, the one that serves
-    # the command is believed, so that nobody hears it twice
-    PlayingChanged: "playing",
-    PowerChanged: "power_state",
-    VolumeChanged: "volume",
-    KeyboardChanged: "text_focus",
-}
-
-PAUSES = (1.0, 60.0)  # s; first and longest pause between two tries to reconnect
-PATIENT = 3  # tries that want all protocols back; a device that boots opens its ports one by one
 
 
 class AppleTV:
@@ -188,23 +51,10 @@ class AppleTV:
     ) -> None:  # fmt: skip
         if timeout <= 0:
             raise ValueError(f"timeout must be positive, not {timeout}")
-        self.device = device
-        self.timeout = timeout
-        self._wanted = None if protocols is None else tuple(protocols)
-        self._reconnect = reconnect
-        self._rediscover = rediscover
-        self._backends: dict[str, Any] = {}
-        self._had: tuple[str, ...] = ()  # protocols that were connected last
-        self._early: dict[Any, AppleTVError] = {}  # backends that were lost while others opened
-        self._error: AppleTVError | None = None
-        self._events = Events(f"tinyatv-events-{device.address}")
-        self._listening = False
-        self._lock = threading.Lock()
-        self._switching = threading.Lock()  # one thread at a time lets backends listen, or not
-        self._closing = threading.Event()
-        self._reconnecting: threading.Thread | None = None
-        self._hurry = threading.Event()  # somebody waits for us to come back
-        self._back = threading.Event()
+        self._session = Session(
+            device, protocols=protocols, timeout=timeout, reconnect=reconnect,
+            rediscover=rediscover,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         up = ", ".join(self.protocols) or "not connected"
@@ -224,6 +74,24 @@ class AppleTV:
     # -- what we know ----------------------------------------------------------------------------
 
     @property
+    def device(self) -> Device:
+        """What it is connected to; another object once it was found elsewhere."""
+        return self._session.device
+
+    @device.setter
+    def device(self, device: Device) -> None:
+        self._session.device = device
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a command may take; a change counts from the next connection on."""
+        return self._session.timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        self._session.timeout = seconds
+
+    @property
     def name(self) -> str:
         """What its owner calls it."""
         return self.device.name
@@ -236,28 +104,26 @@ class AppleTV:
     @property
     def protocols(self) -> tuple[str, ...]:
         """Names of the protocols that are connected now; empty after a loss or ``close()``."""
-        return tuple(self._backends)
+        return tuple(self._session.backends)
 
     @property
     def reconnects(self) -> bool:
         """True if a lost connection comes back by itself."""
-        return self._reconnect
+        return self._session.reconnect
 
     def features(self) -> dict[str, FeatureState]:
         """What can be used now: every command of ``ROUTES`` and every field of ``FIELDS``.
 
         May ask the device. ``Unknown`` means that the device does not say: try it.
         """
-        self._check_open()
-        told: dict[str, dict[str, FeatureState]] = {
-            protocol: backend.features() for protocol, backend in self._backends.items()
-        }
+        self._session.check_open()
+        known = {name: backend.features() for name, backend in self._session.backends.items()}
         states = {}
         for name, protocols in {**ROUTES, **FIELDS}.items():
-            serving = [p for p in protocols if p in told]
+            serving = [p for p in protocols if p in known]
             states[name] = FeatureState.Unsupported
             if serving:
-                states[name] = told[serving[0]].get(name, FeatureState.Unknown)
+                states[name] = known[serving[0]].get(name, FeatureState.Unknown)
         return states
 
     # -- life ------------------------------------------------------------------------------------
@@ -269,226 +135,24 @@ class AppleTV:
             ConnectionFailed: None of them could be reached.
             CredentialsError: No credentials, or they are not accepted any more.
         """
-        if not self._backends:
-            self._open()
+        self._session.open()
         return self
-
-    def _open(self, again: bool = False, wanted: Iterable[str] = ()) -> None:
-        """Open all protocols, `wanted` at least; after a loss (`again`), tell so first."""
-        errors: dict[str, AppleTVError] = {}
-
-        def connect(backend: Any) -> None:
-            try:
-                backend.connect()
-            except AppleTVError as exc:
-                log.info("%s: %s", backend.protocol, exc)
-                errors[backend.protocol] = exc
-
-        made = self._new_backends()
-        with self._lock:
-            self._early = {}
-        first, *rest = made
-        threads = [
-            threading.Thread(target=connect, args=(backend,), name=f"tinyatv-open-{self.address}")
-            for backend in rest
-        ]
-        for thread in threads:
-            thread.start()
-        connect(first)
-        for thread in threads:
-            thread.join()
-        with self._lock:
-            for backend in made:
-                if backend in self._early:  # it was up, but not for long
-                    lost = ConnectionFailed(str(self._early[backend]))
-                    errors.setdefault(backend.protocol, lost)
-            backends = {b.protocol: b for b in made if b.protocol not in errors}
-            enough = (not _is_only_extra(backends) or not errors) and {*wanted} <= {*backends}
-            usable = bool(backends) and enough and not self._closing.is_set()
-            if usable:
-                self._backends, self._error = backends, None
-                self._had = tuple(backends)
-                self._back.set()
-                self._reconnecting = None  # from here on, a loss is a new one
-                if again:
-                    self._events.post(Reconnected(self._had))  # before news of another loss
-            listening = usable and self._listening
-        for backend in made:
-            if not usable or backend.protocol in errors:
-                backend.close()
-        if not usable:
-            told = [errors[b.protocol] for b in made if b.protocol in errors]
-            raise told[0] if told else ConnectionLost("closed while connecting")
-        if listening:
-            self._tune_in(backends)
 
     def close(self) -> None:
         """Close all connections and end all threads. Safe to call more than once, from anywhere.
 
         Listeners get a last :class:`~tinyatv.events.Disconnected`. Blocks up to 5 s.
         """
-        with self._lock:
-            first = not self._closing.is_set()
-            self._closing.set()
-            self._hurry.set()
-            self._back.set()
-            backends, self._backends = self._backends, {}
-            reconnecting = self._reconnecting
-        for backend in backends.values():
-            backend.close()
-        if reconnecting is not None and reconnecting is not threading.current_thread():
-            reconnecting.join(5)
-        if first and (backends or reconnecting is not None):
-            self._events.post(Disconnected(None))
-        self._events.close()
+        self._session.close()
 
-    def _new_backends(self) -> list[Any]:
-        offered = {s.protocol: s for s in self.device.services if s.enabled and s.port}
-        usable = [offered[p] for p in PROTOCOLS if p in offered and p in BACKENDS]
-        tunnel = self._new_tunnel(usable)
-        backends, missing = [], []
-        if tunnel is not None:
-            service, made = tunnel
-            backends.append(self._new_backend("mrp", service, tunnel=made))
-        for service in usable:
-            protocol = service.protocol
-            if not self._wants(protocol) or (protocol == "mrp" and tunnel is not None):
-                continue
-            must_pair = protocol not in UNPAIRED or service.pairing is PairingRequirement.Mandatory
-            if must_pair and not service.credentials:
-                service = lend(self.device, service)
-                if not service.credentials:
-                    missing.append(protocol)
-                    continue
-            about: dict[str, Any] = {}
-            if protocol == "airplay":
-                about = {"info": self.device.info, "tunnel": tunnel and tunnel[1]}
-            backends.append(self._new_backend(protocol, service, **about))
-        if missing and not backends:
-            raise CredentialsError(f"{self.name} is not paired ({', '.join(missing)}): pair first")
-        if not backends:
-            there = ", ".join(s.protocol for s in self.device.services) or "nothing"
-            wanted = f", asked for {', '.join(self._wanted)}" if self._wanted is not None else ""
-            raise NotSupported(f"{self.name} offers nothing to connect to: {there}{wanted}")
-        return backends
-
-    def _wants(self, protocol: str) -> bool:
-        return self._wanted is None or protocol in self._wanted
-
-    def _new_backend(self, protocol: str, service: Service, **more: Any) -> Any:
-        from importlib import import_module
-
-        make = getattr(import_module(f".backends.{protocol}", __package__), BACKENDS[protocol])
-        backend: Any = make(
-            self.device.address, service, timeout=self.timeout,
-            post=lambda event: self._heard(protocol, event),
-            lost=lambda error: self._lost(backend, error), **more,
-        )  # fmt: skip
-        return backend
-
-    def _new_tunnel(self, usable: list[Service]) -> tuple[Service, Any] | None:
-        """The service through which MRP goes, and the way; None if it goes directly, or not."""
-        by_name = {service.protocol: service for service in usable}
-        airplay, direct = by_name.get("airplay"), by_name.get("mrp")
-        if airplay is None or not self._wants("mrp") or (direct is not None and direct.credentials):
-            return None
-        from .backends.airplay import tunnel_credentials
-
-        airplay = lend(self.device, airplay)
-        credentials = tunnel_credentials(airplay, self.device.info)
-        if credentials is None:
-            return None
-        from .backends.airplay_tunnel import Tunnel
-
-        return airplay, Tunnel(
-            self.device.address, airplay.port, credentials, timeout=self.timeout,
-            password=airplay.password,
-        )  # fmt: skip
-
-    def _heard(self, protocol: str, event: Event) -> None:
-        """A backend has news; called on any thread."""
-        command = TOLD_BY.get(type(event))
-        if command is None or self._serving(command) in (protocol, None):
-            self._events.post(event)
-
-    def _lost(self, backend: Any, error: AppleTVError) -> None:
-        """A backend lost its device; called on any thread, once for each backend."""
-        protocol = backend.protocol
-        with self._lock:
-            if self._closing.is_set():
-                return
-            if self._backends.get(protocol) is not backend:
-                self._early[backend] = error
-                return
-            backends = self._backends.copy()
-            gone = [backends.pop(protocol)]
-            if _is_only_extra(backends):
-                gone += backends.values()
-                backends = {}
-            self._backends = backends
-            self._error = self._error or error
-            known = self._reconnecting is not None  # it comes back as a whole, and went as one
-            thread = None
-            if self._reconnect and self._reconnecting is None:
-                name = f"tinyatv-reconnect-{self.address}"
-                thread = threading.Thread(target=self._come_back, name=name, daemon=True)
-                self._reconnecting = thread
-                thread.start()
-            if not known:
-                self._events.post(Disconnected(error, protocol))
-        log.info("%s: %s", protocol, error)
-        gone[0].close()
-        for extra in gone[1:]:
-            extra.close(error)  # for those who wait for the end of what it plays
-
-    def _come_back(self) -> None:
-        pause, tries = PAUSES[0], 0
-        while True:
-            self._hurry.wait(pause)
-            self._hurry.clear()
-            if self._closing.is_set():
-                return
-            tries += 1
-            wanted = self._had if tries <= PATIENT else ()
-            try:
-                left, self._backends = self._backends, {}
-                for backend in left.values():
-                    backend.close()
-                try:
-                    self._open(again=True, wanted=wanted)
-                except ConnectionFailed:
-                    if self._rediscover is None or self._closing.is_set():
-                        raise
-                    self.device = self._rediscover(self.device)  # the port may have moved
-                    self._open(again=True, wanted=wanted)
-                return
-            except (AppleTVError, OSError) as exc:
-                log.debug("cannot reconnect to %s: %s", self.name, exc)
-                pause = min(pause * 2, PAUSES[1])
-
-    def _check_open(self) -> None:
-        if self._backends:
-            return
-        if self._closing.is_set():
-            raise ConnectionLost(f"{self.name}: closed")
-        raise ConnectionLost(f"{self.name}: {self._error or 'not connected'}") from self._error
-
-    def _via(self, command: str) -> Any:
+    def _via(self, command: str) -> Backend:
         """The backend that serves a command."""
+        backends = self._session.backends
         for protocol in ROUTES[command]:
-            backend = self._backends.get(protocol)
+            backend = backends.get(protocol)
             if backend is not None:
                 return backend
-        self._check_open()
-        serving = ", ".join(ROUTES[command]) or "no protocol yet"
-        raise NotSupported(f"{command} needs {serving}; connected: {', '.join(self.protocols)}")
-
-    def _serving(self, command: str) -> str | None:
-        """The protocol that serves a command now, or None."""
-        for protocol in ROUTES[command]:
-            if protocol in self._backends:
-                return protocol
-        return None
+        raise self._session.unserved(command)
 
     # -- events ----------------------------------------------------------------------------------
 
@@ -503,43 +167,20 @@ class AppleTV:
         Raises:
             ConnectionLost: The connection is closed.
         """
-        if self._closing.is_set():
-            raise ConnectionLost(f"{self.name}: closed")
-        if self._events.add(listener) == 1:
-            self._listen()
+        self._session.add_listener(listener)
 
     def remove_listener(self, listener: Listener) -> None:
-        """Stop to call `listener`.
+        """Stop calling `listener`.
 
         Raises:
             ValueError: It is not there.
         """
-        if self._events.remove(listener) == 0:
-            self._listen()
-
-    def _listen(self) -> None:
-        """Let the backends listen if anybody does, whoever came and went meanwhile."""
-        with self._switching:
-            with self._lock:
-                on = self._events.heard
-                changed, self._listening = self._listening is not on, on
-                backends = self._backends.copy()
-            if changed and on:
-                self._tune_in(backends)
-            elif changed:
-                for backend in backends.values():
-                    backend.unlisten()
-
-    def _tune_in(self, backends: dict[str, Any]) -> None:
-        if "mrp" in backends:  # what plays is news that it brings without being asked
-            self._events.link = backends["mrp"].link
-        for backend in backends.values():
-            backend.listen()
+        self._session.remove_listener(listener)
 
     def events(self, timeout: float | None = None) -> Iterator[Event]:
         """Iterate over events; listening starts with this call.
 
-        Ends after ``close()``, after a loss that nobody repairs, and when nothing happens for
+        Ends after ``close()``, after a loss for good, and when nothing happens for
         `timeout` seconds.
 
         Args:
@@ -557,14 +198,10 @@ class AppleTV:
                 except queue.Empty:
                     return
                 yield event
-                if isinstance(event, Disconnected) and self._is_final(event):
+                if self._session.is_end(event):
                     return
         finally:
             self.remove_listener(received.put)
-
-    def _is_final(self, event: Disconnected) -> bool:
-        repaired = self._reconnect and event.error is not None
-        return not self._backends and not repaired
 
     # -- navigation ------------------------------------------------------------------------------
 
@@ -590,7 +227,7 @@ class AppleTV:
         self._via("right").right(*_press(hold, presses))
 
     def select(self, *, hold: float = 0.0, presses: int = 1) -> None:
-        """Choose what is marked; held down, open its menu.
+        """Select what has the focus; held down, open its menu.
 
         Args:
             hold: Seconds to keep the button down. Over DMAP any time above 0 means "held".
@@ -737,19 +374,19 @@ class AppleTV:
         self._via("skip_backward").skip_backward(_at_least(0, seconds, "seconds"))
 
     def begin_fast_forward(self) -> None:
-        """Start to wind forward; :meth:`end_fast_forward` ends it."""
+        """Start fast-forwarding; :meth:`end_fast_forward` ends it."""
         self._via("begin_fast_forward").begin_fast_forward()
 
     def end_fast_forward(self) -> None:
-        """Stop to wind forward, and go on playing."""
+        """Stop fast-forwarding, and go on playing."""
         self._via("end_fast_forward").end_fast_forward()
 
     def begin_rewind(self) -> None:
-        """Start to wind back; :meth:`end_rewind` ends it."""
+        """Start rewinding; :meth:`end_rewind` ends it."""
         self._via("begin_rewind").begin_rewind()
 
     def end_rewind(self) -> None:
-        """Stop to wind back, and go on playing."""
+        """Stop rewinding, and go on playing."""
         self._via("end_rewind").end_rewind()
 
     def set_position(self, seconds: float) -> None:
@@ -769,11 +406,11 @@ class AppleTV:
         self._via("set_repeat").set_repeat(RepeatState(repeat))
 
     def captions(self, mode: str = "toggle") -> None:
-        """Show subtitles, or show them no more.
+        """Turn subtitles on or off.
 
         Args:
-            mode: ``"toggle"``, ``"on"``, ``"auto"``, or ``"forced"``: those alone that belong to
-                the film.
+            mode: ``"toggle"``, ``"on"``, ``"auto"``, or ``"forced"``: only the subtitles that are
+                part of the film.
         """
         if mode not in ("auto", "on", "forced", "toggle"):
             raise ValueError(f"captions are toggle, on, auto or forced, not {mode!r}")
@@ -799,8 +436,7 @@ class AppleTV:
         Raises:
             NotSupported: The output only knows steps.
         """
-        level: float = self._via("volume").volume(output_device)
-        return level
+        return self._via("volume").volume(output_device)
 
     def set_volume(self, level: float, output_device: str | None = None) -> None:
         """Set the volume.
@@ -817,9 +453,9 @@ class AppleTV:
         self._via("set_volume").set_volume(level, output_device)
 
     def mute(self) -> None:
-        """Mute the sound; once more, and it is as loud as before.
+        """Mute the sound, or restore the volume if it is muted.
 
-        Where the output only knows steps, this is the mute key of a remote: what it does is up to
+        Where the output only knows steps, this is the mute key of a remote: what that does is up to
         the television.
 
         Raises:
@@ -830,12 +466,11 @@ class AppleTV:
     # -- output devices --------------------------------------------------------------------------
 
     def output_devices(self) -> list[OutputDevice]:
-        """What plays the sound now: the device itself, or speakers."""
-        devices: list[OutputDevice] = self._via("output_devices").output_devices()
-        return devices
+        """Where the sound comes out now: the device itself, or speakers."""
+        return self._via("output_devices").output_devices()
 
     def add_output_devices(self, *identifiers: str) -> None:
-        """Let more speakers play the sound. Blocks until the device says that they do.
+        """Add speakers to those that play the sound. Blocks until the device says that they do.
 
         Args:
             *identifiers: Of the speakers.
@@ -843,19 +478,18 @@ class AppleTV:
         self._via("add_output_devices").add_output_devices(*_some(identifiers))
 
     def remove_output_devices(self, *identifiers: str) -> None:
-        """Let speakers play the sound no more; see :meth:`add_output_devices`."""
+        """Remove speakers from those that play the sound; see :meth:`add_output_devices`."""
         self._via("remove_output_devices").remove_output_devices(*_some(identifiers))
 
     def set_output_devices(self, *identifiers: str) -> None:
-        """Let these speakers play the sound, and no others; see :meth:`add_output_devices`."""
+        """Play the sound on these speakers only; see :meth:`add_output_devices`."""
         self._via("set_output_devices").set_output_devices(*_some(identifiers))
 
     # -- power -----------------------------------------------------------------------------------
 
     def power_state(self) -> PowerState:
         """Whether it is awake."""
-        power: PowerState = self._via("power_state").power_state()
-        return power
+        return self._via("power_state").power_state()
 
     def turn_on(self, *, wait: bool = False) -> None:
         """Wake it up.
@@ -869,20 +503,8 @@ class AppleTV:
         Raises:
             CommandTimeout: It did not wake up in time.
         """
-        if self._reconnecting is not None and not self._backends:
-            self._wake()
+        self._session.wake()
         self._via("turn_on").turn_on(wait)
-
-    def _wake(self) -> None:
-        """Wake up a device that is lost until it is back, or has had time enough."""
-        from .discovery.wake import WAKE_TIMEOUT, WakeOnLan
-
-        deadline = Deadline(WAKE_TIMEOUT)
-        self._back.clear()
-        with WakeOnLan(self.device, at_once=True):
-            while not (self._backends or self._closing.is_set() or deadline.over):
-                self._hurry.set()
-                self._back.wait(1.0)
 
     def turn_off(self, *, wait: bool = False) -> None:
         """Put it to sleep.
@@ -902,8 +524,7 @@ class AppleTV:
 
     def apps(self) -> list[App]:
         """Ask which apps can be launched."""
-        apps: list[App] = self._via("apps").apps()
-        return apps
+        return self._via("apps").apps()
 
     def launch(self, target: str) -> None:
         """Launch an app: ``launch("com.netflix.Netflix")``.
@@ -918,12 +539,11 @@ class AppleTV:
         self._via("launch").launch(_text(target, "target"))
 
     def accounts(self) -> list[Account]:
-        """Ask who uses the device."""
-        accounts: list[Account] = self._via("accounts").accounts()
-        return accounts
+        """Ask for the user accounts of the device."""
+        return self._via("accounts").accounts()
 
     def switch_account(self, identifier: str) -> None:
-        """Let somebody else use the device.
+        """Switch to another user account.
 
         Args:
             identifier: Of one of :meth:`accounts`.
@@ -936,14 +556,12 @@ class AppleTV:
     # -- text ------------------------------------------------------------------------------------
 
     def text_focus(self) -> KeyboardFocus:
-        """Whether a text field wants letters."""
-        focus: KeyboardFocus = self._via("text_focus").text_focus()
-        return focus
+        """Whether a text field has focus."""
+        return self._via("text_focus").text_focus()
 
     def text_get(self) -> str | None:
         """Ask what is in the text field, up to the cursor; None if no text field is open."""
-        text: str | None = self._via("text_get").text_get()
-        return text
+        return self._via("text_get").text_get()
 
     def text_set(self, text: str) -> None:
         """Replace what is in the text field.
@@ -970,7 +588,7 @@ class AppleTV:
         """Play a video or a song from the web, or a file of this computer.
 
         Returns once it plays. The device fetches it by itself; a file is served to that one device,
-        under an address that nobody can guess, for as long as it plays.
+        under an address that cannot be guessed, for as long as it plays.
 
         Args:
             url: Where it is: ``http://...``, or the path of a file.
@@ -983,7 +601,8 @@ class AppleTV:
             album: The same.
 
         Returns:
-            What plays; :meth:`~tinyatv.backends.airplay_stream.Stream.wait` blocks until its end.
+            What it plays; :meth:`~tinyatv.backends.airplay_stream.Stream.wait` blocks until its
+            end.
 
         Raises:
             CommandFailed: The device does not play it.
@@ -994,15 +613,13 @@ class AppleTV:
         start = _at_least(0, position, "position")
         given = {"Title": title, "Artist": artist, "Album": album}
         about = {key: text for key, text in given.items() if text is not None}
-        stream: Stream = self._via("play_url").play_url(url, start, timeout, version, about)
-        return stream
+        return self._via("play_url").play_url(url, start, timeout, version, about)
 
     # -- what is playing -------------------------------------------------------------------------
 
     def playing(self) -> Playing:
         """Ask what is playing. "Nothing" is an answer too: ``device_state`` is ``Idle``."""
-        playing: Playing = self._via("playing").playing()
-        return playing
+        return self._via("playing").playing()
 
     def artwork(self, width: int | None = 512, height: int | None = None) -> Artwork | None:
         """Fetch the image of what is playing. Blocks up to 25 s.
@@ -1017,18 +634,11 @@ class AppleTV:
         for side in (width, height):
             if side is not None and not 1 <= side <= 65535:
                 raise ValueError(f"a size is 1 to 65535 pixels, not {side}")
-        artwork: Artwork | None = self._via("artwork").artwork(width, height)
-        return artwork
+        return self._via("artwork").artwork(width, height)
 
     def server_info(self) -> dict[str, Any]:
         """Ask a DMAP device about itself: names of tags, such as ``dmap.itemname``, and values."""
-        info: dict[str, Any] = self._via("server_info").server_info()
-        return info
-
-
-def _is_only_extra(protocols: Iterable[str]) -> bool:
-    """True if there is nothing but AirPlay, which keeps no connection: it cannot tell a loss."""
-    return set(protocols) == {"airplay"}
+        return self._via("server_info").server_info()
 
 
 def _press(hold: float, presses: int) -> tuple[float, int]:
@@ -1060,34 +670,3 @@ def _at_least(low: float, value: float, name: str) -> float:
     if not low <= value < float("inf"):
         raise ValueError(f"{name} must be {low} or more, not {value}")
     return value
-
-
-def needs_pairing(service: Service) -> bool:
-    """True if a service can be paired, and is better for it."""
-    if service.protocol == "companion" and "rpfl" in service.properties:
-        return service.pairing is PairingRequirement.Mandatory  # others are not let in at all
-    return service.pairing is not PairingRequirement.NotNeeded
-
-
-def may_open(service: Service, other: Service) -> bool:
-    """True if the credentials of a service are of the kind that another one takes."""
-    if service is other or not service.credentials or {service.protocol, other.protocol} - HAP:
-        return False
-    from .pairing.credentials import parse
-
-    try:
-        return parse(service.credentials).checked().kind == "hap"
-    except CredentialsError:
-        return False
-
-
-def lend(device: Device, service: Service) -> Service:
-    """A service that has no credentials, with those of another one: they may open it, too."""
-    lent = next((o.credentials for o in device.services if may_open(o, service)), None)
-    if lent is None or service.credentials or not needs_pairing(service):
-        return service
-    from copy import copy
-
-    service = copy(service)
-    service.credentials = lent
-    return service

@@ -1,13 +1,13 @@
 """What can go wrong.
 
     AppleTVError
-     +- DeviceNotFound     (LookupError)          nothing by that name; says what was found
+     +- DeviceNotFound     (LookupError)          no such device; says what was found
      +- ConnectionFailed   (ConnectionError)      could not open
      +- ConnectionLost     (ConnectionError)      was open; also after close()
      +- CommandTimeout     (TimeoutError)         no reply in time
      +- CommandFailed                             the device said no; .command .code
      +- NotSupported       (NotImplementedError)  no connected protocol serves it
-     +- ProtocolError                             the peer sent nonsense; .data
+     +- ProtocolError                             the peer sent invalid data; .data
      +- CredentialsError   (ValueError)           missing, malformed, not accepted any more
      +- PairingError                              wrong PIN, refused
          +- PairingBackOff                        too many tries; .seconds
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 
 class AppleTVError(Exception):
-    """Base of everything that this package raises on purpose."""
+    """Base of all errors that this package raises on purpose."""
 
 
 class DeviceNotFound(AppleTVError, LookupError):
@@ -35,7 +35,7 @@ class ConnectionLost(AppleTVError, ConnectionError):
     """The connection was open and is gone, or ``close()`` was called.
 
     Attributes:
-        closed: True if the device ended it as one does; False if it broke, or we do not know.
+        closed: True if the device closed it; False if it broke, or if that is not known.
     """
 
     def __init__(self, message: str = "", *, closed: bool = False) -> None:
@@ -51,7 +51,7 @@ class CommandFailed(AppleTVError):
     """The device refused.
 
     Attributes:
-        command: The command as the user knows it, for example ``"play"``.
+        command: The name of the method, for example ``"play"``.
         code: The device's own number, or None.
     """
 
@@ -66,10 +66,10 @@ class NotSupported(AppleTVError, NotImplementedError):
 
 
 class ProtocolError(AppleTVError):
-    """The peer sent something that makes no sense.
+    """The peer sent invalid data.
 
     Attributes:
-        data: The offending bytes, or ``b""`` where they are not at hand.
+        data: The offending bytes, or ``b""`` if they are not available.
     """
 
     def __init__(self, message: str, data: bytes = b"") -> None:
@@ -82,11 +82,11 @@ class CredentialsError(AppleTVError, ValueError):
 
 
 class PairingError(AppleTVError):
-    """Pairing did not succeed: wrong PIN, refused, or nobody typed it in time."""
+    """Pairing did not succeed: wrong PIN, refused, or the PIN was not typed in time."""
 
 
 class PairingBackOff(PairingError):
-    """The device wants a pause after too many tries.
+    """The device demands a pause after too many tries.
 
     Attributes:
         seconds: How long to wait, or None if the device does not say.

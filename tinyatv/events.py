@@ -1,4 +1,4 @@
-"""What a listener is told, and the one thread that tells it."""
+"""The events that listeners get, and the one thread that calls listeners."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from .errors import AppleTVError
-    from .link import Link
     from .model import KeyboardFocus, OutputDevice, Playing, PowerState
 
 log = logging.getLogger(__name__)
-
-BURST = 0.002  # s; as long as the next event may well come at once
 
 Listener = Callable[[Any], object]
 
 
 class Event:
-    """Something that happened. New facts become attributes of the event."""
+    """Something that happened."""
 
     __slots__: tuple[str, ...] = ()
 
@@ -30,7 +27,7 @@ class Event:
 
 
 class PlayingChanged(Event):
-    """Something else plays, or it plays in another way; also told to each new listener first.
+    """What plays has changed. A new listener gets this event first, with what plays then.
 
     Attributes:
         playing: What plays now.
@@ -60,8 +57,8 @@ class VolumeChanged(Event):
 
     Attributes:
         volume: Percent, 0 to 100.
-        output_device: Identifier of the speaker that it is about; None for the device itself.
-        before: What it was, in percent.
+        output_device: Identifier of the speaker; None for the device itself.
+        before: The volume before, in percent.
     """
 
     __slots__ = ("volume", "output_device", "before")
@@ -75,7 +72,7 @@ class VolumeChanged(Event):
 
 
 class OutputDevicesChanged(Event):
-    """The sound comes out somewhere else.
+    """The speakers that play have changed.
 
     Attributes:
         output_devices: All that play now.
@@ -143,30 +140,23 @@ class Reconnected(Event):
         self.protocols = protocols
 
 
-_WELCOME = Event()  # in the queue: listeners that came later than others are to be told what plays
+_GREETING = Event()  # in the queue: new listeners are to be told what plays
 
 
 class Events:
-    """Hands events to listeners, in order, on one thread of its own.
+    """Calls listeners with events, in order, on one thread of its own.
 
     Args:
         name: Of the thread.
-
-    Attributes:
-        link: Brings most of them. While the thread has nothing to tell, it reads there itself: to
-            be woken by another thread that does would take longer than all the rest. None for none.
     """
 
     def __init__(self, name: str) -> None:
-        self.link: Link | None = None
-        self._reads: Link | None = None  # what the thread reads now
         self._name = name
         self._listeners: list[Listener] = []
         self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._told: PlayingChanged | None = None  # what plays, as listeners know it
-        self._late: list[Listener] = []  # those who do not know it yet
+        self._last_playing: PlayingChanged | None = None  # the last one that listeners got
+        self._new: list[Listener] = []  # listeners that did not get it yet
         self._thread: threading.Thread | None = None
-        self._ident = 0  # its own
         self._lock = threading.Lock()
         self._closed = False
 
@@ -178,9 +168,9 @@ class Events:
                 thread.start()
                 self._thread = thread
             self._listeners = [*self._listeners, listener]
-            if self._told is not None:
-                self._late.append(listener)
-                self._put(_WELCOME)
+            if self._last_playing is not None:
+                self._new.append(listener)
+                self._queue.put(_GREETING)
             return len(self._listeners)
 
     def remove(self, listener: Listener) -> int:
@@ -193,10 +183,10 @@ class Events:
             listeners = self._listeners.copy()
             listeners.remove(listener)
             self._listeners = listeners
-            if listener in self._late:
-                self._late.remove(listener)
+            if listener in self._new:
+                self._new.remove(listener)
             if not listeners:
-                self._told = None  # who comes next is told anew
+                self._last_playing = None
             return len(listeners)
 
     @property
@@ -207,7 +197,7 @@ class Events:
     def post(self, event: Event) -> None:
         """Queue an event. Never blocks; without listeners it is dropped."""
         if self._listeners:
-            self._put(event)
+            self._queue.put(event)
 
     def close(self) -> None:
         """Deliver what is queued, then end the thread. Blocks until then, at most 5 s."""
@@ -215,54 +205,32 @@ class Events:
             closing, self._closed = not self._closed, True
             thread = self._thread
         if closing:
-            self._put(None)
+            self._queue.put(None)
         if thread is not None and thread is not threading.current_thread():
             thread.join(5)
 
-    def _put(self, event: Event | None) -> None:
-        self._queue.put(event)
-        link = self._reads
-        if link is not None and threading.get_ident() != self._ident:
-            link.ring()
-
-    def _next(self) -> Event | None:
-        """Wait for the next event."""
-        if self.link is not None:
-            try:
-                return self._queue.get(timeout=BURST)
-            except queue.Empty:
-                self._reads = self.link
-            if self._reads is not None:
-                self._reads.read_for(self._pending)
-                self._reads = None
-        return self._queue.get()
-
-    def _pending(self) -> bool:
-        return not self._queue.empty()
-
-    def _addressed(self, event: Event) -> tuple[Event, list[Listener]]:
-        """What is to be told, and to whom."""
+    def _recipients(self, event: Event) -> tuple[Event, list[Listener]]:
+        """The event to deliver, and the listeners that get it."""
         with self._lock:
             listeners = self._listeners
-            if event is _WELCOME:
-                listeners = self._late
-                event = self._told or event
+            if event is _GREETING:
+                listeners = self._new
+                event = self._last_playing or event
             elif isinstance(event, PlayingChanged) and listeners:
-                self._told = event
+                self._last_playing = event
             elif isinstance(event, Disconnected):
-                self._told = None  # the next connection tells it anew
+                self._last_playing = None
             else:
                 return event, listeners
-            self._late = []
+            self._new = []
             return event, listeners
 
     def _run(self) -> None:
-        self._ident = threading.get_ident()
         while True:
-            event = self._next()
+            event = self._queue.get()
             if event is None:
                 return
-            event, listeners = self._addressed(event)
+            event, listeners = self._recipients(event)
             for listener in listeners:
                 try:
                     listener(event)

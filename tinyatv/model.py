@@ -10,6 +10,7 @@ import enum
 import time
 from typing import TYPE_CHECKING, Callable
 
+from . import routes
 from .errors import AppleTVError
 from .info import Data as _Data
 from .info import DeviceInfo as DeviceInfo
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
 
-PROTOCOLS = ("mrp", "dmap", "airplay", "raop", "companion")
+PROTOCOLS = tuple(routes.PROTOCOLS)
 """Names of the protocols, in the order in which they name a device (its main identifier)."""
+PASSWORDS = ("airplay", "raop")
+"""Protocols in which a device may want a password."""
 
 
 class MediaType(enum.Enum):
@@ -300,19 +303,24 @@ class Device(_Data):
         return next((s for s in self.services if s.protocol == protocol), None)
 
     def is_called(self, text: str) -> bool:
-        """True if `text` is one of its names, addresses or identifiers; case is ignored.
+        """True if `text` is one of its names, addresses or identifiers.
 
-        An identifier may be spelt with or without separators: ``AA:BB:..`` is ``AABB..``.
+        Case is ignored; of identifiers, colons and dashes as well.
         """
         wanted = text.casefold()
         if any(wanted == one.casefold() for one in (*self.names, *self.addresses)):
             return True
-        wanted = _bare(wanted)
-        return any(wanted == _bare(one.casefold()) for one in self.identifiers)
+        return bool(identifier_keys([text]) & identifier_keys(self.identifiers))
 
 
-def _bare(identifier: str) -> str:
-    return identifier.replace(":", "").replace("-", "")
+def identifier_key(identifier: str) -> str:
+    """What all spellings of an identifier have in common: case and separators do not matter."""
+    return identifier.replace(":", "").replace("-", "").casefold()
+
+
+def identifier_keys(identifiers: Iterable[str]) -> set[str]:
+    """The keys of several identifiers, to find out whether two devices have one in common."""
+    return {identifier_key(one) for one in identifiers} - {""}
 
 
 def _info(services: Iterable[Service]) -> DeviceInfo:
@@ -328,16 +336,28 @@ class Artwork(_Data):
 
     Attributes:
         data: The bytes as the device sent them.
-        mimetype: ``"image/png"``, ``"image/jpeg"``, or ``"application/octet-stream"``.
-        width: Pixels, or None if the format is not known.
+        mimetype: ``"image/png"``, ``"image/jpeg"``, ``"image/heic"``, ``"image/webp"``,
+            ``"image/gif"``, or ``"application/octet-stream"``.
+        width: Pixels, or None if neither the data nor the device tells.
         height: Pixels, or None.
     """
 
     __slots__ = ("data", "mimetype", "width", "height")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(
+        self, data: bytes, width: int | None = None, height: int | None = None
+    ) -> None:  # fmt: skip
+        """Describe an image.
+
+        Args:
+            data: The bytes as the device sent them.
+            width: Pixels, as the device tells; what the data says comes first.
+            height: The same.
+        """
         self.data = data
         self.mimetype, self.width, self.height = _sniff(data)
+        if self.width is None or self.height is None:
+            self.width, self.height = width or None, height or None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the image to a file.
@@ -345,14 +365,14 @@ class Artwork(_Data):
         Raises:
             OSError: The file cannot be written; what was there before is kept.
         """
-        from ._files import replace_file
+        from .files import replace_file
 
         replace_file(path, self.data)
 
     @property
     def extension(self) -> str:
-        """File name ending that fits the data: ``".png"``, ``".jpg"`` or ``".bin"``."""
-        return {"image/png": ".png", "image/jpeg": ".jpg"}.get(self.mimetype, ".bin")
+        """File name ending that fits the data: ``".png"``, ``".jpg"`` ...; else ``".bin"``."""
+        return _EXTENSIONS.get(self.mimetype, ".bin")
 
     def __repr__(self) -> str:
         return f"Artwork({self.mimetype}, {self.width}x{self.height}, {len(self.data)} bytes)"
@@ -364,15 +384,65 @@ class Artwork(_Data):
         return self.data if self.mimetype == "image/jpeg" else None
 
 
+_EXTENSIONS = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/heic": ".heic",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+}
+_TEXTS = ("text/", "application/json", "application/xhtml", "application/xml")
+# Brands of ISO base media files (ISO/IEC 23008-12, annex B) that hold one image.
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
 def _sniff(data: bytes) -> tuple[str, int | None, int | None]:
     """Return (MIME type, width, height) from the first bytes of an image."""
     if data[:8] == b"\x89PNG\r\n\x1a\n":
-        if len(data) < 24:
+        if len(data) < 24 or data[12:16] != b"IHDR":  # what else comes first has no size
             return "image/png", None, None
         return "image/png", int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     if data[:3] == b"\xff\xd8\xff":
         return "image/jpeg", *_jpeg_size(data)
+    if data[:6] in (b"GIF87a", b"GIF89a") and any(data[6:8]) and any(data[8:10]):
+        width, height = data[6:8], data[8:10]
+        return "image/gif", int.from_bytes(width, "little"), int.from_bytes(height, "little")
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp", *_webp_size(data)
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC:
+        return "image/heic", None, None
     return "application/octet-stream", None, None
+
+
+def is_image(data: bytes, kind: str = "") -> bool:
+    """True for what is one; a page that says "not found" is none.
+
+    Data of no known kind may be an image of tomorrow, unless it begins like a page.
+
+    Args:
+        data: All of it, or its beginning.
+        kind: Content-Type, if it came with one.
+    """
+    if _sniff(data)[0] != "application/octet-stream":
+        return True
+    start = data[:64].lstrip(b"\xef\xbb\xbf\t\r\n ")
+    return bool(data) and start[:1] not in (b"<", b"{") and not kind.lower().startswith(_TEXTS)
+
+
+def _webp_size(data: bytes) -> tuple[int | None, int | None]:
+    """From the first chunk: lossy (RFC 6386, 9.1), lossless, or extended."""
+    kind, first = data[12:16], data[20:30]
+    if len(first) < 10:
+        return None, None
+    if kind == b"VP8X":
+        return int.from_bytes(first[4:7], "little") + 1, int.from_bytes(first[7:10], "little") + 1
+    if kind == b"VP8 " and first[3:6] == b"\x9d\x01\x2a":
+        width, height = first[6:8], first[8:10]
+        return int.from_bytes(width, "little") & 0x3FFF, int.from_bytes(height, "little") & 0x3FFF
+    if kind == b"VP8L" and first[:1] == b"\x2f":
+        bits = int.from_bytes(first[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return None, None
 
 
 def _jpeg_size(data: bytes) -> tuple[int | None, int | None]:

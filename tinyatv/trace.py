@@ -26,15 +26,15 @@ import stat
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any, Union
+from typing import IO, TYPE_CHECKING, Any, Protocol, Union
 
 from . import __version__, link
-from .decode import DEPTH, LIMIT, VALUES, describe, is_pairing, lines, printable
+from .decode import LIMIT, describe, lines
 from .link import reason
 from .model import PROTOCOLS
-from .wire import tlv8
+from .redact import Redactor, each
+from .text import printable
 from .wire.http import HttpWire, Request, Response
 
 if TYPE_CHECKING:
@@ -47,12 +47,16 @@ Path = Union[str, "os.PathLike[str]"]
 
 VERSION = 1
 TO_DEVICE, TO_CLIENT = "to_device", "to_client"
-HIDDEN = "(hidden)"
-QUERY = ("pairing-guid", "hsgid", "pairingcode", "password", "pin")
-HEADERS = ("authorization", "apple-challenge", "apple-response")
-KEYS = ("shk", "ekey", "eiv", "key", "password", "authTag", "epk", "proof", "salt")
-PAIRING = ("/pair", "/auth-setup", "/fp-setup")  # what paths begin with whose bodies are secret
 LINE = 4 * LIMIT  # bytes; a message as hex, and decoded
+
+
+class Replay(Protocol):
+    """Who replays a trace, which must not be overwritten then."""
+
+    file: os.stat_result
+
+
+replays: weakref.WeakSet[Replay] = weakref.WeakSet()
 
 
 class Trace:
@@ -62,7 +66,7 @@ class Trace:
     breaks a command: when the disk is full, it stops with a warning in the log.
 
     Args:
-        path: File to write; what is there is replaced. Nobody but its owner may read it.
+        path: File to write; what is there is replaced. Only its owner may read it.
         secrets: True to write pairings, keys, passwords and typed text as well.
     """
 
@@ -79,7 +83,8 @@ class Trace:
         """Create the file.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: It cannot be written, or belongs to another user.
+            ValueError: The file is being replayed.
         """
         self._file = _create(self._path)
         head = {"trace": VERSION, "tinyatv": __version__, "time": _now(), "secrets": self._secrets}
@@ -96,8 +101,8 @@ class Trace:
         """Create the file, and write down everything from here on.
 
         Raises:
-            OSError: It cannot be written.
-            ValueError: Another trace is being written.
+            OSError: It cannot be written, or belongs to another user.
+            ValueError: Another trace is being written, or the file is being replayed.
         """
         if link.observer is not None:
             raise ValueError("another trace is being written")
@@ -114,13 +119,18 @@ class Trace:
         if file is not None:
             file.close()
 
+    def writes(self, about: os.stat_result) -> bool:
+        """True if that is the file that is being written."""
+        with self._lock:
+            return self._file is not None and os.path.samestat(about, os.fstat(self._file.fileno()))
+
     def __enter__(self) -> Trace:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- what links do ---------------------------------------------------------------------------
+    # -- called by links -------------------------------------------------------------------------
 
     def sent(self, link: Link, message: Any) -> None:
         """A link sends a message."""
@@ -138,15 +148,14 @@ class Trace:
 
     def _observe(self, link: Link, message: Any, ours: bool) -> None:
         connection = self._connection(link)
-        frame = isinstance(message, tuple) and message and isinstance(message[0], int)
-        if isinstance(message, (list, tuple)) and not frame:  # several at once
-            for one in message:
-                self._observe(link, one, ours)
-        elif message is not None and self._file is not None:  # None: an empty frame
+        to_device = ours is not connection.device
+        for one in each(message):
+            if self._file is None:
+                return
             try:
-                self.write(entry(connection, message, ours is not connection.device, self._secrets))
-            except Exception:  # whatever a stranger has sent: no command is to fail because of it
-                log.exception("cannot write %s to the trace", type(message).__name__)
+                self.write(entry(connection, one, to_device, self._secrets))
+            except Exception:  # no command may fail because of what a peer has sent
+                log.exception("cannot write %s to the trace", type(one).__name__)
 
     def _connection(self, link: Link) -> Connection:
         with self._lock:
@@ -193,40 +202,33 @@ class Trace:
 
 
 class Connection:
-    """What has to be known of a connection to write its messages.
+    """What has to be known about a connection to write its messages.
 
     Attributes:
-        end: Whose end ours is, ``"client"`` or ``"device"``.
+        end: Which end this is, ``"client"`` or ``"device"``.
         number: Its number in the trace.
-        protocol: What it speaks.
-        device: True if ours is the device's end.
-        paths: Of HTTP requests that are not answered yet, by who asked: the client, the device.
+        protocol: Of its messages.
+        device: True at the device's end.
+        redactor: Hides the secrets in its messages.
     """
 
-    __slots__ = ("device", "end", "number", "paths", "protocol")
+    __slots__ = ("device", "end", "number", "protocol", "redactor")
 
     def __init__(self, number: int, protocol: str, device: bool = False) -> None:
         self.number = number
         self.protocol = protocol
         self.device = device
         self.end = "device" if device else "client"
-        self.paths: dict[bool, deque[str]] = {True: deque(), False: deque()}
+        self.redactor = Redactor()
 
 
 def entry(
     connection: Connection, message: Any, to_device: bool, secrets: bool = False
 ) -> dict[str, Any]:
     """The line of a message."""
-    path = ""
-    if isinstance(message, Request):
-        path = message.path
-        connection.paths[to_device].append(path)
-    elif isinstance(message, Response):
-        asked = connection.paths[not to_device]
-        path = asked.popleft() if asked and message.code != 100 else ""
     hidden = False
     if not secrets:
-        message, hidden = redacted(message, path)
+        message, hidden = connection.redactor.redact(message, to_device)
     name, content = describe(message)
     keys = {
         "time": _now(),
@@ -279,160 +281,27 @@ def _now() -> float:
 
 
 def _create(path: Path) -> IO[bytes]:
-    """A new, empty file that its owner alone can read; unbuffered, so that nothing is lost."""
-    # O_NONBLOCK: a pipe that nobody reads must not make us wait.
+    """A new, empty file that only its owner can read; unbuffered, so that nothing is lost."""
+    # O_NONBLOCK: opening a pipe without a reader must not block.
     flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags, 0o600)
     try:
-        if stat.S_ISREG(os.fstat(handle).st_mode):
+        about = os.fstat(handle)
+        if any(os.path.samestat(about, one.file) for one in replays):
+            raise ValueError(f"{os.fspath(path)} is being replayed: name another file")
+        if stat.S_ISREG(about.st_mode):
+            if hasattr(os, "geteuid") and about.st_uid != os.geteuid():
+                why = "it belongs to another user, who could read the trace"
+                raise PermissionError(errno.EPERM, why)
             if hasattr(os, "fchmod"):
                 os.fchmod(handle, 0o600)  # before anything is in it: it may have been there
             os.ftruncate(handle, 0)
         return open(handle, "wb", buffering=0)
-    except OSError as exc:
+    except (OSError, ValueError) as exc:
         os.close(handle)
-        exc.filename = os.fspath(path)
+        if isinstance(exc, OSError):
+            exc.filename = os.fspath(path)
         raise
-
-
-# -- secrets ---------------------------------------------------------------------------------------
-
-
-def redacted(message: Any, path: str = "") -> tuple[Any, bool]:
-    """A message without its secrets, and whether it had any.
-
-    Args:
-        path: Of an HTTP request, or of the one that a response answers.
-    """
-    if isinstance(message, (Request, Response)):
-        return _http(message, path)
-    if isinstance(message, tuple):
-        return _companion(*message)
-    if hasattr(message, "envelope"):
-        return _mrp(message)
-    return message, False
-
-
-def _mrp(message: Any) -> tuple[Any, bool]:
-    from . import proto
-
-    envelope, kind = message.envelope, message.kind
-    known = kind in proto.BODIES or not kind
-    keyboard = kind == proto.KEYBOARD and message.body.encryptedTextCyphertext
-    token = envelope.HasField("authenticationToken")
-    if known and kind not in proto.SECRET and not keyboard and not token:
-        return message, False
-    copy = type(envelope)()
-    copy.CopyFrom(envelope)
-    if not known or kind in proto.SECRET:
-        copy.DiscardUnknownFields()  # nobody knows what is in them
-    if token:
-        copy.authenticationToken = HIDDEN
-    if kind == proto.CRYPTO_PAIRING:
-        body = copy.cryptoPairingMessage
-        body.pairingData = _pairing(body.pairingData)
-    elif kind == proto.TEXT_INPUT and copy.textInputMessage.text:
-        copy.textInputMessage.text = HIDDEN
-    elif kind == proto.REMOTE_TEXT_INPUT:
-        copy.remoteTextInputMessage.data = b""
-    elif keyboard:
-        copy.keyboardMessage.encryptedTextCyphertext = b""
-    return proto.Message(copy), True
-
-
-def _pairing(data: bytes) -> bytes:
-    """Of a pairing message, which step it is, and how it failed."""
-    try:
-        items = tlv8.decode(data)
-    except ValueError:
-        return b""
-    return tlv8.encode([(tag, value) for tag, value in items if tag in (6, 7) and len(value) == 1])
-
-
-def _http(message: Request | Response, path: str) -> tuple[Request | Response, bool]:
-    body = message.body
-    if path.startswith(PAIRING) or is_pairing(body):
-        body = _pairing(body)
-    elif _is_plist(body) and any(key.encode() in body for key in KEYS):
-        body = _plist(body)
-    headers = [(n, HIDDEN if n.lower() in HEADERS else v) for n, v in message.headers]
-    if len(body) != len(message.body):
-        headers = [(n, str(len(body)) if n.lower() == "content-length" else v) for n, v in headers]
-        headers = [(n, v) for n, v in headers if n.lower() != "content-encoding"]
-    if isinstance(message, Response):
-        changed = body is not message.body or headers != message.headers
-        made = Response(message.code, message.reason, headers, body, message.protocol)
-        return (made, True) if changed else (message, False)
-    shown = _path(message.path)
-    if body is message.body and headers == message.headers and shown == message.path:
-        return message, False
-    return Request(message.method, shown, headers, body, message.protocol), True
-
-
-def _path(path: str) -> str:
-    """A path whose query says no secrets."""
-    before, mark, query = path.partition("?")
-    if not mark:
-        return path
-    parts = []
-    for part in query.split("&"):
-        name, equals, _ = part.partition("=")
-        parts.append(f"{name}={HIDDEN}" if equals and name.lower() in QUERY else part)
-    return f"{before}?{'&'.join(parts)}"
-
-
-def _companion(kind: int, content: Any) -> tuple[Any, bool]:
-    if not isinstance(content, dict):
-        return (kind, content), False
-    if isinstance(content.get("_pd"), bytes):
-        return (kind, {**content, "_pd": _pairing(content["_pd"])}), True
-    inner = content.get("_c")
-    if isinstance(inner, dict) and isinstance(inner.get("_tiD"), bytes):
-        return (kind, {**content, "_c": {**inner, "_tiD": _text_input(inner["_tiD"])}}), True
-    return (kind, content), False
-
-
-def _text_input(data: bytes) -> bytes:
-    """An archive about the text field, without the texts in it."""
-    from .wire import plist
-
-    try:
-        archive = plist.loads(data)
-        objects = archive["$objects"]
-        for at, value in enumerate(objects):
-            if isinstance(value, str) and value != "$null":
-                objects[at] = HIDDEN
-        return plist.dumps(archive)
-    except (ValueError, TypeError, LookupError, RecursionError):
-        return b""
-
-
-def _is_plist(data: bytes) -> bool:
-    return data[:8] == b"bplist00" or b"<plist" in data[:400]
-
-
-def _plist(data: bytes) -> bytes:
-    """A property list without keys; nothing if it makes no sense."""
-    from .wire import plist
-
-    left = VALUES
-
-    def without(value: Any, depth: int) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0 or depth < 0:  # a short one may refer to its parts again and again
-            raise ValueError("too large")
-        if isinstance(value, dict):
-            return {
-                key: HIDDEN if key in KEYS else without(one, depth - 1)
-                for key, one in value.items()
-            }
-        return [without(one, depth - 1) for one in value] if isinstance(value, list) else value
-
-    try:
-        return plist.dumps(without(plist.loads(data), DEPTH))
-    except ValueError:
-        return b""
 
 
 # -- reading ---------------------------------------------------------------------------------------
@@ -533,7 +402,7 @@ def is_trace(line: bytes) -> bool:
     """Whether this is the first line of a trace.
 
     Raises:
-        ValueError: It is, of a version that nobody knew yet.
+        ValueError: It is, but of a later version.
     """
     if b'"trace"' not in line[:200]:
         return False

@@ -9,10 +9,10 @@ import threading
 
 import pytest
 
-from tests.media import Server
+from tests.support.media import Server
 from tinyatv import ConnectionLost
 from tinyatv.backends import airplay_fetch
-from tinyatv.backends.airplay_fetch import LIMIT, Errands, Fetcher
+from tinyatv.backends.airplay_fetch import LIMIT, Fetcher, FetchQueue
 
 WAIT = 5.0  # s; a deadline for things that take milliseconds
 MASTER = b"""#EXTM3U
@@ -207,23 +207,23 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n"
                                    [HEAD + b"Connection: close\r\n\r\nsho"]])  # fmt: skip
 def test_close_ends_it(parts, monkeypatch):
     """Whatever the server has said until it went silent; nobody waits until patience is over."""
-    monkeypatch.setattr(airplay_fetch, "PATIENCE", 60.0)
+    monkeypatch.setattr(airplay_fetch, "IDLE_TIMEOUT", 60.0)
     told = queue.SimpleQueue()
     with Raw(*parts) as server:
-        errands = Errands(Fetcher(server.url), told.put, "tinyatv-stream-fetch-test")
-        errands.add(request(server.url))
+        fetches = FetchQueue(Fetcher(server.url), told.put, "tinyatv-stream-fetch-test")
+        fetches.add(request(server.url))
         assert server.came.wait(WAIT)
-        closing = threading.Thread(target=errands.close, name="tinyatv-test-close")
+        closing = threading.Thread(target=fetches.close, name="tinyatv-test-close")
         closing.start()
         closing.join(WAIT)
         assert not closing.is_alive()
-        errands.close()
-        errands.add(request(server.url))  # nobody does it
+        fetches.close()
+        fetches.add(request(server.url))  # nobody does it
     assert told.empty()
 
 
 def test_a_silent_server(monkeypatch):
-    monkeypatch.setattr(airplay_fetch, "PATIENCE", 0.1)
+    monkeypatch.setattr(airplay_fetch, "IDLE_TIMEOUT", 0.1)
     with Raw() as server, pytest.raises(OSError, match="timed out"):
         Fetcher(server.url).fetch(server.url, {})
 
@@ -246,15 +246,15 @@ def request(url, number=7, **more):
 def done(fetcher):
     """A function that has errands done; what the device is told first."""
     told = queue.SimpleQueue()
-    errands = Errands(fetcher, told.put, "tinyatv-stream-fetch-test")
+    fetches = FetchQueue(fetcher, told.put, "tinyatv-stream-fetch-test")
 
     def do(*errand):
         for asked in errand:
-            errands.add(asked)
+            fetches.add(asked)
         return told.get(timeout=WAIT)
 
     yield do
-    errands.close()
+    fetches.close()
 
 
 def test_errand(done, media):
@@ -300,20 +300,20 @@ def test_the_device_is_gone(fetcher, media):
         tried.put(answer)
         raise ConnectionLost("gone")
 
-    errands = Errands(fetcher, send, "tinyatv-stream-fetch-test")
+    fetches = FetchQueue(fetcher, send, "tinyatv-stream-fetch-test")
     for _ in range(3):
-        errands.add(request(f"{media.url}/keys/1"))
+        fetches.add(request(f"{media.url}/keys/1"))
         tried.get(timeout=WAIT)
-    errands.close()
+    fetches.close()
 
 
 def test_too_many_errands(monkeypatch):
-    monkeypatch.setattr(airplay_fetch, "ERRANDS", 2)
+    monkeypatch.setattr(airplay_fetch, "WAITING", 2)
     with Raw(HEAD) as server:
-        errands = Errands(Fetcher(server.url), print, "tinyatv-stream-fetch-test")
-        errands.add(request(server.url))
+        fetches = FetchQueue(Fetcher(server.url), print, "tinyatv-stream-fetch-test")
+        fetches.add(request(server.url))
         assert server.came.wait(WAIT)
         for _ in range(1000):
-            errands.add(request(server.url))
-        assert errands._waiting.qsize() == 2
-        errands.close()
+            fetches.add(request(server.url))
+        assert fetches._waiting.qsize() == 2
+        fetches.close()

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from tests.conftest import cases
-from tinyatv import CommandFailed, DeviceInfo, Service
+from tests.support.vectors import cases
+from tinyatv import CommandFailed, Device, DeviceInfo, Service
 from tinyatv.backends import airplay, airplay_stream
 from tinyatv.backends.airplay_session import read_plist
 from tinyatv.backends.airplay_tunnel import Tunnel
@@ -20,7 +20,7 @@ from tinyatv.discovery.records import (
 from tinyatv.pairing.credentials import TRANSIENT, Credentials
 from tinyatv.services import airplay_features, parse_extended_features
 from tinyatv.virtual import airplay_about
-from tinyatv.wire import dmap, plist
+from tinyatv.wire import airplay_codes, dmap, plist
 from tinyatv.wire.http import Response
 
 LOW = (1 << 64) - 1
@@ -83,11 +83,10 @@ def test_profiles(case):
     assert found == wanted[expect["tunnel"]]
     assert airplay.is_legacy(service) is (expect["version"] == 1)
     service.credentials = None
-    backend = airplay.AirPlayBackend(
-        "127.0.0.1", service, info=DeviceInfo(), timeout=1, post=print, lost=print
-    )
-    way = airplay_stream.WAYS[str(expect["version"])]
-    kind = backend._credentials(way).kind
+    device = Device("Den", "127.0.0.1", [service])
+    backend = airplay.AirPlayBackend(device, service, timeout=1, post=print, lost=print)
+    method = airplay_stream.PLAY_METHODS[str(expect["version"])]
+    kind = backend._credentials(method).kind
     assert {"null": "none"}.get(kind, kind) == expect["default_credentials"]
     assert (backend.features()["play_url"].name == "Available") is expect["play_url"]
 
@@ -100,7 +99,7 @@ def test_timing(case):
     elif "error" in case["expect"]:
         assert asked(bytes.fromhex(case["request_hex"])) == b""
     else:
-        whole = int(case["receive_ntp_hex"][:8], 16) - airplay_stream.NTP_EPOCH
+        whole = int(case["receive_ntp_hex"][:8], 16) - airplay_codes.NTP_EPOCH
         now = whole + int(case["receive_ntp_hex"][8:], 16) / 2**32
         reply = airplay_stream.timing_reply(bytes.fromhex(case["request_hex"]), now)
         assert reply.hex() == case["expect"]["reply_hex"]

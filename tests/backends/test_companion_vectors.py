@@ -7,7 +7,7 @@ import plistlib
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv import ProtocolError
 from tinyatv.backends import companion_text
 from tinyatv.wire import archive

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import tinyatv
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv.backends.dmap import login_query, to_playing
 from tinyatv.wire import dmap
 

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv.backends import fileserver
 from tinyatv.backends.fileserver import FileServer, content_type, parse_range
 from tinyatv.errors import ConnectionLost
@@ -692,7 +692,7 @@ def test_client_hangs_up(tmp_path, serve):
 
 
 def test_client_is_slow(tmp_path, serve, monkeypatch):
-    assert fileserver._Exchange.timeout == fileserver.PATIENCE
+    assert fileserver._Exchange.timeout == fileserver.IDLE_TIMEOUT
     monkeypatch.setattr(fileserver._Exchange, "timeout", 0.05)
     server = serve(sparse(tmp_path / "film.mp4", 64 * MB))
     with stalled(server) as sock:

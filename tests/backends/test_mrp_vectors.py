@@ -6,11 +6,12 @@ import math
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv import App, DeviceState, MediaType, RepeatState, ShuffleState, proto
-from tinyatv.backends import mrp_state
-from tinyatv.backends.mrp_state import DEFAULT_PLAYER, REPEAT_MODE, SHUFFLE_MODE, Players
+from tinyatv.backends.mrp_state import REPEAT_MODE, SHUFFLE_MODE, Players
 from tinyatv.discovery.records import Record, build_device
+from tinyatv.proto import commands as numbers
+from tinyatv.proto.commands import DEFAULT_PLAYER
 from tinyatv.wire.mrp import MrpWire
 
 MUSIC, PLEX = "com.apple.TVMusic", "com.plexapp.plex"
@@ -75,13 +76,7 @@ def title(players: Players) -> str | None:
 def test_commands(case):
     word, expect = case["name"], case["expect"]
     if "command" in expect:
-        names = {
-            "play_pause": "TOGGLE",
-            "set_position": "SEEK",
-            "set_repeat": "REPEAT_COMMAND",
-            "set_shuffle": "SHUFFLE_COMMAND",
-        }
-        assert getattr(mrp_state, names.get(word, word.upper())) == expect["command"]
+        assert getattr(numbers, word.upper()) == expect["command"]
     elif "repeat_mode" in expect:
         assert REPEAT_MODE[RepeatState[word.partition("_")[2]]] == expect["repeat_mode"]
     else:

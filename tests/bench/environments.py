@@ -84,14 +84,25 @@ def prepare(folder, fresh):
         peer.create()
         peer.install(*PEER)
     print("installing tinyatv from this checkout", file=sys.stderr)
+    install(CHECKOUT, [(ours, ""), (fast, "[fast]")], fresh)
+    return ours, fast, peer
+
+
+def install(checkout, environments, fresh=False):
+    """Install a checkout anew, since it is what changes; dependencies only the first time.
+
+    Args:
+        checkout: Its folder.
+        environments: Pairs of an environment and the extra that it gets, such as ``"[fast]"``.
+        fresh: Build them from nothing.
+    """
     with tempfile.TemporaryDirectory() as copy:  # so that nothing is built inside the checkout
         for name in SOURCES:
-            shutil.copy(CHECKOUT / name, copy)
+            shutil.copy(checkout / name, copy)
         without = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(CHECKOUT / "tinyatv", Path(copy) / "tinyatv", ignore=without)
-        for env, what in ((ours, copy), (fast, f"{copy}[fast]")):
+        shutil.copytree(checkout / "tinyatv", Path(copy) / "tinyatv", ignore=without)
+        for env, extra in environments:
             update = env.present and not fresh
             if not update:
                 env.create()
-            env.install(*(["--no-deps", "--force-reinstall"] if update else []), what)
-    return ours, fast, peer
+            env.install(*(["--no-deps", "--force-reinstall"] if update else []), f"{copy}{extra}")

@@ -94,11 +94,12 @@ def text(row):
     unit = f" {row.unit}".rstrip() if row.absolute else ""
     target = "" if row.target is None else f"{'>=' if row.speed else '<='} {row.target:.3g}{unit}"
     ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
-    numbers = f"{_number(row.ours):>10}{_number(row.peer):>10} {row.unit:<8}"
+    numbers = f"{number(row.ours):>10}{number(row.peer):>10} {row.unit:<8}"
     return f"{row.name:<{WIDTH}}{numbers}{ratio:>7}{target:>12}{verdict}".rstrip()
 
 
-def _number(value):
+def number(value):
+    """A number in three digits or more; a dash for None."""
     if value is None:
         return "-"
     return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"

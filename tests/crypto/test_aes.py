@@ -8,8 +8,8 @@ import random
 
 import pytest
 
-from tests.conftest import cases
 from tests.crypto.conftest import wycheproof
+from tests.support.vectors import cases
 from tinyatv.crypto import aes, curve25519, ed25519
 
 SETUP = {case["name"]: case for case in cases("pairing", "legacy_setup")}

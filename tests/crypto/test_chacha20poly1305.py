@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from tests.conftest import cases
 from tests.crypto.conftest import missing, wycheproof
+from tests.support.vectors import cases
 from tinyatv import crypto
 from tinyatv.crypto import chacha20poly1305
 from tinyatv.crypto.chacha20poly1305 import Session

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from tests.conftest import cases
 from tests.crypto.conftest import wycheproof
+from tests.support.vectors import cases
 from tinyatv.crypto import curve25519
 
 BASE = "09" + 31 * "00"

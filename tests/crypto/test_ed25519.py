@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from tests.conftest import cases
 from tests.crypto.conftest import wycheproof
+from tests.support.vectors import cases
 from tinyatv import crypto
 from tinyatv.crypto import ed25519
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import cases
 from tests.crypto.conftest import wycheproof
+from tests.support.vectors import cases
 from tinyatv.crypto import hkdf
 
 

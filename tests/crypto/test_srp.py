@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv.crypto import srp
 
 CASES = {case["name"]: case for case in cases("pairing", "srp")}

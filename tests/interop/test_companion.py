@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.virtual.companion_client import Remote
+from tests.support.companion_client import Remote
 from tinyatv import DeviceState, PowerState
 from tinyatv.virtual import VirtualAppleTV
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import tinyatv
-from tests.test_cli import run
+from tests.support.program import run
 from tinyatv.virtual import VirtualAppleTV
 
 from .conftest import Peer

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.virtual.remote import Remote
+from tests.support.mrp_client import Remote
 from tinyatv import PowerState, RepeatState, ShuffleState
 from tinyatv.model import App
 from tinyatv.virtual import Item, VirtualAppleTV

@@ -14,7 +14,7 @@ from datetime import datetime
 import pytest
 
 from tinyatv import MediaType, PowerState
-from tinyatv.cli import main
+from tinyatv.cli.program import main
 from tinyatv.virtual import VirtualAppleTV
 
 from .conftest import Peer

@@ -7,7 +7,7 @@ from hashlib import md5
 import pytest
 
 import tinyatv
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv.pairing import dmap as pairing
 from tinyatv.wire import dmap
 

@@ -9,14 +9,15 @@ import time
 import pytest
 
 import tinyatv
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv import CredentialsError, PairingBackOff, PairingError, ProtocolError
 from tinyatv.crypto import srp
 from tinyatv.errors import AppleTVError
 from tinyatv.pairing import credentials, hap
+from tinyatv.pairing.accessory import DELAYS, Accessory
 from tinyatv.pairing.credentials import Credentials
 from tinyatv.pairing.hap import Identity, channel_keys, drive
-from tinyatv.pairing.hap_device import DELAYS, Accessory, Handshakes
+from tinyatv.pairing.hap_device import Handshakes
 from tinyatv.pairing.hap_setup import checked_pin, hap_setup, hap_setup_device, hap_transient
 from tinyatv.pairing.hap_verify import hap_verify, hap_verify_device
 from tinyatv.virtual import VirtualAppleTV

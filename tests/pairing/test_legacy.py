@@ -6,14 +6,15 @@ import random
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv import CredentialsError, PairingError, ProtocolError
 from tinyatv.crypto import aes, curve25519, ed25519, srp
 from tinyatv.errors import AppleTVError
 from tinyatv.pairing import credentials, digest, hap, legacy
+from tinyatv.pairing.accessory import Accessory
 from tinyatv.pairing.credentials import Credentials
 from tinyatv.pairing.hap import Identity, Refusal, drive
-from tinyatv.pairing.hap_device import Accessory, Handshakes
+from tinyatv.pairing.hap_device import Handshakes
 from tinyatv.pairing.hap_setup import hap_setup
 from tinyatv.pairing.legacy import (
     LegacyHandshakes,

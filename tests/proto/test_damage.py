@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from tests.proto.trees import frames, put, tree
+from tests.support.mrp_trees import frames, put, tree
 from tinyatv import proto
 
 V19 = next(data for name, data, *_ in frames() if name == "V19")  # SET_STATE, music playing

@@ -9,8 +9,8 @@ import re
 import pytest
 from google.protobuf.internal import api_implementation
 
-from tests.conftest import cases
-from tests.proto.trees import arguments, frames, tree
+from tests.support.mrp_trees import arguments, frames, tree
+from tests.support.vectors import cases
 from tinyatv import proto
 
 FRAMES = [pytest.param(*rest, id=name) for name, *rest in frames()]

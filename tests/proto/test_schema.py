@@ -12,8 +12,8 @@ import subprocess
 import pytest
 from google.protobuf import descriptor_pb2
 
-from tests.conftest import VECTORS
-from tests.proto.trees import repeated
+from tests.support.mrp_trees import repeated
+from tests.support.vectors import VECTORS
 from tinyatv import proto
 
 FOLDER = pathlib.Path(proto.__file__).parent

@@ -15,8 +15,19 @@ import threading
 
 import pytest
 
-from tests.conftest import cases
-from tests.media import Server
+from tests.support.airplay_client import (
+    PLAY_QUEUE,
+    PTP,
+    REMOTE,
+    SESSION,
+    WAIT,
+    Clock,
+    Controller,
+    Refused,
+    bplist,
+)
+from tests.support.media import Server
+from tests.support.vectors import cases
 from tinyatv import DeviceState, proto
 from tinyatv.discovery.records import parse_txt
 from tinyatv.errors import CredentialsError, PairingBackOff, PairingError
@@ -28,18 +39,6 @@ from tinyatv.virtual.airplay_player import APP, UrlPlayer
 from tinyatv.virtual.state import State
 from tinyatv.wire import tlv8
 from tinyatv.wire.http import Request
-
-from .airplay_client import (
-    PLAY_QUEUE,
-    PTP,
-    REMOTE,
-    SESSION,
-    WAIT,
-    Clock,
-    Controller,
-    Refused,
-    bplist,
-)
 
 MUSIC, KITCHEN = "com.apple.TVMusic", "00:F7:6F:0A:0B:0C"
 PIN = "1234"

@@ -11,10 +11,11 @@ import threading
 import pytest
 
 import tinyatv
-from tests.conftest import cases
-from tests.mutations import mutate
-from tests.virtual.airplay_client import Controller
-from tests.virtual.remote import Remote as MrpRemote
+from tests.support.airplay_client import Controller
+from tests.support.companion_client import NUMBER, SERVICE, Refused, Remote, insertion, shown
+from tests.support.mrp_client import Remote as MrpRemote
+from tests.support.mutations import mutate
+from tests.support.vectors import cases
 from tinyatv import DeviceState, MediaType, PairingRequirement, PowerState, proto
 from tinyatv.crypto import srp
 from tinyatv.model import App
@@ -34,8 +35,6 @@ from tinyatv.wire.companion import (
     VERIFY_START,
     CompanionWire,
 )
-
-from .companion_client import NUMBER, SERVICE, Refused, Remote, insertion, shown
 
 TVOS = ["tvos14", "tvos15", "tvos18", "tvos26", "tvos27"]
 NETFLIX, PODCASTS, MUSIC = "com.netflix.Netflix", "com.apple.podcasts", "com.apple.TVMusic"

@@ -10,6 +10,7 @@ import time
 import pytest
 
 import tinyatv
+from tests.support.mrp_client import WAIT, Remote
 from tinyatv import DeviceState, RepeatState, ShuffleState, proto
 from tinyatv.crypto.chacha20poly1305 import Session
 from tinyatv.model import App, Artwork, PowerState
@@ -22,8 +23,6 @@ from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.contents import Player
 from tinyatv.wire import hid, varint
 from tinyatv.wire.mrp import FIRST_LIMIT, LIMIT, MrpWire
-
-from .remote import WAIT, Remote
 
 MUSIC, PODCASTS = "com.apple.TVMusic", "com.apple.podcasts"
 KITCHEN = "00:F7:6F:0A:0B:0C"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -12,14 +11,11 @@ import types
 
 import pytest
 
-import tinyatv
+from tests.support.mrp_client import Remote
+from tests.support.program import ROOT
 from tinyatv import proto
 from tinyatv.pairing import hap
 from tinyatv.pairing.hap_setup import hap_setup
-
-from .remote import Remote
-
-ROOT = pathlib.Path(tinyatv.__file__).parents[1]
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import sys
 import pytest
 
 import tinyatv
-from tests.mutations import mutate
-from tests.virtual.test_program import ROOT
+from tests.support.mutations import mutate
+from tests.support.program import ROOT
 from tinyatv import KeyboardFocus, PowerState
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.replay import Recording
@@ -97,6 +97,25 @@ def recorded(request, tmp_path):
         with tinyatv.Trace(path):
             told = session(tv.device, doing)
     return path, doing, told
+
+
+def test_a_trace_into_what_is_replayed(recorded, tmp_path):
+    """It would be emptied: refused, by whatever name, as long as the device is there."""
+    path, _, _ = recorded
+    before = path.read_bytes()
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(path)
+    with VirtualAppleTV(replay=path):
+        for name in (path, link):
+            with pytest.raises(ValueError, match=r"is being replayed: name another file"):
+                tinyatv.Trace(name).start()
+        assert path.read_bytes() == before
+        with tinyatv.Trace(tmp_path / "other.jsonl"):
+            pass
+    written = pytest.raises(ValueError, match="cannot be replayed: a trace is written to it")
+    with tinyatv.Trace(link), written:
+        VirtualAppleTV(replay=path)
+    assert path.read_bytes() != before
 
 
 def test_same_commands_same_answers(recorded):

@@ -238,7 +238,7 @@ class Shape:
 class Pieces:
     """An inner wire whose messages are the pieces it is fed."""
 
-    owes = False
+    has_replies = False
 
     def __init__(self):
         self.pieces = []

@@ -8,8 +8,8 @@ from plistlib import UID
 
 import pytest
 
-from tests.conftest import cases
-from tests.mutations import mutate
+from tests.support.mutations import mutate
+from tests.support.vectors import cases
 from tinyatv.wire import archive
 
 [DEVICE] = [c for c in cases("companion", "text_archives") if c["name"] == "device_archive"]

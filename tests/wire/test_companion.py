@@ -9,14 +9,13 @@ import threading
 
 import pytest
 
-from tests.conftest import cases
-from tests.wire.test_opack import value
+from tests.support.vectors import cases, opack_value
 from tinyatv.crypto.chacha20poly1305 import Session
 from tinyatv.errors import ProtocolError
 from tinyatv.link import Link
+from tinyatv.pairing.accessory import Accessory
 from tinyatv.pairing.credentials import Credentials
 from tinyatv.pairing.hap import Identity, channel_keys
-from tinyatv.pairing.hap_device import Accessory
 from tinyatv.pairing.hap_setup import hap_setup, hap_setup_device
 from tinyatv.pairing.hap_verify import hap_verify, hap_verify_device
 from tinyatv.wire import opack
@@ -87,7 +86,7 @@ def test_frames(case, size):
     found = fed(receiver, data, size)
     assert found == wanted
     if "value" in case:
-        assert found == [(expect["type"], value(case["value"]))]
+        assert found == [(expect["type"], opack_value(case["value"]))]
     for message in wanted:
         assert CompanionWire().encode(message) in data
     if not expect.get("need_more"):  # what follows is found
@@ -109,7 +108,7 @@ def test_pair_setup():
     about = SETUP["srp_and_keys"]
     client = Identity(about["client_id"].encode(), bytes.fromhex(about["a_hex"]))
     device = Identity(about["device_id"].encode(), bytes.fromhex(about["b_hex"]))
-    info = opack.pack(value(SETUP["frame_m6"]["info"]))
+    info = opack.pack(opack_value(SETUP["frame_m6"]["info"]))
     name = opack.pack({"name": SETUP["frame_m5"]["display_name"]})
     accessory = Accessory(device, pin=about["password"], info=info)
     asks = hap_setup(client, about["password"], info=name, private=bytes.fromhex(about["a_hex"]))
@@ -203,7 +202,7 @@ def test_sealed_frames(case):
     frame = bytes.fromhex(expect["frame_hex"])
     kind, plain = case.get("frame_type", OPACK), bytes.fromhex(case.get("plain_hex", ""))
     if not plain and "value" in case:
-        plain = opack.pack(value(case["value"]))
+        plain = opack.pack(opack_value(case["value"]))
     if not plain:
         assert sender.encode((kind, None)) == frame
         assert fed(receiver, frame) == []
@@ -213,13 +212,13 @@ def test_sealed_frames(case):
     assert sender.encode((kind, message)) == frame
     assert fed(receiver, frame, 7) == [(kind, message)]
     if "value" in case:
-        assert message == value(case["value"])
+        assert message == opack_value(case["value"])
 
 
 @pytest.mark.parametrize("case", cases("companion", "messages"), ids=lambda case: case["name"])
 def test_messages(case):
     """Captured from a client that writes references."""
-    message = value(case["expect"]["value"])
+    message = opack_value(case["expect"]["value"])
     data = bytes.fromhex(case["data_hex"])
     assert opack.unpack(data) == (message, b"")
     if "plain_hex" in case:

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv import proto
 from tinyatv.crypto.chacha20poly1305 import Session
 from tinyatv.errors import ProtocolError
@@ -95,12 +95,12 @@ def test_device_reply(size):
     device, case = wire(device=True), CASES["device_reply"]
     assert len(fed(device, hexed(CASES["client_message"], "header_hex")
                    + hexed(CASES["client_message"], "plist_hex"), size)) == 1  # fmt: skip
-    reply = device.owed()
+    reply = device.pending_replies()
     assert reply == hexed(case, "message_hex")
-    assert device.owed() == b""
+    assert device.pending_replies() == b""
     client = wire()
     assert fed(client, reply, size) == []
-    assert client.owed() == b""  # replies are not replied to
+    assert client.pending_replies() == b""  # replies are not replied to
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -109,10 +109,10 @@ def test_device_message_in_two_frames(size):
     client = HapWire(wire())
     client.secure(Session(hexed(answer, "key_hex"), hexed(case, "key_hex")))
     assert fed(client, hexed(case, "frames_hex"), size) == [hexed(case, "data_hex")]
-    assert client.owed() == hexed(answer, "frames_hex")
+    assert client.pending_replies() == hexed(answer, "frames_hex")
     clear = wire()
     assert fed(clear, hexed(case, "header_hex") + hexed(case, "plist_hex"), size) == [b"\x08\x78"]
-    assert clear.owed() == hexed(answer, "message_hex")
+    assert clear.pending_replies() == hexed(answer, "message_hex")
     found = fed(mrp(), hexed(case, "header_hex") + hexed(case, "plist_hex"), size)
     assert [message.kind for message in found] == [proto.CONFIGURE_CONNECTION]
 
@@ -123,8 +123,8 @@ def test_ping(ping, pong, size):
     client = wire()
     data, answer = (hexed(CASES[name], "message_hex") for name in (ping, pong))
     assert fed(client, data, size) == []
-    assert client.owed() == answer
-    assert client.owed() == b""
+    assert client.pending_replies() == answer
+    assert client.pending_replies() == b""
 
 
 @pytest.mark.parametrize("name", ["size_too_small", "size_too_large", "incomplete"])
@@ -135,9 +135,9 @@ def test_sizes_of_frames(name, size):
     if "need_more" in case["expect"]:
         receiver = wire()
         assert fed(receiver, data, size) == []
-        assert receiver.owed() == b""
+        assert receiver.pending_replies() == b""
         assert fed(receiver, b"\0") == []
-        assert receiver.owed() == hexed(CASES["pong"], "message_hex")
+        assert receiver.pending_replies() == hexed(CASES["pong"], "message_hex")
         return
     with pytest.raises(ValueError, match="a frame of "):
         fed(wire(), data, size)
@@ -151,7 +151,7 @@ def test_tunnel_group():
     assert wire(sequence=number(case)).encode(prefixed[1:]) == data
     device, client = wire(device=True), wire()
     assert fed(device, data) == fed(client, data) == [prefixed[1:]]
-    assert client.owed() == hexed(TUNNEL["T2"], "frame_hex")
+    assert client.pending_replies() == hexed(TUNNEL["T2"], "frame_hex")
     with pytest.raises(ValueError, match="a frame of 31 bytes"):
         fed(client, hexed(TUNNEL["size_below_header"], "frame_hex"))
 
@@ -163,7 +163,7 @@ def test_payloads(name, size):
     whole = [bytes.fromhex(message) for message in case["expect"]["messages_hex"]]
     receiver = wire()
     assert fed(receiver, data_frame(hexed(case, "data_hex")), size) == whole
-    assert receiver.owed() == frame(kind=b"rply", command=b"")
+    assert receiver.pending_replies() == frame(kind=b"rply", command=b"")
     assert [m.kind for m in fed(mrp(), data_frame(hexed(case, "data_hex")))] == [
         m[1] for m in whole
     ]
@@ -204,26 +204,26 @@ def test_both_directions(size):
     asked = proto.build(proto.DEVICE_INFO, "K")
     [found] = fed(device, client.encode(asked), size)
     assert (found.kind, found.identifier) == (proto.DEVICE_INFO, "K")
-    answer = device.owed() + device.encode(found)
+    answer = device.pending_replies() + device.encode(found)
     [found] = fed(client, answer, size)
     assert proto.dumps(found) == proto.dumps(asked)
-    reply = client.owed()
+    reply = client.pending_replies()
     assert len(reply) == 32
     assert fed(device, reply, size) == []
-    assert device.owed() == b""
+    assert device.pending_replies() == b""
 
 
 def test_every_cut():
     data = data_frame(b"\x02ok\x03yes", 1) + frame(sequence=2) + data_frame(b"\x08\x78", 3)
-    owed = b"".join(frame(kind=b"rply", command=b"", sequence=n) for n in (1, 2, 3))
+    expect = b"".join(frame(kind=b"rply", command=b"", sequence=n) for n in (1, 2, 3))
     for cut in range(len(data) + 1):
         receiver = wire()
         receiver.feed(data[:cut])
         found = messages(receiver)
-        debts = receiver.owed()
+        replies = receiver.pending_replies()
         receiver.feed(data[cut:] + b"\0\0")
         assert found + messages(receiver) == [b"ok", b"yes", b"\x08\x78"]
-        assert debts + receiver.owed() == owed
+        assert replies + receiver.pending_replies() == expect
 
 
 def test_unused():
@@ -244,10 +244,10 @@ def test_unused():
      {"params": {"data": b""}}, {"data": b"\x02ok"}, {"params": {"data": []}}],
 )  # fmt: skip
 def test_other_property_lists(content):
-    """They mean nothing to us, and are owed a reply all the same."""
+    """They mean nothing to us, and are replied to all the same."""
     receiver = wire()
     assert fed(receiver, frame(plist.dumps(content))) == []
-    assert receiver.owed() == frame(kind=b"rply", command=b"")
+    assert receiver.pending_replies() == frame(kind=b"rply", command=b"")
     assert fed(receiver, data_frame(b"\x02ok")) == [b"ok"]
 
 
@@ -255,7 +255,7 @@ def test_other_kinds():
     """A frame of a kind that nobody knows is neither read nor answered."""
     receiver = wire()
     assert fed(receiver, frame(b"nonsense", kind=b"what") + frame(b"nonsense", kind=b"rply")) == []
-    assert receiver.owed() == b""
+    assert receiver.pending_replies() == b""
 
 
 def test_large_and_small_messages_in_one_frame():
@@ -427,7 +427,7 @@ def test_request_and_ping():
         for _ in range(2):
             while (message := device.next_message()) is None:
                 device.feed(theirs.recv(4096))
-            data = device.owed() + device._seal(frame(command=b"cmnd", sequence=9))
+            data = device.pending_replies() + device._seal(frame(command=b"cmnd", sequence=9))
             data += device.encode(proto.build(proto.SET_STATE)) + device.encode(message)
             theirs.sendall(data)
         while inner.heard.count(b"rply") < 2 * 3:  # to two messages and a ping, twice
@@ -514,14 +514,14 @@ def test_nearly_usual_property_lists(message):
             fed(wire(), frame(whole[:cut])) if cut else fed(wire(), frame(b"b"))
 
 
-def test_debts_are_collected_while_frames_arrive():
-    """One thread reads, another one sends and takes what is owed along: no reply is lost."""
+def test_replies_are_collected_while_frames_arrive():
+    """One thread reads, another one sends and takes pending replies along: no reply is lost."""
     receiver, taken, done = wire(), [], threading.Event()
 
     def send():
         while not done.is_set():
-            taken.append(receiver.owed())
-        taken.append(receiver.owed())
+            taken.append(receiver.pending_replies())
+        taken.append(receiver.pending_replies())
 
     sender = threading.Thread(target=send)
     sender.start()

@@ -9,9 +9,9 @@ import tracemalloc
 
 import pytest
 
-from tests.conftest import cases
-from tests.mutations import mutate
-from tests.proto.trees import frames
+from tests.support.mrp_trees import frames
+from tests.support.mutations import mutate
+from tests.support.vectors import cases
 from tinyatv import proto
 from tinyatv.crypto.chacha20poly1305 import Session
 from tinyatv.wire import plist, varint
@@ -104,14 +104,14 @@ WAYS = [number, size_of_a_frame, sized, trailer]
 
 
 def fed(wire, data, step):
-    """How many messages were in it, and whether it was refused then; what is owed is taken."""
+    """How many messages were in it, and whether it was refused then; pending replies are taken."""
     count = 0
     try:
         for at in range(0, len(data), step):
             wire.feed(data[at : at + step])
             while True:
                 message = wire.next_message()
-                wire.owed()
+                wire.pending_replies()
                 if message is None:
                     break
                 repr(message)
@@ -231,7 +231,7 @@ class Heard:
     def next_message(self):
         return None
 
-    def owed(self):
+    def pending_replies(self):
         return b""
 
     def unused(self):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import tracemalloc
 
-from tests.conftest import cases
-from tests.mutations import mutate
+from tests.support.mutations import mutate
+from tests.support.vectors import cases
 from tinyatv.crypto.chacha20poly1305 import Session
 from tinyatv.wire import opack
 from tinyatv.wire.companion import OPACK, SETUP_NEXT, SETUP_START, CompanionWire

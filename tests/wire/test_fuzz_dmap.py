@@ -9,7 +9,7 @@ import tracemalloc
 
 import pytest
 
-from tests.mutations import mutate
+from tests.support.mutations import mutate
 from tinyatv.wire import dmap
 from tinyatv.wire.dmap_tags import TAGS
 

@@ -7,8 +7,8 @@ import tracemalloc
 
 import pytest
 
-from tests.mutations import mutate
-from tests.proto.trees import frames, put, repeated
+from tests.support.mrp_trees import frames, put, repeated
+from tests.support.mutations import mutate
 from tinyatv import proto
 from tinyatv.crypto.chacha20poly1305 import Session
 from tinyatv.wire import varint

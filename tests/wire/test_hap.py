@@ -9,12 +9,13 @@ import random
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv import proto
 from tinyatv.crypto.chacha20poly1305 import Session
 from tinyatv.pairing import hap
+from tinyatv.pairing.accessory import Accessory
 from tinyatv.pairing.hap import Identity, channel_keys, drive
-from tinyatv.pairing.hap_device import Accessory, Handshakes
+from tinyatv.pairing.hap_device import Handshakes
 from tinyatv.pairing.hap_setup import hap_setup, hap_setup_device, hap_transient
 from tinyatv.wire.datastream import DataStreamWire
 from tinyatv.wire.hap import BLOCK, HapWire
@@ -33,11 +34,11 @@ SIZES = [1, 2, 3, 19, 700, 1 << 20]
 class Raw:
     """An inner wire whose message is whatever has been fed."""
 
-    owes = True
+    has_replies = True
 
     def __init__(self):
         self.fed = b""
-        self.debts = b""
+        self.replies = b""
 
     def encode(self, message):
         return message
@@ -48,9 +49,9 @@ class Raw:
     def next_message(self):
         return self.unused() or None
 
-    def owed(self):
-        debts, self.debts = self.debts, b""
-        return debts
+    def pending_replies(self):
+        replies, self.replies = self.replies, b""
+        return replies
 
     def key(self, message):
         return message[:1]
@@ -304,21 +305,21 @@ def test_clear_passes_through():
     request = Request("GET", "/info", protocol="RTSP/1.0")
     assert made.encode(request) == HttpWire().encode(request)
     assert [found.path for found in fed(made, made.encode(request) * 3, 5)] == ["/info"] * 3
-    assert made.owed() == b""
+    assert made.pending_replies() == b""
     assert made.prepare() is False
     assert made.key(request) is None
 
 
 def test_what_the_inner_wire_owes():
-    assert HapWire(HttpWire()).owes is False
-    assert HapWire(DataStreamWire(bytes, bytes, len)).owes is True
+    assert HapWire(HttpWire()).has_replies is False
+    assert HapWire(DataStreamWire(bytes, bytes, len)).has_replies is True
     client, device = ends()
-    assert client.owed() == b""
-    client._inner.debts = b"reply" * 300
-    sealed = client.owed()
+    assert client.pending_replies() == b""
+    client._inner.replies = b"reply" * 300
+    sealed = client.pending_replies()
     assert len(blocks(sealed)) == 2
     assert b"".join(fed(device, sealed)) == b"reply" * 300
-    assert client.owed() == b""
+    assert client.pending_replies() == b""
     assert client.key(b"abc") == b"a"
 
 

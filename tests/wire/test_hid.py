@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv.wire import hid
 
 VOLUME_UP = bytes.fromhex(cases("mrp", "hid")[0]["expect"]["down_hex"])

@@ -8,7 +8,7 @@ import tracemalloc
 
 import pytest
 
-from tests.mutations import mutate
+from tests.support.mutations import mutate
 from tinyatv.wire.http import BODY_LIMIT, HEAD_LIMIT, HttpWire, Request, Response
 
 
@@ -193,7 +193,7 @@ def test_whole(data, expect):
     wire = HttpWire()
     wire.feed(data)
     assert [parts(m) for m in messages(wire)] == [parts(expect)]
-    assert wire.owed() == b""
+    assert wire.pending_replies() == b""
     assert wire.key(expect) is None
 
 

@@ -15,7 +15,7 @@ import sys
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 
 ROOT = pathlib.Path(__file__).parents[2]
 RUNNER = pathlib.Path(__file__).with_name("micropython.mjs")

@@ -11,8 +11,8 @@ import threading
 
 import pytest
 
-from tests.conftest import cases
-from tests.proto.trees import frames
+from tests.support.mrp_trees import frames
+from tests.support.vectors import cases
 from tinyatv import proto
 from tinyatv.crypto import hkdf
 from tinyatv.crypto.chacha20poly1305 import Session
@@ -158,7 +158,7 @@ def test_nothing():
     assert receiver.next_message() is None
     receiver.feed(b"")
     assert receiver.next_message() is None
-    assert receiver.owed() == b""
+    assert receiver.pending_replies() == b""
     receiver.prepare()  # nothing to prepare without a cipher
 
 

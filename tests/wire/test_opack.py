@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import collections
-import datetime
 import enum
 import math
 import struct
 import tracemalloc
-import uuid
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases, opack_value
 from tinyatv.wire.opack import DEPTH, OBJECTS, UUID, Date, Sized, pack, sized, unpack
-
-EPOCH = datetime.datetime(2001, 1, 1, tzinfo=datetime.timezone.utc)
 
 ENCODE = cases("companion", "opack_encode")
 DECODE = cases("companion", "opack_decode")
 MALFORMED = cases("companion", "opack_malformed")
-
-
-def value(tree):
-    """A value of the vectors."""
-    if isinstance(tree, list):
-        return [value(item) for item in tree]
-    if not isinstance(tree, dict):
-        return tree
-    if "dict" in tree:
-        return {value(key): value(item) for key, item in tree["dict"]}
-    if "hex" in tree:
-        return bytes.fromhex(tree["hex"])
-    if "uuid" in tree:
-        return UUID(uuid.UUID(tree["uuid"]).bytes)
-    if "int_hex" in tree:
-        return int(tree["int_hex"], 16)
-    return Date((datetime.datetime.fromisoformat(tree["date"]) - EPOCH).total_seconds())
 
 
 def shape(tree):
@@ -50,7 +29,7 @@ def shape(tree):
 
 @pytest.mark.parametrize("case", ENCODE, ids=lambda case: case["name"])
 def test_encode(case):
-    data, tree = bytes.fromhex(case["expect"]["data_hex"]), value(case["value"])
+    data, tree = bytes.fromhex(case["expect"]["data_hex"]), opack_value(case["value"])
     assert pack(tree) == data
     for written in (data.hex(), case.get("peer_hex"), case.get("references_hex")):
         if written is not None:
@@ -61,7 +40,7 @@ def test_encode(case):
 @pytest.mark.parametrize("case", DECODE, ids=lambda case: case["name"])
 def test_decode(case):
     found, rest = unpack(bytes.fromhex(case["data_hex"]))
-    assert shape(found) == shape(value(case["expect"]["value"]))
+    assert shape(found) == shape(opack_value(case["expect"]["value"]))
     assert rest == bytes.fromhex(case["expect"].get("left_hex", ""))
 
 

@@ -8,7 +8,7 @@ import tracemalloc
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv.wire import plist
 
 

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from tests.conftest import cases
-from tests.mutations import mutate
+from tests.support.mutations import mutate
+from tests.support.vectors import cases
 from tinyatv.wire import tlv8
 
 CASES = cases("pairing", "tlv8")

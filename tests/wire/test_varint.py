@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv.wire import varint
 
 

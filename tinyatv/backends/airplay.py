@@ -1,4 +1,4 @@
-"""The client side of AirPlay: playing a URL or a file. What plays otherwise is known by MRP."""
+"""The client side of AirPlay: playing a URL or a file. For all else there is MRP."""
 
 from __future__ import annotations
 
@@ -16,33 +16,40 @@ from ..errors import (
     ProtocolError,
 )
 from ..model import FeatureState
-from ..pairing.credentials import TRANSIENT, Credentials, parse
+from ..pairing.credentials import LEGACY, TRANSIENT, Credentials, parse
 from ..services import (
     AIRPLAY_2_FEATURES,
     PLAY_URL_FEATURES,
     airplay_features,
     parse_extended_features,
 )
+from . import Backend
 from .airplay_session import ControlConnection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..events import Event
-    from ..model import DeviceInfo, Service
-    from .airplay_stream import Stream, Way
+    from ..model import Device, DeviceInfo, Service
+    from .airplay_stream import PlayMethod, Stream
     from .airplay_tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
-TRANSIENT_FEATURES = 1 << 43 | 1 << 48  # either bit: nobody needs to be paired to try
-TUNNEL_SINCE = 13  # tvOS that carries MRP
-QUEUE_SINCE = 18  # tvOS that wants the play queue
-PTP_SINCE = [26, 5]  # tvOS that refuses our clock
+# Either bit: transient pairing may be tried. An Apple TV sets both, and still answers 470 to it;
+# HomePods accept it (seen on a HomePod mini with 18.1).
+TRANSIENT_FEATURES = 1 << 43 | 1 << 48
+TUNNEL_SINCE = 13  # first tvOS that carries MRP; from 15 on there is no other way
+HAP_SINCE = 15  # first tvOS that takes HAP credentials alone, and none of the legacy kind
+QUEUE_SINCE = 18  # first tvOS that ignores /play and takes the play queue instead
+PTP_SINCE = [26, 5]  # from here on NTP was seen refused; a HomePod with 26.6 answers 400
 
 
 def tunnel_credentials(service: Service, info: DeviceInfo) -> Credentials | None:
-    """What to open a tunnel for MRP with; None if the device has none for us."""
+    """Credentials for a tunnel of MRP; None if the device offers no tunnel to us.
+
+    HomePods take transient pairing, Apple TVs do not.
+    """
     model = service.properties.get("model") or info.raw_model or ""
     given = parse(service.credentials or None).checked()
     if model.startswith("AudioAccessory") or info.model.startswith("HomePod"):
@@ -50,7 +57,7 @@ def tunnel_credentials(service: Service, info: DeviceInfo) -> Credentials | None
     if given.kind != "hap":
         return None
     version = _major(service.properties.get("osvers") or info.version or "")
-    # Of a device that was stored without a version, be sure rather than sorry: it has HAP keys.
+    # A device that was stored without its version may well have a tunnel: it has HAP credentials.
     return given if version is None or version >= TUNNEL_SINCE else None
 
 
@@ -63,99 +70,107 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".") if part.isdecimal()]
 
 
-class AirPlayBackend:
-    """One device over AirPlay.
+class AirPlayBackend(Backend):
+    """One device over AirPlay; arguments as in :class:`~tinyatv.backends.Backend`.
 
-    Args:
-        host: Address.
-        service: Port, credentials and TXT record.
-        info: What is known of the device.
-        timeout: Seconds that a command may take.
-        post: Takes events; there are none.
-        lost: Called when the device is gone; never, since connections come and go.
-        tunnel: What MRP goes through, if it does: it shows that the device is there, which can be
-            asked over it.
+    Connections come and go, so it has no events, and never notices a loss. A tunnel, where MRP goes
+    through one, shows that the device is there, and carries questions about it.
     """
 
     protocol = "airplay"
 
     def __init__(
         self,
-        host: str,
+        device: Device,
         service: Service,
         *,
-        info: DeviceInfo,
         timeout: float,
         post: Callable[[Event], None],
         lost: Callable[[AppleTVError], None],
         tunnel: Tunnel | None = None,
     ) -> None:
-        self._host = host
+        self._host = device.address
+        self._addresses = (device.address, *getattr(device, "addresses", ()))
         self._port = service.port
         self._password = service.password
         self._timeout = timeout
         self._given = parse(service.credentials or None).checked()
         self._tunnel = tunnel
-        self._bits = airplay_features(service.properties)
+        self._bits = self._announced = airplay_features(service.properties)
         self._asked = False
-        version = service.properties.get("osvers") or info.version or ""
+        version = service.properties.get("osvers") or device.info.version or ""
         self._version = _major(version)
         self._prefers_ptp = _numbers(version) >= PTP_SINCE
         self._device_key = device_key(service.properties)
         self._lock = threading.Lock()
-        self._beginning: list[Way] = []
+        self._beginning: list[PlayMethod] = []
         self._streams: list[Stream] = []
         self._closed = False
 
     # -- life ------------------------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Ask the device who it is, which everybody may; not if a tunnel to it can be opened.
+        """Ask the device who it is, without credentials; not if a tunnel to it can be opened.
 
         Raises:
             ConnectionFailed: It cannot be reached, or hangs up.
             CommandTimeout: It takes the connection and does not answer.
+            CredentialsError: They are AirPlay 1 credentials, and this is not AirPlay 1.
         """
+        if self._given.kind == "legacy" and (self._version or 0) >= HAP_SINCE:
+            raise CredentialsError(f"{self._host} port {self._port} (airplay): {LEGACY}")
         if self._tunnel is not None:
             try:
                 self._tunnel.wait()
                 return
             except (CommandFailed, CredentialsError, ProtocolError) as exc:
-                log.debug("no tunnel: %s", exc)  # it is there, and may play all the same
+                log.debug("no tunnel: %s", exc)  # the device is there, and may play all the same
         control = self._control(Credentials())
         control.open()
         try:
             self._learn(control)
         except (CommandFailed, CredentialsError, NotSupported) as exc:
-            log.info("no information: %s", exc)
+            log.info("no /info: %s", exc)
         finally:
             control.close()
 
     def _learn(self, source: ControlConnection | Tunnel) -> None:
-        """What the device says of itself is newer than its record."""
+        """Take over the feature bits of the device itself: they are newer than its TXT record."""
         self._asked = True
         self._bits = told_features(source.info(self._timeout)) or self._bits
 
     def close(self, error: AppleTVError | None = None) -> None:
-        """Stop what plays because of us.
+        """Stop what this backend plays.
 
         Args:
-            error: Why, for those who wait for it; None says that it was closed.
+            error: Why, for callers that wait for its end; None says that it was closed.
         """
         error = error or ConnectionLost(f"{self._host} port {self._port} (airplay): closed")
         with self._lock:
             self._closed = True
             beginning, streams = self._beginning.copy(), self._streams
-        for way in beginning:
-            way.close()
+        for method in beginning:
+            method.close()
         for stream in streams:
             stream.abort(error)
 
-    def listen(self) -> None:
-        """Nothing to listen to."""
+    @staticmethod
+    def tunnel(device: Device, service: Service, *, timeout: float) -> Tunnel | None:
+        """What carries MRP, where the device offers that to us."""
+        credentials = tunnel_credentials(service, device.info)
+        if credentials is None:
+            return None
+        from .airplay_tunnel import Tunnel
 
-    def unlisten(self) -> None:
-        """Nothing to listen to."""
+        return Tunnel(
+            device.address, service.port, credentials, timeout=timeout, password=service.password
+        )
+
+    def subscribe(self) -> None:
+        """There are no events."""
+
+    def unsubscribe(self) -> None:
+        """There are no events."""
 
     def _control(self, credentials: Credentials) -> ControlConnection:
         return ControlConnection(
@@ -169,8 +184,9 @@ class AirPlayBackend:
             try:
                 self._learn(self._tunnel)
             except AppleTVError as exc:
-                log.info("no information: %s", exc)
-        can = self._bits & PLAY_URL_FEATURES or not self._bits
+                log.info("no /info: %s", exc)
+        # Either may be wrong: some devices deny in one what they say in the other, and can do it.
+        can = (self._bits | self._announced) & PLAY_URL_FEATURES or not self._bits
         return {"play_url": FeatureState.Available if can else FeatureState.Unsupported}
 
     # -- playing ---------------------------------------------------------------------------------
@@ -178,19 +194,21 @@ class AirPlayBackend:
     def play_url(
         self, url: str, position: float, timeout: float, version: str, about: dict[str, str]
     ) -> Stream:
-        """Try the ways to play it, one after the other, each on a connection of its own.
+        """Try the methods to play it, one after the other, each on a connection of its own.
 
         Args:
             about: What the TV may show: ``"Title"``, ``"Artist"``, ``"Album"``.
         """
-        from .airplay_stream import TRIES, WAYS, is_elsewhere, is_transient
+        from .airplay_stream import PLAY_METHODS, TRIES, is_elsewhere, is_transient
 
-        path = None if _is_url(url) else url
+        path = local_path(url)
         if path is not None:
             from .fileserver import check_file
 
             check_file(path)
             about = {"Title": os.path.splitext(os.path.basename(path))[0], **about}
+        # File names need not be text that can be sent.
+        about = {key: os.fsencode(text).decode("utf-8", "replace") for key, text in about.items()}
 
         if self.features()["play_url"] is not FeatureState.Available:
             raise NotSupported("play_url: the device plays no URLs (airplay)")
@@ -199,7 +217,7 @@ class AirPlayBackend:
         for name in names:
             for _ in range(TRIES):
                 try:
-                    return self._play(WAYS[name], url, path, position, timeout, about)
+                    return self._play(PLAY_METHODS[name], url, path, position, timeout, about)
                 except AppleTVError as exc:
                     log.info("play_url (%s): %s", name, exc)
                     error = error or exc
@@ -208,7 +226,7 @@ class AirPlayBackend:
                     if not is_elsewhere(exc, name):
                         raise
                     break
-        assert error is not None, "there is at least one way"
+        assert error is not None, "there is at least one of them"
         raise error
 
     def _ways(self) -> list[str]:
@@ -217,30 +235,37 @@ class AirPlayBackend:
         newer = self._version is not None and self._version >= QUEUE_SINCE
         return ["queue", "2"] if newer else ["2", "queue"]
 
-    def _credentials(self, way: type[Way]) -> Credentials:
+    def _credentials(self, method: type[PlayMethod]) -> Credentials:
         if self._given.kind != "null":
             return self._given
         transient = self._bits & TRANSIENT_FEATURES
-        return Credentials(TRANSIENT) if transient and way.name != "1" else Credentials()
+        return Credentials(TRANSIENT) if transient and method.name != "1" else Credentials()
 
     def _play(
-        self, way: type[Way], url: str, path: str | None, position: float, timeout: float,
+        self, method: type[PlayMethod], url: str, path: str | None, position: float, timeout: float,
         about: dict[str, str],
     ) -> Stream:  # fmt: skip
         from .airplay_stream import Stream
 
-        control = self._control(self._credentials(way))
-        control.open()
-        playing = way(control, self._given.client_id, self._prefers_ptp, about, path)
+        control = self._control(self._credentials(method))
+        try:
+            control.open()
+        except (CommandFailed, CredentialsError, ProtocolError) as exc:
+            if self._given.kind == "legacy" and self._bits & AIRPLAY_2_FEATURES:
+                raise CredentialsError(f"play_url: {LEGACY}") from exc
+            raise
+        playing = method(control, self._given.client_id, self._prefers_ptp, about, path)
         server = None
         try:
             with self._lock:
                 self._check_open()
                 self._beginning.append(playing)
             if path is not None:
+                from .fetch import addresses_of
                 from .fileserver import FileServer
 
-                server = FileServer(path, control.local, control.remote)
+                also = addresses_of(self._addresses)
+                server = FileServer(path, control.local, control.remote, also)
                 url = server.start().url
             playing.play(url, position)
             stream = Stream(url, f"tinyatv-stream-{self._host}", playing, server, timeout)
@@ -290,86 +315,28 @@ def is_legacy(service: Service) -> bool:
     return bool(bits) and not bits & AIRPLAY_2_FEATURES
 
 
-def _is_url(text: str) -> bool:
-    return "://" in text and not os.path.exists(text)
-
-
-def pair(
-    host: str,
-    port: int,
-    *,
-    pin: str | Callable[[], str],
-    client_id: str,
-    legacy: bool = False,
-    key: bytes | None = None,
-    name: str = "tinyatv",
-    timeout: float = 30.0,
-) -> str:
-    """Pair with a device; returns the credentials, which it has accepted on a new connection.
-
-    Args:
-        host: Its address.
-        port: Its AirPlay port.
-        pin: What the TV shows, or a function that asks for it once it is there.
-        client_id: Our identifier.
-        legacy: True for AirPlay 1.
-        key: The device's public key, where it announces one; only AirPlay 1 needs it.
-        name: Shown on the TV.
-        timeout: Seconds that each answer may take.
+def local_path(url: str | os.PathLike[str] | bytes) -> str | None:
+    """The file of this computer that is meant; None for something on the web.
 
     Raises:
-        As :func:`tinyatv.backends.mrp_pairing.pair`.
+        ValueError: Nothing is meant, or a file of another computer.
     """
-    from ..errors import ConnectionFailed, PairingError
-    from ..pairing.hap import Identity, drive
-    from ..pairing.hap_setup import hap_setup, own_info, preparation
-    from .airplay_session import OCTETS, PAIRING_AGENT, PLIST
+    text = os.fsdecode(url)
+    if not text:
+        raise ValueError("what to play is empty: it takes a URL or the path of a file")
+    if "\0" in text:
+        raise ValueError("the path of a file holds no NUL")
+    if os.path.exists(text) or "://" not in text:
+        return text
+    scheme, _, rest = text.partition("://")
+    if scheme.lower() != "file":
+        return None
+    from urllib.request import url2pathname
 
-    identity = Identity(client_id.encode())
-    prepare = None if legacy else preparation(identity)
-    control = ControlConnection(host, port, Credentials(), timeout=timeout, prepare=prepare)
-    control.open()
-    # Newer systems make a PIN and do not show it to somebody without a name.
-    headers = [
-        ("User-Agent", PAIRING_AGENT),
-        ("Connection", "keep-alive"),
-        ("X-Apple-Client-Name", name),
-    ]
-
-    def post(path: str, data: bytes, content_type: str, *more: tuple[str, str]) -> bytes:
-        body = control.http("POST", path, data, [*headers, *more], content_type=content_type)
-        return body.body
-
-    try:
-        control.http("POST", "/pair-pin-start", b"", headers)
-        if legacy:
-            from ..pairing.legacy import legacy_setup
-
-            short = bytes.fromhex(client_id.replace("-", "")[:16])
-            steps: Any = legacy_setup(short, pin, device_key=key)
-            found: Credentials = drive(steps, lambda data: post("/pair-setup-pin", data, PLIST))
-        else:
-            found = drive(
-                hap_setup(identity, pin, info=own_info(name)),
-                lambda data: post("/pair-setup", data, OCTETS, ("X-Apple-HKP", "3")),
-            )
-    except CredentialsError as exc:
-        raise PairingError(f"the device refuses to be paired: {exc}") from exc
-    except CommandFailed as exc:
-        hint = ": allow it in Settings > AirPlay and HomeKit" if exc.code == 400 else ""
-        raise PairingError(f"{exc}{hint}") from exc
-    except ConnectionLost as exc:
-        raise ConnectionFailed(f"{host} port {port} (airplay) hung up: {exc}") from exc
-    finally:
-        control.close()
-    check(host, port, found, device_key=key)
-    return str(found)
-
-
-def check(
-    host: str, port: int, credentials: Credentials, *, device_key: bytes | None = None
-) -> None:
-    """Find out whether a device accepts credentials; CredentialsError if it does not."""
-    control = ControlConnection(host, port, credentials, device_key=device_key)
-    control.open()
-    control.close()
+    host, slash, path = rest.partition("/")
+    if host.lower() not in ("", "localhost"):
+        raise ValueError(f"a file of another computer: {text!r}")
+    path = url2pathname(slash + path)
+    if not path.strip("/"):
+        raise ValueError(f"no file is named: {text!r}")
+    return path

@@ -1,10 +1,8 @@
 """What a device asks its sender to fetch for it while it plays: playlists and keys of HLS.
 
 It may ask for anything, and we can reach more than it can: this machine, and whatever trusts it. So
-it gets what belongs to what it was told to play, and nothing else: things on the same server, and
-what the playlists that we fetched name.
-
-``http.client``, since close() can end what it waits for.
+it gets what belongs to the URL that it plays, and nothing else: things on the same server, and what
+the playlists that we fetched refer to.
 """
 
 from __future__ import annotations
@@ -18,45 +16,23 @@ import threading
 from typing import TYPE_CHECKING, Any, Callable
 from urllib.parse import urljoin, urlsplit
 
-from ..deadline import Deadline
 from ..errors import AppleTVError
+from .fetch import Fetched, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 5.0  # s to connect, and without a byte
 WHOLE = 30.0  # s for everything; players give up long before
+IDLE_TIMEOUT = 5.0  # s to connect, and without a byte
 LIMIT = 16 * 1024 * 1024  # bytes
-PIECE = 65536
-HOPS = 5  # redirections
-NAMES = 20_000  # addresses that playlists may name; those of a live stream change all the time
-ERRANDS = 64  # that may wait
+NAMES = 20_000  # addresses that playlists may refer to; in a live stream they change all the time
+WAITING = 64  # requests that may wait
 FAILED = 504  # status of what we could not fetch
 PLAYLIST = b"#EXTM3U"
 URI = re.compile(r'URI="([^"]*)"')  # in tags: keys, initialization, other renditions
 PASSED_ON = ("accept", "accept-language", "range", "referer", "user-agent", "x-playback-session-id")
-REDIRECTIONS = (301, 302, 303, 307, 308)
-
-
-class Fetched:
-    """An answer.
-
-    Attributes:
-        url: Where it came from.
-        code: HTTP status.
-        kind: Content-Type; empty without one.
-        data: What it is.
-    """
-
-    __slots__ = ("code", "data", "kind", "url")
-
-    def __init__(self, url: str, code: int, kind: str, data: bytes) -> None:
-        self.url = url
-        self.code = code
-        self.kind = kind
-        self.data = data
 
 
 class Fetcher:
@@ -71,6 +47,7 @@ class Fetcher:
         self._url = url
         self._path = path
         self._origin = _origin(url)
+        self._host = self._origin[1] if self._origin is not None else None
         self._named: set[str] = set()
         self._sock: socket.socket | None = None
         self._lock = threading.Lock()
@@ -102,7 +79,11 @@ class Fetcher:
         else:
             if _origin(url) != self._origin and url not in self._named:
                 raise ValueError("it does not belong to what is played")
-            found = self._follow(url, {k: v for k, v in headers.items() if k.lower() in PASSED_ON})
+            found = fetch(
+                url, timeout=WHOLE, stall=IDLE_TIMEOUT, limit=LIMIT, trusted=self._host,
+                opened=self._opened,
+                headers={k: v for k, v in headers.items() if k.lower() in PASSED_ON},
+            )  # fmt: skip
         if len(found.data) > LIMIT:
             raise ValueError(f"more than {LIMIT} bytes")
         if found.data.startswith(PLAYLIST):
@@ -115,56 +96,11 @@ class Fetcher:
             self._named.clear()
         self._named.update(urljoin(playlist.url, name) for name in names[:NAMES])
 
-    def _follow(self, url: str, headers: dict[str, str]) -> Fetched:
-        deadline = Deadline(WHOLE)
-        for _ in range(HOPS):
-            response, connection = self._ask(url, headers)
-            try:
-                location = response.headers.get("Location")
-                if response.status not in REDIRECTIONS or not location:
-                    kind = response.headers.get("Content-Type", "")
-                    return Fetched(url, response.status, kind, _body(response, deadline))
-                url = urljoin(url, location)
-            finally:
-                with self._lock:
-                    self._sock = None
-                response.close()
-                connection.close()
-        raise ValueError("too many redirections")
-
-    def _ask(
-        self, url: str, headers: dict[str, str]
-    ) -> tuple[http.client.HTTPResponse, http.client.HTTPConnection]:
-        parts = urlsplit(url)
-        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-        if parts.scheme not in kinds or not parts.hostname:
-            raise ValueError("only http and https are fetched")
-        connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=PATIENCE)
-        try:
-            connection.connect()
-            with self._lock:
-                if self._closed:
-                    raise ValueError("closed")
-                self._sock = connection.sock  # not the connection's for long: an answer takes it
-            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            connection.request("GET", path, headers={**headers, "Accept-Encoding": "identity"})
-            return connection.getresponse(), connection
-        except BaseException:
-            connection.close()
-            raise
-
-
-def _body(response: http.client.HTTPResponse, deadline: Deadline) -> bytes:
-    """All of it, or more than is allowed; no piece takes longer than one wait for bytes."""
-    pieces, size = [], 0
-    while size <= LIMIT and (piece := response.read1(PIECE)):
-        pieces.append(piece)
-        size += len(piece)
-        if deadline.over:
-            raise ValueError("it takes too long")
-    if response.length and size <= LIMIT:
-        raise ValueError("it was cut short")
-    return b"".join(pieces)
+    def _opened(self, sock: socket.socket | None) -> None:
+        with self._lock:
+            if self._closed and sock is not None:
+                raise ValueError("closed")
+            self._sock = sock
 
 
 def _origin(url: str) -> tuple[str, str, int | None] | None:
@@ -187,7 +123,7 @@ def _names(playlist: str) -> list[str]:
     return found
 
 
-class Errands:
+class FetchQueue:
     """Does what a device asks its sender for, one after the other, on a thread of its own.
 
     Args:
@@ -210,8 +146,8 @@ class Errands:
     def add(self, asked: dict[str, Any]) -> None:
         """Take a request (``unhandledURL``). Does not block; one too many is dropped."""
         with self._lock:
-            if self._closed or self._waiting.qsize() >= ERRANDS:
-                log.debug("%s: not done", self._name)
+            if self._closed or self._waiting.qsize() >= WAITING:
+                log.debug("%s: too many requests, one is dropped", self._name)
                 return
             self._waiting.put(asked)
             if self._thread is None:
@@ -226,7 +162,7 @@ class Errands:
         self._waiting.put(None)
         self._fetcher.close()
         if thread is not None and thread is not threading.current_thread():
-            thread.join(PATIENCE + 1)
+            thread.join(IDLE_TIMEOUT + 1)
 
     def _run(self) -> None:
         while (asked := self._waiting.get()) is not None and not self._closed:
@@ -238,31 +174,31 @@ class Errands:
                     log.info("%s: %s", self._name, exc)
 
     def _answer(self, asked: dict[str, Any]) -> dict[str, Any] | None:
-        """What to tell the device; None if it asks for nothing that makes sense."""
+        """The command that answers a request; None if the request makes no sense."""
         request = asked.get("request")
         request = request if isinstance(request, dict) else {}
         url = request.get("FCUP_Response_URL")
         if asked.get("kind") != "request" or "messageID" not in asked or not isinstance(url, str):
-            log.debug("%s: not an errand: %r", self._name, asked.get("kind"))
+            log.debug("%s: not a request to fetch: %r", self._name, asked.get("kind"))
             return None
-        told: dict[str, Any] = {
+        response: dict[str, Any] = {
             "FCUP_Response_URL": url, "FCUP_Response_StatusCode": FAILED,
             "FCUP_Response_Data": b"", "FCUP_Response_Headers": {},
         }  # fmt: skip
         if "FCUP_Response_RequestID" in request:
-            told["FCUP_Response_RequestID"] = request["FCUP_Response_RequestID"]
+            response["FCUP_Response_RequestID"] = request["FCUP_Response_RequestID"]
         try:
             found = self._fetcher.fetch(url, _texts(request.get("FCUP_Response_Headers")))
         except (OSError, ValueError, http.client.HTTPException) as exc:
-            # Not the address: of a file of ours, who knows it may fetch it.
+            # Without the address: whoever reads the one of a file of ours could fetch it.
             log.info("%s: cannot fetch what the device wants: %s", self._name, exc)
         else:
-            told["FCUP_Response_StatusCode"] = found.code
-            told["FCUP_Response_Data"] = found.data if found.code < 400 else b""
+            response["FCUP_Response_StatusCode"] = found.code
+            response["FCUP_Response_Data"] = found.data if found.code < 400 else b""
             if found.kind:
-                told["FCUP_Response_Headers"] = {"Content-Type": found.kind}
+                response["FCUP_Response_Headers"] = {"Content-Type": found.kind}
         kind = {"type": "unhandledURL", "kind": "response"}
-        return {**kind, "messageID": asked["messageID"], "response": told}
+        return {**kind, "messageID": asked["messageID"], "response": response}
 
 
 def _texts(headers: Any) -> dict[str, str]:

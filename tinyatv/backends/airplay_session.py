@@ -29,31 +29,31 @@ from ..link import Link, open_socket
 from ..pairing.credentials import Credentials
 from ..pairing.hap import channel_keys, drive
 from ..wire import plist
+from ..wire.airplay_codes import AUTHORIZE, BUSY, OCTETS, PLIST, WRONG_STATE
 from ..wire.hap import HapWire
 from ..wire.http import HttpWire, Request, Response
 
 log = logging.getLogger(__name__)
 
-WAKE_TIMEOUT = 25.0  # s; a sleeping device takes up to 20 s to take its first connection
+WAKE_TIMEOUT = 25.0  # s; a sleeping device accepts its first connection after up to 20 s
 ANSWER_TIMEOUT = 10.0  # s; of an answer, unless the user waits longer
-FEEDBACK = 2.0  # s without a word on a control connection until ours
-BEATS = 2  # unanswered ones until the device is given up
-EVENT_TRIES = 5  # connections to an event port that opens late, 1 s apart
+FEEDBACK = 2.0  # s without a message until /feedback is sent: the interval that senders keep
+FEEDBACK_EVERY = 15.0  # s, at most, until the next one if one is not answered
+MAX_MISSED = 2  # unanswered /feedback requests until the device is given up
+EVENT_TRIES = 5  # 1 s apart: slow third-party receivers open the event port late
 
-USER_AGENT = "AirPlay/550.10"
-PAIRING_AGENT = "AirPlay/320.20"
-PLIST = "application/x-apple-binary-plist"
-OCTETS = "application/octet-stream"
+USER_AGENT = "AirPlay/550.10"  # an iPhone with iOS 14.7
+PAIRING_AGENT = "AirPlay/320.20"  # captured: what senders say while they pair and verify
 
 REFUSALS = {  # status: what it means
-    400: "the device does not take the request as it is",
-    403: "the device does not accept us",
+    400: "the device does not accept the request in this form",
+    403: "the device does not accept this client",
     404: "the device does not know how",
-    453: "busy: somebody else plays there",
-    455: "not possible in this state",
+    BUSY: "busy: another sender is playing there",
+    WRONG_STATE: "not possible in this state",
     501: "the device does not know how",
     503: "the device is not ready",
-    520: "the device refuses; restart it, or take it out of its group",
+    520: "the device refuses; restart it, or take it out of its group",  # HomePods in groups
 }
 
 
@@ -134,7 +134,7 @@ class ControlConnection:
         self._link = Link(
             sock, wire, lambda message: None, lost=self._ended_by, timeout=self._timeout,
             name=f"tinyatv-airplay-{self._host}", prepare=self._prepare or wire.prepare,
-            idle=self._idle, idle_after=FEEDBACK,
+            idle=self._idle, idle_after=FEEDBACK, idle_every=min(FEEDBACK_EVERY, self._timeout),
         )  # fmt: skip
         try:
             self._verify()
@@ -189,20 +189,20 @@ class ControlConnection:
             self.lost(self.loss(error))
 
     def loss(self, error: AppleTVError) -> ConnectionLost:
-        """What ended the link, as an error for those who know the device alone."""
+        """What ended the link, as an error that names the device."""
         closed = getattr(error, "closed", False)
         return ConnectionLost(f"connection to {self._where} lost: {error}", closed=closed)
 
-    def feed_back(self) -> None:
-        """From here on, tell the device every 2 s that we are there."""
+    def start_feedback(self) -> None:
+        """Send ``/feedback`` from here on: the keep-alive of a session."""
         self._feeding = True
 
     def _idle(self, times: int) -> bool:
         if not self._feeding:
             return False
-        if times > BEATS:
+        if times > MAX_MISSED:
             error = ConnectionLost(f"{self._where} does not answer any more")
-            self._ended_by(error)  # first: when it hears that we hang up, it hangs up all others
+            self._ended_by(error)  # first: it closes the other channels when this one closes
             raise error
         assert self._link is not None, "there is a link, for it calls us"
         self._link.send(self._rtsp_request("POST", "/feedback", b"", None), answered=True)
@@ -256,13 +256,13 @@ class ControlConnection:
         return read_plist(self._ask(request, path or method, timeout).body)
 
     def info(self, timeout: float | None = None) -> dict[str, Any]:
-        """What the device says of itself to everybody; {} if that is nothing.
+        """What the device says of itself, which needs no credentials; {} if that is nothing.
 
         Raises:
             As :meth:`http`.
         """
-        told = self.rtsp("GET", "/info", timeout=timeout)
-        return told if isinstance(told, dict) else {}
+        answer = self.rtsp("GET", "/info", timeout=timeout)
+        return answer if isinstance(answer, dict) else {}
 
     def forward(self, request: Request, timeout: float | None = None) -> Response:
         """Send a request as it is, and return the answer as it is, be it a refusal.
@@ -333,7 +333,7 @@ class ControlConnection:
         if code == 401:
             given = "does not accept the password" if self._password else "wants a password"
             raise CredentialsError(f"{what}: the device {given}")
-        if code in (403, 470):
+        if code in (403, AUTHORIZE):
             if self._credentials.kind in ("hap", "legacy"):
                 raise CredentialsError(
                     f"{what}: the device does not accept the credentials any more: pair again"
@@ -366,15 +366,14 @@ class ControlConnection:
             What the device says of it.
         """
         self._event = event
-        told = self.rtsp("SETUP", None, session, timeout=timeout)
-        port = told.get("eventPort") if isinstance(told, dict) else None
+        answer: dict[str, Any] = self.rtsp("SETUP", None, session, timeout=timeout)
+        port = answer.get("eventPort") if isinstance(answer, dict) else None
         if not isinstance(port, int) or not 0 < port < 65536:
             raise ProtocolError("SETUP: the device names no event port (airplay)")
-        # Not before the event channel is there: the device would have nobody to talk to.
+        # The event channel comes before RECORD: from there on the device uses it.
         self._events = self._channel(port, "events", HapWire(HttpWire()), self._answer)
         self._events.start()
         self.rtsp("RECORD")
-        answer: dict[str, Any] = told
         return answer
 
     def channel_socket(self, port: int) -> socket.socket:
@@ -405,14 +404,14 @@ class ControlConnection:
         )  # fmt: skip
 
     def _answer(self, request: Request) -> None:
-        """The device asks; unanswered, it would close the session after 30 s."""
+        """The device asks. It closes a session whose requests stay unanswered for 30 s."""
         headers = [("Audio-Latency", "0")]
         headers += [(k, v) for k, v in request.headers if k.lower() in ("cseq", "server")]
         assert self._events is not None, "there is a link, for it calls us"
         try:
             self._events.send(Response(200, headers=headers, protocol=request.protocol))
         except ConnectionLost:
-            return  # closed meanwhile: nobody is interested any more
+            return  # closed meanwhile
         if self._event is not None:
             self._event(request)
 

@@ -25,24 +25,24 @@ from ..errors import (
 )
 from ..link import reason
 from ..pairing.hap import own_mac
+from ..wire import airplay_codes as codes
 from ..wire import plist
 from ..wire.http import Request
-from .airplay_fetch import Errands, Fetcher
-from .airplay_session import PLIST, ControlConnection, new_uuid, read_plist
+from .airplay_fetch import Fetcher, FetchQueue
+from .airplay_session import ControlConnection, new_uuid, read_plist
 
 if TYPE_CHECKING:
     from .fileserver import FileServer
 
 log = logging.getLogger(__name__)
 
-END = 3.0  # s before its end; what is over from there on has come to it: we only ask now and then
-POLL = 1.0  # s between two questions of how far it is
-STARTING = 0.2  # s between two questions of whether it has begun
-TRIES = 3  # of /play; a 500 is transient
-NTP_EPOCH = 2208988800  # s from 1900 to 1970
-SETUP_TIMEOUT = 35.0  # s; a device that cannot reach our clock takes 30 to say so
-QUEUE_AGENT = "AirPlay/870.14.1"
-QUEUE_TYPE = "A6B27562-B43A-4F2D-B75F-82391E250194"
+END = 3.0  # s; what is over less than this before its end was played to its end: we only poll
+POLL = 1.0  # s between two polls of the position
+STARTING = 0.2  # s between two polls until it has begun
+TRIES = 3  # of /play: a 500 is transient, and goes away when it is sent again
+SLIPS = 5  # polls in a row that a device may answer with a 500 while it plays
+SETUP_TIMEOUT = 35.0  # s; a device that cannot reach our NTP clock answers 400, after 30 s
+QUEUE_AGENT = "AirPlay/870.14.1"  # what newer senders call themselves
 
 
 class Status:
@@ -66,7 +66,7 @@ class Status:
         self.said = ""
 
 
-class Way:
+class PlayMethod:
     """One way to play a URL.
 
     Args:
@@ -131,7 +131,7 @@ class Way:
         self._control.close()
 
 
-class AirPlay1(Way):
+class AirPlay1(PlayMethod):
     """``/play``, and questions once a second."""
 
     name = "1"
@@ -150,16 +150,26 @@ class AirPlay1(Way):
 
     def _play(self, body: dict[str, Any], headers: list[tuple[str, str]]) -> None:
         data = plist.dumps(body)
-        self._control.http("POST", "/play", data, headers, content_type=PLIST, timeout=20.0)
+        self._control.http("POST", "/play", data, headers, content_type=codes.PLIST, timeout=20.0)
 
     _seek_to = 0.0
 
+    _slips = 0
+
     def poll(self) -> None:
-        response = self._control.http("GET", "/playback-info")
-        told = read_plist(response.body)
-        if not isinstance(told, dict):
+        try:
+            response = self._control.http("GET", "/playback-info")
+        except CommandFailed as exc:
+            self._slips += 1
+            if exc.code != 500 or not self.status.started or self._slips > SLIPS:
+                raise
+            log.info("%s; asked again", exc)
+            return
+        self._slips = 0
+        answer = read_plist(response.body)
+        if not isinstance(answer, dict):
             raise ProtocolError("playback-info: no dictionary (airplay)", response.body[:256])
-        error = told.get("error")
+        error = answer.get("error")
         if error:
             code = error.get("code") if isinstance(error, dict) else None
             domain = error.get("domain", "") if isinstance(error, dict) else ""
@@ -169,15 +179,15 @@ class AirPlay1(Way):
                 code if isinstance(code, int) else None,
             )
         status = self.status
-        if "duration" not in told:
+        if "duration" not in answer:
             status.ended = status.started
             status.complete = 0 < status.duration <= status.position + END
             return
         status.started = True
-        status.duration = _seconds(told["duration"])
-        status.position = _seconds(told.get("position"))
-        status.rate = _seconds(told.get("rate"))
-        if self._seek_to and told.get("readyToPlay", True):
+        status.duration = _seconds(answer["duration"])
+        status.position = _seconds(answer.get("position"))
+        status.rate = _seconds(answer.get("rate"))
+        if self._seek_to and answer.get("readyToPlay", True):
             self._seek_to, to = 0.0, self._seek_to
             self.seek(to)
 
@@ -217,7 +227,7 @@ class AirPlay2(AirPlay1):
 
     def play(self, url: str, position: float) -> None:
         self._begin()
-        self._control.feed_back()
+        self._control.start_feedback()
         mac = own_mac(self._client_id)
         body = {
             "Content-Location": url,
@@ -270,18 +280,18 @@ class Queue(AirPlay2):
     name = "queue"
     _since = 0.0
     _began = False
-    _errands: Errands | None = None
+    _fetches: FetchQueue | None = None
 
     def play(self, url: str, position: float) -> None:
         name = f"tinyatv-stream-fetch-{self._control.remote}"
-        self._errands = Errands(Fetcher(url, self.path), self._command, name)
+        self._fetches = FetchQueue(Fetcher(url, self.path), self._command, name)
         self._counting = threading.Lock()
         self._advance(position=position)
         self._session = self._begin()
         stream = {
-            "type": 130,
-            "controlType": 1,
-            "clientTypeUUID": QUEUE_TYPE,
+            "type": codes.STREAM,
+            "controlType": codes.QUEUE_CONTROL,
+            "clientTypeUUID": codes.PLAY_QUEUE,
             "clientUUID": new_uuid(),
             "channelID": f"{new_uuid()}-RCS-1",
         }
@@ -302,7 +312,7 @@ class Queue(AirPlay2):
         self._command({**interested, "item": self._item})
         self._command({"type": "setProperty", "property": "actionAtItemEnd", "value": 1})
         self.set_rate(1.0)
-        self._control.feed_back()
+        self._control.start_feedback()
 
     def _command(self, command: dict[str, Any], timeout: float | None = None) -> None:
         inner = plist.dumps(command)
@@ -314,23 +324,23 @@ class Queue(AirPlay2):
             ("X-Apple-StreamID", self._stream),
         ]
         self._control.http(
-            "POST", "/command", body, headers, content_type=PLIST, timeout=timeout
+            "POST", "/command", body, headers, content_type=codes.PLIST, timeout=timeout
         )  # fmt: skip
 
     def heard(self, request: Request) -> None:
         try:
-            told = plist.loads(plist.loads(request.body)["params"]["data"])
+            answer = plist.loads(plist.loads(request.body)["params"]["data"])
         except (ValueError, KeyError, TypeError):  # of another kind, or nonsense
             return
-        if not isinstance(told, dict):
+        if not isinstance(answer, dict):
             return
-        params = told.get("params")
+        params = answer.get("params")
         state = params.get("playbackState") if isinstance(params, dict) else None
-        state, status = state or told.get("name"), self.status
-        if told.get("type") == "unhandledURL" and self._errands is not None:
-            self._errands.add(told)
+        state, status = state or answer.get("name"), self.status
+        if answer.get("type") == "unhandledURL" and self._fetches is not None:
+            self._fetches.add(answer)
             return
-        if told.get("type") == "playbackState":
+        if answer.get("type") == "playbackState":
             status.said = state if isinstance(state, str) else ""
             if state == "playing":
                 self._advance(1.0)
@@ -339,7 +349,7 @@ class Queue(AirPlay2):
                 self._advance(0.0)
             elif state == "stopped":
                 status.ended = self._began
-        elif told.get("type") == "notification" and state == "itemPlayedToEnd":
+        elif answer.get("type") == "notification" and state == "itemPlayedToEnd":
             status.ended = status.complete = self._began
         self.changed.set()
 
@@ -366,20 +376,20 @@ class Queue(AirPlay2):
             self.status.started = True
 
     def _describe(self) -> None:
-        """Say what plays, which only works once it does. Nothing depends on it."""
+        """Send the titles, which only works once it plays. Nothing depends on it."""
         if not self.about:
             return
-        told = {f"kMRMediaRemoteNowPlayingInfo{key}": text for key, text in self.about.items()}
-        params = {"type": "npi-text", "mergePolicy": "replace", "params": told}
+        answer = {codes.NOW_PLAYING + key: text for key, text in self.about.items()}
+        params = {"type": "npi-text", "mergePolicy": "replace", "params": answer}
         try:
             self._command({"type": "updateMRNowPlayingInfo", "params": params}, timeout=5.0)
         except AppleTVError as exc:
-            log.info("the TV does not show what plays: %s", exc)
+            log.info("the TV does not show the titles: %s", exc)
 
     def close(self) -> None:
         super().close()  # first: an errand may wait for an answer
-        if self._errands is not None:
-            self._errands.close()
+        if self._fetches is not None:
+            self._fetches.close()
 
     def set_rate(self, rate: float) -> None:
         self._command({"type": "setRate", "rate": rate})
@@ -394,7 +404,9 @@ class Queue(AirPlay2):
         self._control.rtsp("TEARDOWN", timeout=5.0)
 
 
-WAYS: dict[str, type[Way]] = {way.name: way for way in (AirPlay1, AirPlay2, Queue)}
+PLAY_METHODS: dict[str, type[PlayMethod]] = {
+    method.name: method for method in (AirPlay1, AirPlay2, Queue)
+}
 
 
 def session(client_id: bytes, uuid: str, timing_port: int) -> dict[str, Any]:
@@ -421,20 +433,20 @@ def session(client_id: bytes, uuid: str, timing_port: int) -> dict[str, Any]:
 
 def ptp_session(client_id: bytes, uuid: str, address: str) -> dict[str, Any]:
     """The same with a clock that all agree upon."""
-    told = session(client_id, uuid, 0)
+    answer = session(client_id, uuid, 0)
     for name in ("timingPort", "senderSupportsRelay", "groupContainsGroupLeader"):
-        del told[name]
+        del answer[name]
     peer = {
         "ID": new_uuid(),
         "Addresses": [address],
         "DeviceType": 0,
         "SupportsClockPortMatchingOverride": True,
     }
-    told.update(
+    answer.update(
         timingProtocol="PTP", timingPeerInfo=peer, timingPeerList=[peer],
         sessionCorrelationUUID=peer["ID"], isMultiSelectAirPlay=False, updateSessionRequest=False,
     )  # fmt: skip
-    return told
+    return answer
 
 
 def _seconds(value: Any) -> float:
@@ -442,7 +454,7 @@ def _seconds(value: Any) -> float:
 
 
 class _Clock:
-    """Tells the device what time it is here, when it asks by UDP."""
+    """Answers the device's questions for the time here, by UDP (NTP)."""
 
     def __init__(self, host: str) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -476,7 +488,7 @@ class _Clock:
         while not self._closing:
             try:
                 request, address = self._sock.recvfrom(64)
-                if len(request) >= 32 and request[:2] == b"\x80\xd2":
+                if len(request) >= codes.TIMING_SIZE and request[:2] == codes.TIMING_REQUEST:
                     self._sock.sendto(timing_reply(request, time.time()), address)
             except OSError as exc:
                 log.debug("clock: %s", exc)
@@ -485,8 +497,10 @@ class _Clock:
 def timing_reply(request: bytes, now: float) -> bytes:
     """The answer to a timing request, at a Unix time."""
     whole = int(now)
-    stamp = struct.pack(">II", (whole + NTP_EPOCH) % (1 << 32), int((now - whole) * (1 << 32)))
-    return b"\x80\xd3\x00\x07" + bytes(4) + request[24:32] + stamp + stamp
+    stamp = struct.pack(
+        ">II", (whole + codes.NTP_EPOCH) % (1 << 32), int((now - whole) * (1 << 32))
+    )
+    return codes.TIMING_REPLY + b"\x00\x07" + bytes(4) + request[24:32] + stamp + stamp
 
 
 class Stream:
@@ -502,12 +516,12 @@ class Stream:
         self,
         url: str,
         name: str,
-        way: Way,
+        method: PlayMethod,
         server: FileServer | None,
         timeout: float,
     ) -> None:
         self.url = url
-        self._way = way
+        self._method = method
         self._server = server
         self._timeout = timeout
         self._error: AppleTVError | None = None
@@ -537,7 +551,7 @@ class Stream:
                 if not self._stopping.is_set():
                     self._thread.start()
             self._begun.wait()
-        except BaseException:  # nobody holds it who could stop it
+        except BaseException:  # the caller has nothing to stop it with
             self.stop()
             raise
         if self._error is not None:
@@ -547,17 +561,17 @@ class Stream:
     @property
     def position(self) -> float:
         """Seconds from the start, as the device said last."""
-        return self._way.status.position
+        return self._method.status.position
 
     @property
     def duration(self) -> float:
         """Seconds; 0 if the device does not say."""
-        return self._way.status.duration
+        return self._method.status.duration
 
     @property
     def paused(self) -> bool:
         """True while it is paused."""
-        return self._way.status.rate == 0.0
+        return self._method.status.rate == 0.0
 
     @property
     def playing(self) -> bool:
@@ -584,11 +598,11 @@ class Stream:
 
     def pause(self) -> None:
         """Pause it."""
-        self._way.set_rate(0.0)
+        self._method.set_rate(0.0)
 
     def resume(self) -> None:
         """Go on."""
-        self._way.set_rate(1.0)
+        self._method.set_rate(1.0)
 
     def seek(self, seconds: float) -> None:
         """Jump to a position.
@@ -598,39 +612,39 @@ class Stream:
         """
         if not 0 <= seconds < float("inf"):
             raise ValueError(f"seconds must be 0 or more, not {seconds}")
-        self._way.seek(seconds)
+        self._method.seek(seconds)
 
     def stop(self) -> None:
         """Stop it, and close everything. Safe to call twice and from any thread."""
         self.abort(None)
 
     def abort(self, error: AppleTVError | None) -> None:
-        """Stop it because of an error, which everybody who waits for it gets."""
+        """Stop it because of an error, which is raised in all callers that wait for it."""
         if not self._done.is_set():
             self._error = self._error or error
         with self._starting:
             self._stopping.set()
-        self._way.changed.set()
+        self._method.changed.set()
         if self._thread.ident is None:  # it was not started, and will not be
             self._finish()
         elif threading.current_thread() is not self._thread:
             self._thread.join(10)
 
     def _run(self) -> None:
-        status, deadline, gone = self._way.status, Deadline(self._timeout), False
+        status, deadline, gone = self._method.status, Deadline(self._timeout), False
         try:
             while not self._stopping.is_set() and not status.ended:
-                if self._way.error is not None:
-                    raise self._way.error
-                self._way.poll()
+                if self._method.error is not None:
+                    raise self._method.error
+                self._method.poll()
                 if status.started:
                     self._begun.set()
                 elif deadline.over:
                     raise CommandFailed(f"play_url: {self._nothing()} (airplay)", "play_url")
-                self._way.changed.wait(POLL if status.started else min(POLL, STARTING))
-                self._way.changed.clear()
+                self._method.changed.wait(POLL if status.started else min(POLL, STARTING))
+                self._method.changed.clear()
         except ConnectionLost as exc:
-            self._error, gone = self._way.loss(exc), True
+            self._error, gone = self._method.loss(exc), True
         except CommandTimeout as exc:
             self._error, gone = exc, True
         except AppleTVError as exc:
@@ -641,9 +655,11 @@ class Stream:
     def _nothing(self) -> str:
         """Why it may be that nothing plays."""
         text = f"accepted, but nothing plays after {self._timeout:g} s"
-        if self._way.status.said:
-            return f"{text}; the device says {self._way.status.said!r}"
+        if self._method.status.said:
+            return f"{text}; the device says {self._method.status.said!r}"
         if self._server is not None and not self._server.sent:
+            if self._server.refused:
+                return f"{text}; the file was refused to {self._server.refused}, another address"
             return f"{text}; the device has not fetched the file, a firewall here may be why"
         return text
 
@@ -653,20 +669,20 @@ class Stream:
         Args:
             gone: True if the device does not answer any more.
         """
-        status, wanted = self._way.status, self._stopping.is_set()
+        status, wanted = self._method.status, self._stopping.is_set()
         try:
             if not status.ended and not gone:
-                self._way.stop()
+                self._method.stop()
         except (AppleTVError, OSError) as exc:
             log.debug("stop: %s", exc)
         if not status.ended:
-            self._error = self._error or self._way.error
+            self._error = self._error or self._method.error
         failed = None if self._server is None else self._server.error
         if failed is not None and not wanted and not status.complete:
             error = CommandFailed(f"play_url: cannot read the file: {reason(failed)}", "play_url")
             error.__cause__ = self._error or failed
             self._error = error
-        self._way.close()
+        self._method.close()
         if self._server is not None:
             self._server.close()
         self._done.set()
@@ -679,7 +695,7 @@ def is_transient(error: AppleTVError) -> bool:
 
 
 def is_elsewhere(error: AppleTVError, name: str) -> bool:
-    """True for what another way to play than that may do better."""
+    """True for what another method than that may do better."""
     if isinstance(error, (NotSupported, CommandTimeout)):
         return True
     # Only the older ways are accepted by devices that then do nothing.

@@ -1,7 +1,7 @@
 """The tunnel that carries MRP through AirPlay 2, the only way from tvOS 15 on.
 
-control connection   SETUP, RECORD, SETUP; then a word every 2 s
-event channel        the device asks, we say yes
+control connection   SETUP, RECORD, SETUP; then /feedback every 2 s
+event channel        the device asks, we answer 200
 data stream          MRP messages, both ways
 """
 
@@ -23,13 +23,12 @@ from ..errors import (
 )
 from ..pairing.credentials import Credentials
 from ..pairing.hap import channel_keys, own_mac
+from ..wire.airplay_codes import DATA_CONTROL, MEDIA_REMOTE, STREAM
 from ..wire.datastream import DataStreamWire
 from ..wire.hap import HapWire
 from .airplay_session import ControlConnection, new_uuid
 
-MEDIA_REMOTE = "1910A70F-DBC0-4242-AF95-115DB30604E1"  # what the data stream is for
-
-OPENING = 180.0  # s; more than all its steps may take together
+OPENING = 180.0  # s; more than all steps may take together
 
 
 class Tunnel:
@@ -89,10 +88,10 @@ class Tunnel:
         control.open()
         try:
             control.set_up(self._session())
-            seed = secrets.randbits(63)  # read the same as a signed and as an unsigned number
+            seed = secrets.randbits(63)  # below 2**63: the same whether it is read as signed or not
             stream = {
-                "type": 130,
-                "controlType": 2,
+                "type": STREAM,
+                "controlType": DATA_CONTROL,
                 "channelID": new_uuid(),
                 "clientUUID": new_uuid(),
                 "clientTypeUUID": MEDIA_REMOTE,
@@ -104,7 +103,7 @@ class Tunnel:
             assert control.secret is not None, "the credentials are HAP or transient"
             wire.secure(Ciphers(*channel_keys(control.secret, "datastream", seed)))
             sock = control.channel_socket(port)
-            control.feed_back()
+            control.start_feedback()
         except ConnectionLost as exc:
             self.close()
             raise ConnectionFailed(f"hung up while the tunnel was opened: {exc}") from exc
@@ -140,7 +139,7 @@ class Tunnel:
     def _session(self) -> dict[str, Any]:
         mac = own_mac(self.client_id)
         return {
-            "isRemoteControlOnly": True,  # leaves what plays alone
+            "isRemoteControlOnly": True,  # does not interrupt what is playing
             "timingProtocol": "None",
             "osName": "iPhone OS",
             "osVersion": "14.7.1",

@@ -1,15 +1,15 @@
 """The client side of Companion: buttons, apps, accounts, power, volume, text and touch.
 
-Devices of tvOS 13 and later speak it, beside whatever tells what plays.
+Devices with tvOS 13 and later speak it, beside MRP, which knows what is playing.
 
 connect, verify                     everything after it is sealed
 _systemInfo                         who we are
 _touchStart, _sessionStart,
 TVRCSessionStart, _tiStart          a touchpad, two sessions, and the text field
-_interest                           what we want to be told
+_interest                           the events that we subscribe to
 
-A request is answered, be it with an error; events, of either side, are not. Some requests are not
-answered in some states: that is the end of the request, and not of the connection.
+A request is answered, if only with an error; events, of either side, are not. Some requests stay
+unanswered in some states: then the request has failed, not the connection.
 """
 
 from __future__ import annotations
@@ -33,87 +33,71 @@ from ..errors import (
     ConnectionLost,
     CredentialsError,
     NotSupported,
+    PairingError,
     ProtocolError,
 )
 from ..events import KeyboardChanged, PowerChanged, VolumeChanged
 from ..link import Link, keep_alive, open_socket
 from ..model import Account, App, FeatureState, KeyboardFocus, PowerState, TouchAction
 from ..pairing.hap import own_mac
-from ..wire.companion import EVENT, OPACK, REPLY, REQUEST, CompanionWire
-from .companion_pairing import refusal, secure
-from .companion_touch import CLICK, SIDE, Touchpad
+from ..wire import companion_codes as codes
+from ..wire import opack
+from ..wire.companion import (
+    EVENT,
+    OPACK,
+    REPLY,
+    REQUEST,
+    VERIFY_NEXT,
+    VERIFY_START,
+    CompanionWire,
+)
+from . import Backend
+from .companion_touch import Touchpad
 
 if TYPE_CHECKING:
     from ..events import Event
-    from ..model import Service
+    from ..model import Device, Service
+    from ..pairing.credentials import Credentials
+    from .airplay_tunnel import Tunnel
     from .companion_text import Field
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 2.0  # s for an answer that some systems never give
-SETTLE = 1.0  # s for word of a volume that changed; some outputs have nothing to say
-GOODBYE = 1.0  # s for the answer to our last word
+HEARTBEAT = 30.0  # s without a message from the device until it is asked whether it is there
+HEARTBEAT_EVERY = 4.5  # s, at most, from one question to the next: 39 s in all
+MAX_MISSED = 2  # unanswered ones until it is given up; a single late answer can be harmless
+OPTIONAL_TIMEOUT = 2.0  # s for an answer that some systems never give
+SETTLE = 1.0  # s until a change of volume is reported; some outputs report none
+GOODBYE = 1.0  # s for the answer to the last request of a connection
 WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
-LOOK = 1.0  # s between two looks at the power state, for not every system tells it
+POWER_POLL = 1.0  # s between two polls of the power state: not every system reports it
 CLICK_TIME = 0.02  # s that a click on the touchpad takes
-ROUNDING = 3.5  # percent; devices with 16 steps of volume were seen
-SKIP = 10.0  # s
-IDENTITIES = 16
+ROUNDING = 3.5  # percent; devices with 16 steps of volume have been seen, of 6.25 each
+SKIP = 10.0  # s; without a time of the caller's
+IDENTITIES = 16  # a device keeps a list of the remotes that it has seen: do not flood it
 
-SERVICE = "com.apple.tvremoteservices"
-INTERESTS = ("_iMC", "SystemStatus", "TVSystemStatus")
-UNKNOWN_REQUEST = 58822  # error: the device does not know the request
+INTERESTS = ("_iMC", *codes.STATUS_EVENTS)
 
-DOWN, UP = 1, 2
-BUTTONS = {
-    "up": 1,
-    "down": 2,
-    "left": 3,
-    "right": 4,
-    "menu": 5,
-    "select": 6,
-    "home": 7,
-    "volume_up": 8,
-    "volume_down": 9,
-    "siri": 10,
-    "screensaver": 11,
-    "turn_off": 12,
-    "turn_on": 13,
-    "play_pause": 14,
-    "channel_up": 15,
-    "channel_down": 16,
-    "guide": 17,
-    "page_up": 18,
-    "page_down": 19,
-    "control_center": 19,  # which is what it does
-    "mute": 29,
-}
-
-PLAY, PAUSE, NEXT, PREVIOUS, GET_VOLUME, SET_VOLUME, SKIP_BY = 1, 2, 3, 4, 5, 6, 7
-BEGIN_FAST_FORWARD, END_FAST_FORWARD, BEGIN_REWIND, END_REWIND = 8, 9, 10, 11
-SET_CAPTIONS = 13
-CAPTIONS = {"auto": 1, "on": 2, "forced": 3, "toggle": 4}
-
-VOLUME = 0x100
+VOLUME = codes.CONTROLS["volume"]
 CONTROLS = {  # feature: bit of what can be controlled now
-    "play": 0x001,
-    "pause": 0x002,
-    "next": 0x004,
-    "previous": 0x008,
-    "begin_fast_forward": 0x010,
-    "end_fast_forward": 0x010,
-    "begin_rewind": 0x020,
-    "end_rewind": 0x020,
+    "play": codes.CONTROLS["play"],
+    "pause": codes.CONTROLS["pause"],
+    "next": codes.CONTROLS["next"],
+    "previous": codes.CONTROLS["previous"],
+    "begin_fast_forward": codes.CONTROLS["fast_forward"],
+    "end_fast_forward": codes.CONTROLS["fast_forward"],
+    "begin_rewind": codes.CONTROLS["rewind"],
+    "end_rewind": codes.CONTROLS["rewind"],
     "volume": VOLUME,
     "set_volume": VOLUME,
-    "skip_forward": 0x200,
-    "skip_backward": 0x400,
+    "skip_forward": codes.CONTROLS["skip_forward"],
+    "skip_backward": codes.CONTROLS["skip_backward"],
 }
 ATTENTION = {  # state of attention: what it amounts to
-    1: PowerState.Off,
-    2: PowerState.On,  # the screen saver
-    3: PowerState.On,
-    4: PowerState.On,  # idle
+    codes.ASLEEP: PowerState.Off,
+    codes.SCREENSAVER: PowerState.On,
+    codes.AWAKE: PowerState.On,
+    codes.IDLE: PowerState.On,
 }
 ALWAYS = (
     "up", "down", "left", "right", "select", "menu", "home", "play_pause", "volume_up",
@@ -126,34 +110,27 @@ TYPES = ("text_get", "text_set", "text_append", "text_clear")
 
 _connections = itertools.count(os.getpid())
 _numbering = threading.Lock()
-_numbered: set[CompanionBackend] = set()  # who is connected
+_numbered: set[CompanionBackend] = set()  # those that are connected
 
 
-class CompanionBackend:
-    """One device over Companion.
-
-    Args:
-        host: Address.
-        service: Port and credentials.
-        timeout: Seconds that a command may take.
-        post: Takes events.
-        lost: Called once with the error when the device is gone.
-    """
+class CompanionBackend(Backend):
+    """One device over Companion; arguments as in :class:`~tinyatv.backends.Backend`."""
 
     protocol = "companion"
 
     def __init__(
         self,
-        host: str,
+        device: Device,
         service: Service,
         *,
         timeout: float,
         post: Callable[[Event], None],
         lost: Callable[[AppleTVError], None],
+        tunnel: Tunnel | None = None,
     ) -> None:
         from ..pairing.credentials import parse
 
-        self._host = host
+        self._host = device.address
         self._port = service.port
         self._credentials = parse(service.credentials or None).checked()
         self._timeout = timeout
@@ -169,13 +146,13 @@ class CompanionBackend:
         self._sessions: list[tuple[str, dict[str, Any]]] = []  # what ends each that was begun
         self._interests: list[str] = []
         self._touchpad: Touchpad | None = None
-        self._fetches = True  # the power state; False if the device never told it
+        self._fetches = True  # the power state; False if the device never answers that
         self._fetched = False
         self._changed = threading.Condition()  # over everything below
-        self._controls: int | None = None  # what can be controlled now; None before it is told
-        self._asking = -1  # number of the latest question for the volume
+        self._controls: int | None = None  # what can be controlled now; None until it is reported
+        self._asking = -1  # number of the latest request for the volume
         self._level: float | None = None  # percent
-        self._answers = 0  # how often the volume was told
+        self._answers = 0  # how often the volume was reported
         self._muted = 0.0  # the volume before mute()
         self._power = PowerState.Unknown
         self._focus = KeyboardFocus.Unknown
@@ -192,6 +169,10 @@ class CompanionBackend:
             CredentialsError: It does not accept the credentials.
             ProtocolError: It answers with nonsense.
         """
+        if self._credentials.kind == "legacy":
+            from ..pairing.credentials import LEGACY
+
+            raise CredentialsError(f"{self._where}: {LEGACY}")
         if self._credentials.kind != "hap":
             raise CredentialsError(f"{self._where} needs the credentials of a pairing: pair first")
         sock = open_socket(self._host, self._port, self._timeout, self.protocol)
@@ -199,7 +180,8 @@ class CompanionBackend:
         wire = CompanionWire()
         link = self._link = Link(
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
-            name=f"tinyatv-companion-{self._host}", prepare=wire.prepare, shown=_shown,
+            name=f"tinyatv-companion-{self._host}", prepare=wire.prepare, idle=self._idle,
+            idle_after=HEARTBEAT, idle_every=min(HEARTBEAT_EVERY, self._timeout),
         )  # fmt: skip
         try:
             secure(link, wire, self._credentials)
@@ -214,39 +196,43 @@ class CompanionBackend:
         log.info("connected to %s", self._where)
 
     def _introduce(self) -> None:
-        """The start of every connection, in the order in which remotes do it."""
+        """The start of every connection, in the order in which remotes do it.
+
+        Without _sessionStart, buttons and apps may do nothing.
+        """
         self._ask("connect", "_systemInfo", self._about())
-        side = {"_height": float(SIDE), "_tFl": 0, "_width": float(SIDE)}
+        side = {"_height": float(codes.PAD), "_tFl": 0, "_width": float(codes.PAD)}
         touchpad = Touchpad()
         if self._try("_touchStart", side) is not None:
             self._touchpad = touchpad
             self._sessions.append(("_touchStop", {"_i": 1}))
         mine = secrets.randbits(32)
-        answer = self._ask("connect", "_sessionStart", {"_srvT": SERVICE, "_sid": mine})
+        answer = self._ask("connect", "_sessionStart", {"_srvT": codes.SERVICE, "_sid": mine})
         theirs = answer.get("_sid")
         if not isinstance(theirs, int) or not 0 <= theirs < 1 << 32:
             raise ProtocolError(f"{self._where} begins no session")
-        end = {"_srvT": SERVICE, "_sid": theirs << 32 | mine}
+        end = {"_srvT": codes.SERVICE, "_sid": theirs << 32 | mine}
         self._sessions.append(("_sessionStop", end))
-        # Old systems do not know it; without it, new ones do not tell whether they are awake.
+        # Error 58822 on old systems; without it, newer ones never answer FetchAttentionState.
         if self._try("TVRCSessionStart", {"ProtocolVersionKey": "1.2"}) is not None:
             self._sessions.append(("TVRCSessionStop", {}))
-        # One remote at a time has the text field; it is not answered while another one does.
+        # A device has one text session: while another remote holds it, this stays unanswered.
         field = self._try("_tiStart", {})
         self._sessions.append(("_tiStop", {}))
         if field is not None:
             with self._changed:
                 self._set_focus(field)
         for interest in INTERESTS:
-            self._tell("_interest", {"_regEvents": [interest]})
+            self._send_event("_interest", {"_regEvents": [interest]})
             self._interests.append(interest)
         self._fetch_power()
 
     def _identity(self, client: bytes) -> str:
-        """Who we are to the device's list of those who are connected: 12 hex digits.
+        """Our entry in the device's list of connected remotes: 12 hex digits.
 
-        Always one of the same few for a pairing. Not always the same one: of two connections that
-        use the same, each one throws out the other.
+        Always one of the same few for a pairing: without a stable one, tvOS pushes no
+        TVSystemStatus. Not always the same one: two connections that use the same one disconnect
+        each other. Never ``cafecafecafe``, which is refused since tvOS 18.4.
         """
         first = next(_connections)
         with _numbering:
@@ -271,37 +257,37 @@ class CompanionBackend:
             "name": "tinyatv",
         }
 
-    def close(self) -> None:
-        """Take leave, close the connection and join the reader."""
+    def close(self, error: AppleTVError | None = None) -> None:
+        """End our sessions, close the connection and join the reader."""
         with self._changed:
             first = not self._closing.is_set()
             self._closing.set()
             self._changed.notify_all()
         if self._link is not None:
             if first and self._sessions and not self._link.ended:
-                self._take_leave(self._link)
+                self._end_sessions(self._link)
             self._link.close()
         with _numbering:
             _numbered.discard(self)
 
-    def _take_leave(self, link: Link) -> None:
-        """Undo what connect() did, all at once; a device that does not answer is left as it is."""
+    def _end_sessions(self, link: Link) -> None:
+        """Undo what connect() did, in reverse order, all at once and at best effort."""
         dropped = [
             self._message(EVENT, "_interest", {"_deregEvents": [i]}) for i in self._interests
         ]
         ended = [self._message(REQUEST, *one) for one in reversed(self._sessions)]
         try:
-            # Answered in order, as far as they are: the last answer says that it has seen them all.
+            # Answered in order: the last answer says that the device has seen them all.
             link.request(ended.pop(), min(GOODBYE, self._timeout), after=[*dropped, *ended])
         except AppleTVError as exc:
             log.debug("no goodbye: %s", exc)
 
-    def listen(self) -> None:
-        """Start to post what changes."""
+    def subscribe(self) -> None:
+        """Start posting what changes."""
         self._listening = True
 
-    def unlisten(self) -> None:
-        """Stop to post."""
+    def unsubscribe(self) -> None:
+        """Stop posting."""
         self._listening = False
 
     @property
@@ -309,7 +295,7 @@ class CompanionBackend:
         return f"{self._host} port {self._port} (companion)"
 
     def _ended(self, error: AppleTVError | None) -> None:
-        """The link is gone: wake everybody who waits."""
+        """The link is gone: wake all threads that wait."""
         with self._changed:
             self._closing.set()
             self._changed.notify_all()
@@ -327,8 +313,8 @@ class CompanionBackend:
     def _message(self, kind: int, name: str, content: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         return OPACK, {"_i": name, "_t": kind, "_c": content, "_x": next(self._numbers)}
 
-    def _tell(self, name: str, content: dict[str, Any]) -> None:
-        """Send an event, which nobody answers."""
+    def _send_event(self, name: str, content: dict[str, Any]) -> None:
+        """Send an event: there is no answer."""
         self._open().send(self._message(EVENT, name, content))
 
     def _ask(
@@ -349,10 +335,9 @@ class CompanionBackend:
             _, reply = self._open().request(self._message(REQUEST, name, content), seconds)
         except CommandTimeout as exc:
             raise CommandTimeout(f"no reply to {word} within {seconds:g} s (companion)") from exc
-        code = reply.get("_ec")
-        if code or reply.get("_em"):
-            number = int(code) if isinstance(code, int) else None
-            how = ": the device does not know how" if number == UNKNOWN_REQUEST else ""
+        if refused(reply):
+            number = error_code(reply)
+            how = ": the device does not know how" if number == codes.NO_HANDLER else ""
             raise CommandFailed(f"{word}{how}: {refusal(reply)}", word, number)
         answer = reply.get("_c", None if full else {})
         if not isinstance(answer, dict):
@@ -360,9 +345,9 @@ class CompanionBackend:
         return answer
 
     def _try(self, name: str, content: dict[str, Any]) -> dict[Any, Any] | None:
-        """Ask for something that can be missed; None if it is refused, or not answered."""
+        """Ask for something optional; None if it is refused, or not answered."""
         try:
-            return self._ask(name, name, content, timeout=min(PATIENCE, self._timeout))
+            return self._ask(name, name, content, timeout=min(OPTIONAL_TIMEOUT, self._timeout))
         except (CommandFailed, CommandTimeout) as exc:
             log.info("%s", exc)
             return None
@@ -371,8 +356,18 @@ class CompanionBackend:
         """Wait until the device has seen our events, by a request behind them."""
         self._try("_ping", {})  # "I do not know how" is an answer
 
+    def _idle(self, times: int) -> None:
+        """Nothing arrived for long: ask, twice, whether the device is still there.
+
+        ``{}`` and "no request handler" (58822, from systems that do not know ``_ping``) both prove
+        it. An empty NoOp frame would not: no device answers it.
+        """
+        if times > MAX_MISSED:
+            raise ConnectionLost(f"{self._where} does not answer any more")
+        self._open().send(self._message(REQUEST, "_ping", {}))
+
     def _await(self, condition: Callable[[], bool], seconds: float | None) -> bool:
-        """Wait for something that the device tells; False if it did not.
+        """Wait for something that the device reports; False if it did not.
 
         Raises:
             ConnectionLost: It is gone.
@@ -391,7 +386,7 @@ class CompanionBackend:
     # -- what the device says --------------------------------------------------------------------
 
     def _received(self, frame: tuple[int, dict[Any, Any]]) -> None:
-        """Take in a message that nobody waits for; on the reader thread."""
+        """Take in a message that is no reply to a waiting request; on the reader thread."""
         _, message = frame
         kind, name, content = message.get("_t"), message.get("_i"), message.get("_c")
         if not isinstance(content, dict):
@@ -413,14 +408,14 @@ class CompanionBackend:
             self._changed.notify_all()
         if question is not None:
             try:
-                self._open().send(question)  # its answer comes here, too
+                self._open().send(question)  # its reply comes here, too
             except ConnectionLost:
-                return  # told already
+                return  # the loss is reported already
         for event in events if self._listening else ():
             self._post(event)
 
     def _set_controls(self, content: dict[Any, Any]) -> tuple[int, dict[str, Any]] | None:
-        """Note what can be controlled now; returns the question for the volume, if it can be."""
+        """Note what can be controlled now; returns the request for the volume, if that can be."""
         flags = content.get("_mcF")
         if not isinstance(flags, int):
             return None
@@ -428,7 +423,7 @@ class CompanionBackend:
         if not flags & VOLUME:
             self._level = None
             return None
-        question = self._message(REQUEST, "_mcc", {"_mcc": GET_VOLUME})
+        question = self._message(REQUEST, "_mcc", {"_mcc": codes.GET_VOLUME})
         self._asking = question[1]["_x"]
         return question
 
@@ -497,15 +492,15 @@ class CompanionBackend:
         self._press("control_center")
 
     def _press(self, button: str, hold: float = 0.0, presses: int = 1) -> None:
-        """Press a button; each of its edges is answered. Two threads must not mix theirs."""
+        """Press a button; each of its edges is answered. Presses of two threads must not mix."""
         with self._alone(button):
             for _ in range(presses):
-                self._edge(button, button, DOWN)
+                self._edge(button, button, codes.DOWN)
                 self._keep_down(button, hold)
-                self._edge(button, button, UP)
+                self._edge(button, button, codes.UP)
 
     def _edge(self, word: str, button: str, edge: int) -> None:
-        self._ask(word, "_hidC", {"_hBtS": edge, "_hidC": BUTTONS[button]})
+        self._ask(word, "_hidC", {"_hBtS": edge, "_hidC": codes.BUTTONS[button]})
 
     def _keep_down(self, word: str, seconds: float) -> None:
         if seconds and self._closing.wait(seconds):
@@ -513,7 +508,7 @@ class CompanionBackend:
 
     @contextlib.contextmanager
     def _alone(self, word: str) -> Iterator[None]:
-        """Have the buttons and the touchpad for oneself."""
+        """Hold the buttons and the touchpad, so that no other thread presses meanwhile."""
         if not self._pressing.acquire(timeout=self._timeout):
             raise CommandTimeout(f"{word}: another button is still down (companion)")
         try:
@@ -523,7 +518,7 @@ class CompanionBackend:
 
     def siri_start(self) -> None:
         with self._alone("siri_start"):
-            self._edge("siri_start", "siri", DOWN)
+            self._edge("siri_start", "siri", codes.DOWN)
             try:
                 self._ask("siri_start", "_siriStart", {})
             except AppleTVError:
@@ -539,7 +534,7 @@ class CompanionBackend:
 
     def _let_go(self, word: str, button: str) -> None:
         try:
-            self._edge(word, button, UP)
+            self._edge(word, button, codes.UP)
         except CommandFailed as exc:
             log.info("%s", exc)  # it was not down
 
@@ -549,24 +544,24 @@ class CompanionBackend:
         touchpad = self._touches("swipe")
         with self._alone("swipe"):
             for place in touchpad.swipe(start, end, seconds, self._closing.wait):
-                self._tell("_hidT", place)
+                self._send_event("_hidT", place)
             self._check()
             self._settle()
 
     def touch(self, x: float, y: float, action: TouchAction) -> None:
         touchpad = self._touches("touch")
         with self._alone("touch"):
-            self._tell("_hidT", touchpad.at(x, y, action.value))
+            self._send_event("_hidT", touchpad.at(x, y, action.value))
             self._settle()
 
     def click(self, hold: float, presses: int) -> None:
         touchpad = self._touches("click")
         with self._alone("click"):
             for _ in range(presses):
-                self._edge("click", "select", DOWN)
+                self._edge("click", "select", codes.DOWN)
                 self._keep_down("click", hold or CLICK_TIME)
-                self._edge("click", "select", UP)
-                self._tell("_hidT", touchpad.at(SIDE, SIDE, CLICK))
+                self._edge("click", "select", codes.UP)
+                self._send_event("_hidT", touchpad.at(codes.PAD, codes.PAD, codes.CLICK))
             self._settle()
 
     def _touches(self, word: str) -> Touchpad:
@@ -577,40 +572,40 @@ class CompanionBackend:
     # -- playback --------------------------------------------------------------------------------
 
     def play(self) -> None:
-        self._control("play", PLAY)
+        self._control("play", codes.PLAY)
 
     def pause(self) -> None:
-        self._control("pause", PAUSE)
+        self._control("pause", codes.PAUSE)
 
     def play_pause(self) -> None:
         self._press("play_pause")
 
     def next(self) -> None:
-        self._control("next", NEXT)
+        self._control("next", codes.NEXT)
 
     def previous(self) -> None:
-        self._control("previous", PREVIOUS)
+        self._control("previous", codes.PREVIOUS)
 
     def skip_forward(self, seconds: float) -> None:
-        self._control("skip_forward", SKIP_BY, _skpS=float(seconds or SKIP))
+        self._control("skip_forward", codes.SKIP_BY, _skpS=float(seconds or SKIP))
 
     def skip_backward(self, seconds: float) -> None:
-        self._control("skip_backward", SKIP_BY, _skpS=-float(seconds or SKIP))
+        self._control("skip_backward", codes.SKIP_BY, _skpS=-float(seconds or SKIP))
 
     def begin_fast_forward(self) -> None:
-        self._control("begin_fast_forward", BEGIN_FAST_FORWARD)
+        self._control("begin_fast_forward", codes.BEGIN_FAST_FORWARD)
 
     def end_fast_forward(self) -> None:
-        self._control("end_fast_forward", END_FAST_FORWARD)
+        self._control("end_fast_forward", codes.END_FAST_FORWARD)
 
     def begin_rewind(self) -> None:
-        self._control("begin_rewind", BEGIN_REWIND)
+        self._control("begin_rewind", codes.BEGIN_REWIND)
 
     def end_rewind(self) -> None:
-        self._control("end_rewind", END_REWIND)
+        self._control("end_rewind", codes.END_REWIND)
 
     def captions(self, mode: str) -> None:
-        self._control("captions", SET_CAPTIONS, _mcs=CAPTIONS[mode])
+        self._control("captions", codes.SET_CAPTIONS, _mcs=codes.CAPTIONS[mode])
 
     def _control(self, word: str, number: int, **more: Any) -> dict[Any, Any]:
         return self._ask(word, "_mcc", {"_mcc": number, **more})
@@ -624,7 +619,7 @@ class CompanionBackend:
         self._step("volume_down", 0.0)
 
     def _step(self, word: str, end: float) -> None:
-        """Press a key of the volume, and give the device a moment to say what came of it."""
+        """Press a volume key, and give the device a moment to report the new volume."""
         with self._changed:
             answers, level = self._answers, self._level
         self._press(word)
@@ -633,9 +628,9 @@ class CompanionBackend:
 
     def volume(self, output_device: str | None = None) -> float:
         self._check_output("volume", output_device)
-        level = _percent(self._control("volume", GET_VOLUME).get("_vol"))
+        level = _percent(self._control("volume", codes.GET_VOLUME).get("_vol"))
         if level is None:
-            raise CommandFailed("volume: the device does not tell (companion)", "volume")
+            raise CommandFailed("volume: the device does not report it (companion)", "volume")
         return level
 
     def set_volume(self, level: float, output_device: str | None = None) -> None:
@@ -663,12 +658,12 @@ class CompanionBackend:
             )
 
     def _set_volume(self, word: str, level: float) -> None:
-        """Set the volume, and wait until it is so: the answer only says that it was heard."""
+        """Set the volume, and wait until it is so: the answer comes before that."""
         with self._changed:
             known = self._level
-        self._control(word, SET_VOLUME, _vol=level / 100)
+        self._control(word, codes.SET_VOLUME, _vol=level / 100)
         if known is not None and abs(known - level) < 0.05:
-            return  # what it has is not told again
+            return  # a volume that does not change is not reported
 
         def there() -> bool:
             return self._level is not None and abs(self._level - level) <= ROUNDING
@@ -685,17 +680,17 @@ class CompanionBackend:
             return self._power
 
     def _fetch_power(self) -> None:
-        """Ask, for not all systems tell every change; those that do not answer are asked once."""
+        """Ask: not all systems report every change. Those that do not answer are asked once."""
         if not self._fetches:
             return
-        told = self._try("FetchAttentionState", {})
-        if told is None:
+        answer = self._try("FetchAttentionState", {})
+        if answer is None:
             self._fetches = self._fetched
             return
         self._fetched = True
         with self._changed:
             first = self._power is PowerState.Unknown
-            events = self._set_power(told)
+            events = self._set_power(answer)
             self._changed.notify_all()
         for event in events if self._listening and not first else ():
             self._post(event)
@@ -708,28 +703,28 @@ class CompanionBackend:
 
     def _switch(self, word: str, wanted: PowerState, wait: bool) -> None:
         with self._alone(word):
-            self._edge(word, word, UP)  # the only edge that these have
+            self._edge(word, word, codes.UP)  # Sleep and Wake have no other edge
         deadline = Deadline(WAKE_TIMEOUT)
         while wait and self.power_state() is not wanted:
             if deadline.over:
                 raise CommandTimeout(
                     f"{word}: the device is {self._power.name} after {WAKE_TIMEOUT:g} s (companion)"
                 )
-            self._await(lambda: self._power is wanted, LOOK)
+            self._await(lambda: self._power is wanted, POWER_POLL)
 
     # -- apps and accounts -----------------------------------------------------------------------
 
     def apps(self) -> list[App]:
-        told = self._ask("apps", "FetchLaunchableApplicationsEvent", {}, full=True)
-        return [App(name, identifier) for identifier, name in _names(told)]
+        answer = self._ask("apps", "FetchLaunchableApplicationsEvent", {}, full=True)
+        return [App(name, identifier) for identifier, name in _names(answer)]
 
     def launch(self, target: str) -> None:
         key = "_urlS" if ":" in target else "_bundleID"
         self._ask("launch", "_launchApp", {key: target})
 
     def accounts(self) -> list[Account]:
-        told = self._ask("accounts", "FetchUserAccountsEvent", {}, full=True)
-        return [Account(name, identifier) for identifier, name in _names(told)]
+        answer = self._ask("accounts", "FetchUserAccountsEvent", {}, full=True)
+        return [Account(name, identifier) for identifier, name in _names(answer)]
 
     def switch_account(self, identifier: str) -> None:
         self._ask("switch_account", "SwitchUserAccountEvent", {"SwitchAccountID": identifier})
@@ -763,14 +758,14 @@ class CompanionBackend:
         self._type("text_clear", clearing)
 
     def _field(self, word: str) -> Field | None:
-        """The text field that has the focus now, or None. A new session tells, and is needed."""
+        """The text field that has the focus now, or None: a new text session says which."""
         from .companion_text import read
 
         self._try("_tiStop", {})
-        told = self._ask(word, "_tiStart", {})
+        answer = self._ask(word, "_tiStart", {})
         with self._changed:
-            self._set_focus(told)
-        return read(told["_tiD"]) if "_tiD" in told else None
+            self._set_focus(answer)
+        return read(answer["_tiD"]) if "_tiD" in answer else None
 
     def _type(self, word: str, *edits: Callable[[bytes], bytes]) -> None:
         with self._typing:
@@ -778,7 +773,7 @@ class CompanionBackend:
             if field is None:
                 raise CommandFailed(f"{word}: no text field is open (companion)", word)
             for edit in edits:
-                self._tell("_tiC", {"_tiV": 1, "_tiD": edit(field.session)})
+                self._send_event("_tiC", {"_tiV": 1, "_tiD": edit(field.session)})
             self._settle()
 
     # -- what can be used ------------------------------------------------------------------------
@@ -802,15 +797,6 @@ class CompanionBackend:
         return states
 
 
-def _shown(frame: tuple[int, dict[Any, Any]]) -> str:
-    """A message in the log: without keys, and without what somebody types."""
-    _, message = frame
-    return repr({
-        key: list(value) if isinstance(value, dict) else "..." if key == "_pd" else value
-        for key, value in message.items()
-    })  # fmt: skip
-
-
 def _percent(level: Any) -> float | None:
     """The percent of a volume of 0 to 1, with one decimal; None if it is none."""
     if isinstance(level, (int, float)) and 0 <= level <= 1:
@@ -825,10 +811,90 @@ def power_of(state: Any) -> PowerState | None:
     return ATTENTION.get(state, PowerState.Unknown) if isinstance(state, int) else None
 
 
-def _names(told: dict[Any, Any]) -> list[tuple[str, str | None]]:
+def _names(answer: dict[Any, Any]) -> list[tuple[str, str | None]]:
     """(identifier, name) of apps or accounts, in the order of the device, with plain spaces."""
     return [
         (identifier, name.replace("\xa0", " ") if isinstance(name, str) else None)
-        for identifier, name in told.items()
+        for identifier, name in answer.items()
         if isinstance(identifier, str)
     ]
+
+
+def secure(link: Link, wire: CompanionWire, credentials: Credentials) -> None:
+    """Verify each other, and encrypt everything from here on.
+
+    Raises:
+        CredentialsError: The device does not accept the credentials, or is another one.
+        ProtocolError: It answers with nonsense.
+        CommandTimeout: It does not answer.
+    """
+    exchange = exchange_by(link, "verify", VERIFY_START, VERIFY_NEXT, {})
+    from ..crypto.chacha20poly1305 import Session
+    from ..pairing.hap import channel_keys, drive
+    from ..pairing.hap_verify import hap_verify
+
+    secret = drive(hap_verify(credentials), exchange)
+    wire.secure(Session(*channel_keys(secret, "companion"), wide=True))
+
+
+def exchange_by(
+    link: Link, what: str, start: int, after: int, fields: dict[str, int]
+) -> Callable[[bytes], bytes]:
+    """What carries a handshake: its first message in a frame of kind `start`.
+
+    Args:
+        link: The connection.
+        what: ``"pair"`` or ``"verify"``, for errors; those of "verify" are about credentials.
+        start: Kind of the first frame.
+        after: Kind of all others, the device's included.
+        fields: What is sent beside each message.
+    """
+    verifying = what == "verify"
+    kinds = iter([start])
+
+    def exchange(data: bytes) -> bytes:
+        kind = next(kinds, after)
+        message = {"_pd": data, **fields}
+        if kind == VERIFY_START:
+            message["_auTy"] = 4
+        try:
+            kind, reply = link.request((kind, message))
+        except CommandTimeout as exc:
+            hint = "" if verifying else ": is the device awake?"
+            raise CommandTimeout(f"no reply to {what} in time (companion){hint}") from exc
+        answer = reply.get("_pd")
+        if kind == after and isinstance(answer, bytes):
+            return answer
+        if refused(reply):
+            text = f"the device refuses to {what}: {refusal(reply)}"
+            raise CredentialsError(text) if verifying else PairingError(text)
+        raise ProtocolError(f"{what}: the answer makes no sense (companion)")
+
+    return exchange
+
+
+def refused(reply: dict[object, object]) -> bool:
+    """True for a reply that says no, be it with a code, a text, or a user info alone."""
+    return bool(reply.get("_ec") or reply.get("_em") or reply.get("_eu"))
+
+
+def error_code(reply: dict[object, object]) -> int | None:
+    """The code of a reply that says no, or None. Codes are signed, such as -6762."""
+    code = reply.get("_ec")
+    if not isinstance(code, int) or isinstance(code, bool):
+        return None
+    number = opack.signed(code)
+    # Written in two bytes, the code of a request without a handler is negative, too; it is known
+    # as the unsigned one.
+    return number & 0xFFFF if number == codes.NO_HANDLER - (1 << 16) else number
+
+
+def refusal(reply: dict[object, object]) -> str:
+    """The words of a reply that says no."""
+    text, code = reply.get("_em"), error_code(reply)
+    info = reply.get("_eu")
+    if not isinstance(text, str):
+        text = info.get("NSLocalizedDescription") if isinstance(info, dict) else info
+    words = " ".join(text.split())[:200] if isinstance(text, str) else ""
+    number = f"error {code}, " if code else ""
+    return f"{words or 'refused'} ({number}companion)"

@@ -1,64 +1,49 @@
-"""Pairing over Companion: the TV shows a PIN, and this end has to know it. And verifying, later."""
+"""Pairing over Companion: the TV shows a PIN, and this end has to know it."""
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
-from ..crypto.chacha20poly1305 import Session
-from ..errors import (
-    CommandTimeout,
-    ConnectionFailed,
-    ConnectionLost,
-    CredentialsError,
-    PairingError,
-    ProtocolError,
-)
+from ..errors import ConnectionFailed, ConnectionLost
 from ..link import Link, keep_alive, open_socket
-from ..pairing.credentials import Credentials
-from ..pairing.hap import Identity, channel_keys, drive
+from ..pairing.credentials import Credentials, parse
+from ..pairing.hap import Identity, drive
 from ..pairing.hap_setup import hap_setup, own_info, preparation
-from ..pairing.hap_verify import hap_verify
-from ..wire.companion import (
-    SETUP_NEXT,
-    SETUP_START,
-    VERIFY_NEXT,
-    VERIFY_START,
-    CompanionWire,
-)
+from ..wire.companion import SETUP_NEXT, SETUP_START, CompanionWire
+from . import PairingRequest
+from .companion import exchange_by, secure
+
+if TYPE_CHECKING:
+    from ..model import Device, Service
 
 ANSWER_TIMEOUT = 10.0  # s; devices take a while to check a PIN
 
 
-def pair(
-    host: str,
-    port: int,
-    *,
-    pin: str | Callable[[], str],
-    client_id: str,
-    name: str = "tinyatv",
-    timeout: float = ANSWER_TIMEOUT,
-) -> str:
-    """Pair with a device; returns the credentials, which it has accepted on a new connection.
-
-    Arguments and errors are those of :func:`tinyatv.backends.mrp_pairing.pair`.
-    """
-    identity = Identity(client_id.encode())
-    link = _connect(host, port, CompanionWire(), timeout, preparation(identity))
+def pair(device: Device, service: Service, request: PairingRequest) -> str:
+    """Pair with a device, as the contract has it; it has accepted the credentials already."""
+    host, port = device.address, service.port
+    identity = Identity(request.client_id().encode())
+    link = _connect(host, port, CompanionWire(), ANSWER_TIMEOUT, preparation(identity))
     try:
-        steps = hap_setup(identity, pin, info=own_info(name))
-        credentials = drive(steps, _exchange(link, "pair", SETUP_START, SETUP_NEXT, {"_pwTy": 1}))
+        steps = hap_setup(identity, request.shown_pin, info=own_info(request.name))
+        credentials = drive(steps, exchange_by(link, "pair", SETUP_START, SETUP_NEXT, {"_pwTy": 1}))
     except ConnectionLost as exc:
         raise ConnectionFailed(
             f"{host} port {port} (companion) hung up while pairing: {exc}"
         ) from exc
     finally:
         link.close()
-    check(host, port, credentials, timeout)
+    _verify(host, port, credentials, ANSWER_TIMEOUT)
     return str(credentials)
 
 
-def check(host: str, port: int, credentials: Credentials, timeout: float = ANSWER_TIMEOUT) -> None:
-    """Find out whether a device accepts credentials; CredentialsError if it does not."""
+def check(device: Device, service: Service, *, timeout: float) -> None:
+    """Find out whether a device accepts the credentials of a service: verify only."""
+    credentials = parse(service.credentials or None).checked()
+    _verify(device.address, service.port, credentials, max(timeout, ANSWER_TIMEOUT))
+
+
+def _verify(host: str, port: int, credentials: Credentials, timeout: float) -> None:
     wire = CompanionWire()
     link = _connect(host, port, wire, timeout)
     try:
@@ -69,19 +54,6 @@ def check(host: str, port: int, credentials: Credentials, timeout: float = ANSWE
         link.close()
 
 
-def secure(link: Link, wire: CompanionWire, credentials: Credentials) -> None:
-    """Verify each other, and encrypt everything from here on.
-
-    Raises:
-        CredentialsError: The device does not accept the credentials, or is another one.
-        ProtocolError: It answers with nonsense.
-        CommandTimeout: It does not answer.
-    """
-    exchange = _exchange(link, "verify", VERIFY_START, VERIFY_NEXT, {})
-    secret = drive(hap_verify(credentials), exchange)
-    wire.secure(Session(*channel_keys(secret, "companion"), wide=True))
-
-
 def _connect(
     host: str, port: int, wire: CompanionWire, timeout: float,
     prepare: Callable[[], bool | None] | None = None,
@@ -90,47 +62,3 @@ def _connect(
     keep_alive(sock)
     name = f"tinyatv-companion-{host}"
     return Link(sock, wire, lambda message: None, timeout=timeout, name=name, prepare=prepare)
-
-
-def _exchange(
-    link: Link, what: str, start: int, after: int, fields: dict[str, int]
-) -> Callable[[bytes], bytes]:
-    """What carries a handshake: its first message in a frame of kind `start`.
-
-    Args:
-        link: The connection.
-        what: The word of a user, for errors; those of "verify" are about credentials.
-        start: Kind of the first frame.
-        after: Kind of all others, the device's included.
-        fields: What is sent beside each message.
-    """
-    verifying = what == "verify"
-    kinds = iter([start])
-
-    def exchange(data: bytes) -> bytes:
-        kind = next(kinds, after)
-        message = {"_pd": data, **fields}
-        if kind == VERIFY_START:
-            message["_auTy"] = 4
-        try:
-            kind, reply = link.request((kind, message))
-        except CommandTimeout as exc:
-            hint = "" if verifying else ": is the device awake?"
-            raise CommandTimeout(f"no reply to {what} in time (companion){hint}") from exc
-        answer = reply.get("_pd")
-        if kind == after and isinstance(answer, bytes):
-            return answer
-        if reply.get("_ec") or reply.get("_em"):
-            text = f"the device refuses to {what}: {refusal(reply)}"
-            raise CredentialsError(text) if verifying else PairingError(text)
-        raise ProtocolError(f"{what}: the answer makes no sense (companion)")
-
-    return exchange
-
-
-def refusal(reply: dict[object, object]) -> str:
-    """The words of a reply that says no."""
-    text, code = reply.get("_em"), reply.get("_ec")
-    words = " ".join(text.split())[:200] if isinstance(text, str) else ""
-    number = f"error {code}, " if isinstance(code, int) and code else ""
-    return f"{words or 'refused'} ({number}companion)"

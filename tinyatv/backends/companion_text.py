@@ -7,8 +7,8 @@ from typing import Any
 
 from ..errors import ProtocolError
 from ..wire import archive
+from ..wire.companion_codes import TEXT_ARCHIVER
 
-ARCHIVER = "RTIKeyedArchiver"
 SESSION = 16  # bytes of a session's identifier
 
 
@@ -66,7 +66,7 @@ def _archive(session: bytes, objects: list[Any]) -> bytes:
     """An archive of text operations; `objects` are numbers 1 to 4."""
     target = {"NS.uuidbytes": session, "$class": UID(6)}
     classes = [_a_class("NSUUID"), _a_class("RTITextOperations")]
-    return archive.dumps(ARCHIVER, {"textOperations": 1}, [*objects, target, *classes])
+    return archive.dumps(TEXT_ARCHIVER, {"textOperations": 1}, [*objects, target, *classes])
 
 
 def _a_class(name: str) -> dict[str, Any]:

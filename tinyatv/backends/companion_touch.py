@@ -6,10 +6,9 @@ import time
 from collections.abc import Iterator
 from typing import Any, Callable
 
-SIDE = 1000  # points
-STEP = 0.016  # s between two places of a finger that moves
+from ..wire.companion_codes import HOLD, PRESS, RELEASE
 
-PRESS, MOVE, RELEASE, CLICK = 1, 3, 4, 5  # phases of a touch
+STEP = 0.016  # s between two places of a finger that moves
 
 
 class Touchpad:
@@ -50,7 +49,7 @@ class Touchpad:
                 return
             done = min(1.0, (time.monotonic() - began) / seconds)
             x, y = (a + (b - a) * done for a, b in zip(start, end))
-            yield self.at(x, y, MOVE)
+            yield self.at(x, y, HOLD)
         if left > 0 and pause(left):
             return
         yield self.at(*end, RELEASE)

@@ -33,69 +33,46 @@ from ..model import (
     Playing,
     RepeatState,
     ShuffleState,
+    is_image,
 )
 from ..wire import dmap
+from ..wire import dmap_codes as codes
 from ..wire.dmap_tags import TAGS
+from . import Backend
 from .http import Transport
 
 if TYPE_CHECKING:
     from ..events import Event
-    from ..model import Service
+    from ..model import Device, Service
+    from .airplay_tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
-HEADERS = {  # order counts; devices from tvOS 12.1 on answer no other User-Agent
-    "Accept": "*/*",
-    "Accept-Encoding": "gzip",
-    "Client-DAAP-Version": "3.13",
-    "Client-ATV-Sharing-Version": "1.2",
-    "Client-iTunes-Sharing-Version": "3.15",
-    "User-Agent": "Remote/1021",
-    "Viewer-Only-Client": "1",
-}
 BODY_TYPE = "application/x-www-form-urlencoded"  # for binary bodies and empty ones, too
 LOGIN_TIMEOUT = 25.0  # a sleeping Apple TV 3 takes 15 to 20 s to wake up and answer
-# Then the same revision is asked for again, so nothing is lost. A device that is gone is noticed
-# much earlier, by the keep-alive of TCP.
-POLL_TIMEOUT = 600.0
+# s that a poll for changes waits. Then a short request shows whether the device is still there: the
+# keep-alive of TCP does not notice a device that only acknowledges packets.
+POLL_TIMEOUT = 30.0
+ALIVE_TIMEOUT = 4.0  # s, at most, for each of two such requests: 39 s in all
+SILENT = 2  # requests without an answer, one after the other, until the device is given up
 PAUSES = (1.0, 30.0)  # first and longest pause after a failed update
 
 GUID = re.compile(r"0x[0-9A-Fa-f]{16}")
 HSGID = re.compile(r"[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
 
 STATES = {
-    0: DeviceState.Idle,
-    1: DeviceState.Loading,
-    2: DeviceState.Stopped,
-    3: DeviceState.Paused,
-    4: DeviceState.Playing,
-    5: DeviceState.Seeking,
-    6: DeviceState.Seeking,
+    codes.IDLE: DeviceState.Idle,
+    codes.LOADING: DeviceState.Loading,
+    codes.STOPPED: DeviceState.Stopped,
+    codes.PAUSED: DeviceState.Paused,
+    codes.PLAYING: DeviceState.Playing,
+    codes.SEEKING_FORWARD: DeviceState.Seeking,
+    codes.SEEKING_BACKWARD: DeviceState.Seeking,
 }
-MEDIA_KINDS = {
-    1: MediaType.Unknown,
-    2: MediaType.Music,
-    3: MediaType.Video,
-    4: MediaType.Music,  # podcast
-    5: MediaType.Music,  # audiobook
-    7: MediaType.Video,  # music video
-    8: MediaType.TV,
-    10: MediaType.Music,  # coached audio
-    11: MediaType.Video,
-    12: MediaType.Video,
-    13: MediaType.Video,
-    14: MediaType.Music,  # ringtone
-    17: MediaType.Music,  # voice memo
-    18: MediaType.Video,  # iTunes U
-    21: MediaType.Music,  # alert tone
-    32: MediaType.Video,
-    36: MediaType.Music,
-    64: MediaType.TV,
-}
-UNKNOWN_TIME = 0xFFFFFFFF  # ms; sent while buffering
+UNKNOWN_TIME = 0xFFFFFFFF  # ms; sent while buffering, and as the length of live streams
 
 # fmt: off
-SWIPES = {  # button: (time, x, y) of each touch; t2 is missing in all remotes that go sideways
+SWIPES = {  # button: (time, x, y) of each touch; all known remotes skip time 2 sideways
     "up": [(0, 20, 275), (1, 20, 270), (2, 20, 265), (3, 20, 260), (4, 20, 255), (5, 20, 250),
            (6, 20, 250)],
     "down": [(0, 20, 250), (1, 20, 255), (2, 20, 260), (3, 20, 265), (4, 20, 270), (5, 20, 275),
@@ -134,35 +111,29 @@ def login_query(credentials: str | None) -> str:
     raise CredentialsError("malformed DMAP credentials: neither 0x and 16 hex digits nor a UUID")
 
 
-class DmapBackend:
-    """One device over DMAP.
-
-    Args:
-        host: Address.
-        service: Port and credentials.
-        timeout: Seconds that a command may take.
-        post: Takes events.
-        lost: Called once with the error when the device is gone.
-    """
+class DmapBackend(Backend):
+    """One device over DMAP; arguments as in :class:`~tinyatv.backends.Backend`."""
 
     protocol = "dmap"
 
     def __init__(
         self,
-        host: str,
+        device: Device,
         service: Service,
         *,
         timeout: float,
         post: Callable[[Event], None],
         lost: Callable[[AppleTVError], None],
+        tunnel: Tunnel | None = None,
     ) -> None:
         self._login_query = login_query(service.credentials)
+        host = device.address
         self._where = f"{host} port {service.port} (dmap)"
         self._name = f"tinyatv-dmap-poll-{host}"
         self._timeout = timeout
         self._post = post
         self._lost = lost
-        self._http = Transport(host, service.port, HEADERS, BODY_TYPE, self.protocol)
+        self._http = Transport(host, service.port, dict(codes.HEADERS), BODY_TYPE, self.protocol)
         self._session = 0
         self._status: dict[str, Any] = {}
         self._touching = threading.Lock()
@@ -170,6 +141,7 @@ class DmapBackend:
         self._poller: _Poller | None = None
         self._closed = False
         self._ended = False
+        self._silent = 0  # commands without an answer, one after the other
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -198,22 +170,22 @@ class DmapBackend:
             raise
         log.info("connected to %s", self._where)
 
-    def close(self) -> None:
+    def close(self, error: AppleTVError | None = None) -> None:
         """Close all connections, also those that wait for an answer, and join the poller."""
         with self._polling:
             self._closed = True
-        self.unlisten()
+        self.unsubscribe()
         self._http.close()
 
-    def listen(self) -> None:
-        """Start to poll for changes; not once it is closed."""
+    def subscribe(self) -> None:
+        """Start polling for changes; not once it is closed."""
         with self._polling:
             if self._poller is None and not self._closed:
                 self._poller = _Poller(self, self._name)
                 self._poller.start()
 
-    def unlisten(self) -> None:
-        """Stop to poll."""
+    def unsubscribe(self) -> None:
+        """Stop polling."""
         with self._polling:
             poller, self._poller = self._poller, None
         if poller is not None:
@@ -233,7 +205,7 @@ class DmapBackend:
     def _login(self, http: Transport) -> None:
         request = PreparedRequest()
         request.method, request.url = "GET", f"{http.base}/login?{self._login_query}"
-        for _ in range(2):  # a waking device refuses the first one
+        for _ in range(2):  # a waking device answers the first one with 503
             response = http.send(request, timeout=LOGIN_TIMEOUT)
             if 200 <= response.status_code < 300:
                 break
@@ -278,7 +250,7 @@ class DmapBackend:
                 request.url = http.base + path.replace("%d", str(self._session))
                 response = http.send(request, timeout=timeout)
                 code = response.status_code
-                if 200 <= code < 300 or code == 500:  # 500: known, but not possible now
+                if 200 <= code < 300 or code == 500:  # 500: not possible now
                     break
                 if first:
                     log.debug("%s: status %d, logging in again", command, code)
@@ -286,11 +258,16 @@ class DmapBackend:
                     self._login(http)
                     doing, limit = command, timeout
         except CommandTimeout as exc:
+            if http is self._http:
+                self._silent += 1
+                if self._silent == SILENT:
+                    self._gone(exc)
             raise CommandTimeout(f"no reply to {doing} within {limit:g} s (dmap)") from exc
         except ConnectionFailed as exc:  # it was there when we logged in
             raise self._gone(exc) from exc
         except (ConnectionLost, ProtocolError) as exc:
             raise type(exc)(f"{doing}: {exc}") from exc
+        self._silent = 0
         if not 200 <= code < 300:
             raise CommandFailed(f"{command}: refused with status {code} (dmap)", command, code)
         answer: bytes = response.content
@@ -298,7 +275,7 @@ class DmapBackend:
             try:
                 _check_status(_decode(answer), command)
             except ProtocolError:
-                pass  # a command may be answered by whatever the device likes
+                pass  # devices answer commands with all kinds of bodies
         return answer
 
     def _control(self, word: str, command: str) -> None:
@@ -353,7 +330,7 @@ class DmapBackend:
     def volume(self, output_device: str | None = None) -> float:
         if output_device is not None:
             raise NotSupported("volume: DMAP knows no output devices")
-        path = "/ctrl-int/1/getproperty?properties=dmcp.volume&session-id=%d"
+        path = "/ctrl-int/1/getproperty?properties=" + codes.VOLUME + "&session-id=%d"
         try:
             body = self._exchange(self._http, "GET", path, "volume")
         except CommandFailed as exc:
@@ -365,17 +342,17 @@ class DmapBackend:
 
     def set_volume(self, level: float, output_device: str | None = None) -> None:
         self.volume(output_device)  # Apple TVs accept the property and ignore it: say so instead
-        self._set_property(f"dmcp.volume={level:.6f}", "set_volume")
+        self._set_property(f"{codes.VOLUME}={level:.6f}", "set_volume")
 
     def set_position(self, seconds: float) -> None:
-        self._set_property(f"dacp.playingtime={int(seconds * 1000)}", "set_position")
+        self._set_property(f"{codes.POSITION}={int(seconds * 1000)}", "set_position")
 
     def set_shuffle(self, shuffle: ShuffleState) -> None:
         state = 0 if shuffle is ShuffleState.Off else 1
-        self._set_property(f"dacp.shufflestate={state}", "set_shuffle")
+        self._set_property(f"{codes.SHUFFLE}={state}", "set_shuffle")
 
     def set_repeat(self, repeat: RepeatState) -> None:
-        self._set_property(f"dacp.repeatstate={repeat.value}", "set_repeat")
+        self._set_property(f"{codes.REPEAT}={repeat.value}", "set_repeat")
 
     def skip_forward(self, seconds: float) -> None:
         self._skip(seconds or 10.0, "skip_forward")
@@ -386,18 +363,19 @@ class DmapBackend:
     def _skip(self, seconds: float, command: str) -> None:
         playing = self.playing()
         if playing.position is None:
-            raise CommandFailed(f"{command}: the device does not tell its position (dmap)", command)
+            text = f"{command}: the device does not report its position (dmap)"
+            raise CommandFailed(text, command)
         wanted = min(playing.position + seconds, playing.total_time)
-        self._set_property(f"dacp.playingtime={int(max(0.0, wanted) * 1000)}", command)
+        self._set_property(f"{codes.POSITION}={int(max(0.0, wanted) * 1000)}", command)
 
     def select(self, hold: float, presses: int) -> None:
-        self._prompt("contextmenu" if hold else "select", "select", presses)
+        self._prompt(codes.HOLD_SELECT if hold else codes.SELECT, "select", presses)
 
     def menu(self, hold: float, presses: int) -> None:
-        self._prompt("topmenu" if hold else "menu", "menu", presses)
+        self._prompt(codes.TOP_MENU if hold else codes.MENU, "menu", presses)
 
     def top_menu(self) -> None:
-        self._prompt("topmenu", "top_menu", 1)
+        self._prompt(codes.TOP_MENU, "top_menu", 1)
 
     def up(self, hold: float, presses: int) -> None:
         self._swipe("up", hold, presses)
@@ -419,7 +397,7 @@ class DmapBackend:
             self._exchange(self._http, "POST", self._PROMPT, command, body)
 
     def _swipe(self, button: str, hold: float, presses: int) -> None:
-        """Arrow keys are swipes of seven touches; two threads must not mix theirs."""
+        """Arrow keys are swipes of seven touches; those of two threads must not mix."""
         deadline = Deadline(self._timeout + presses * hold)
         if not self._touching.acquire(timeout=deadline.left() or 0):
             raise CommandTimeout(f"{button}: another button is still down (dmap)")
@@ -451,9 +429,12 @@ class DmapBackend:
         try:
             data = self._exchange(self._http, "GET", path, "artwork", timeout=timeout)
         except CommandFailed as exc:
-            if exc.code in (404, 500):  # like 204 and an empty body: there is none
+            if exc.code in (404, 500):  # with 204 and an empty body, the four ways to say "none"
                 return None
             raise
+        if data and not is_image(data):
+            log.info("artwork: what the device sends is no image")
+            return None
         return Artwork(data) if data else None
 
     def server_info(self) -> dict[str, Any]:
@@ -461,7 +442,7 @@ class DmapBackend:
         fields = dmap.first(_decode(body), "msrv")
         if not isinstance(fields, list):
             raise ProtocolError("server_info: answer without server information", body)
-        return {TAGS[code][1] if code in TAGS else code: value for code, value in fields}
+        return _as_json(fields)
 
     def features(self) -> dict[str, FeatureState]:
         """What the last play status says; commands that it says nothing about are Unknown."""
@@ -504,16 +485,22 @@ class _Poller:
         backend = self._backend
         revision, pause = 0, PAUSES[0]
         broken = False  # the connection broke, and nothing has come since
+        missed = 0  # short requests without an answer since the last answer
         last: Playing | None = None
         while not self._stop.is_set():
-            timeout = POLL_TIMEOUT if revision else backend._timeout
+            timeout = POLL_TIMEOUT if revision else min(ALIVE_TIMEOUT, backend._timeout)
             error: AppleTVError
             try:
                 status = backend._fetch_status(self._http, revision, timeout)
                 playing = backend._playing_of(status)
             except CommandTimeout as exc:
-                if revision:
+                if revision:  # nothing has changed, or it is gone: a short request shows which
+                    revision = 0
                     continue
+                missed += 1
+                if missed == SILENT:
+                    backend._gone(exc)
+                    return
                 error = exc
             except ConnectionLost as exc:
                 if self._stop.is_set() or backend._ended:
@@ -526,8 +513,12 @@ class _Poller:
                 continue
             except AppleTVError as exc:
                 error = exc
+            except Exception as exc:  # whatever the device makes us stumble over, this goes on
+                log.exception("%s: failed", self._thread.name)
+                error = ProtocolError(f"playing: {type(exc).__name__}: {exc} (dmap)")
+                error.__cause__ = exc
             else:
-                revision, pause, broken = status["cmsr"], PAUSES[0], False
+                revision, pause, broken, missed = status["cmsr"], PAUSES[0], False, 0
                 if last is None or playing != last or playing.jumped(last):
                     backend._post(PlayingChanged(playing))
                 last = playing
@@ -573,7 +564,7 @@ def _media_type(status: dict[str, Any], caps: int) -> MediaType:
     if caps == 0:
         return MediaType.Unknown
     if "cmmk" in status:
-        return MEDIA_KINDS.get(_int(status, "cmmk"), MediaType.Unknown)
+        return MediaType[codes.MEDIA_KINDS.get(_int(status, "cmmk"), "Unknown")]
     if status.get("cana") or status.get("canl"):
         return MediaType.Music
     return MediaType.Video
@@ -587,6 +578,22 @@ def _int(status: dict[str, Any], code: str) -> int:
 def _text(status: dict[str, Any], code: str) -> str | None:
     value = status.get(code)
     return value if isinstance(value, str) else None
+
+
+def _as_json(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Items by the name of their tag, or by its code where it has no name; nothing is lost.
+
+    What is repeated becomes a list, data hex digits, and what is inside a container a dict.
+    """
+    found: dict[str, list[Any]] = {}
+    for code, value in items:
+        name = TAGS[code][1] if code in TAGS else "unknown"
+        if isinstance(value, list):
+            value = _as_json(value)
+        elif isinstance(value, bytes):
+            value = value.hex()
+        found.setdefault(code if name == "unknown" else name, []).append(value)
+    return {name: values if len(values) > 1 else values[0] for name, values in found.items()}
 
 
 def _decode(body: bytes) -> list[tuple[str, Any]]:

@@ -1,24 +1,42 @@
-"""Pairing over DMAP: publish a remote, wait until the TV asks with the code."""
+"""Pairing over DMAP: publish a remote, wait until the TV asks for it with the right code."""
 
 from __future__ import annotations
 
 import logging
 import socket
 import threading
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 from urllib.parse import parse_qsl, urlsplit
 
 from ..errors import ConnectionFailed, PairingError
 from ..link import Link, Listener, reason
 from ..pairing import dmap as pairing
+from ..wire.dmap_codes import CONTENT_TYPE
 from ..wire.http import HttpWire, Request, Response
+from . import PairingRequest, try_connect
+
+if TYPE_CHECKING:
+    from ..model import Device, Service
 
 log = logging.getLogger(__name__)
 
 REQUEST_LIMIT = 4096  # bytes of a body; the real ones have none
 
 
-def pair(
+def pair(device: Device, service: Service, request: PairingRequest) -> str:
+    """Pair with a device, as the contract has it; see :func:`publish_remote`."""
+    return publish_remote(
+        device.address, pin=request.pin, show_pin=request.show_pin, name=request.name,
+        timeout=request.timeout, **request.options,
+    )  # fmt: skip
+
+
+def check(device: Device, service: Service, *, timeout: float) -> None:
+    """Find out whether a device accepts the credentials of a service: log in."""
+    try_connect(device, service, timeout)
+
+
+def publish_remote(
     device: str,
     *,
     pin: str | int | None = None,
@@ -31,23 +49,23 @@ def pair(
     instance: str | None = None,
     announce: bool = True,
 ) -> str:
-    """Wait for the device to ask for the pairing; returns the credentials.
+    """Publish a remote and wait for the device to ask for it; returns the credentials.
 
     Args:
         device: Its address.
         pin: Up to four digits; None makes one up.
-        show_pin: Called with the PIN once the TV can be told; None prints it.
+        show_pin: Called with the PIN once it can be typed on the TV; None prints it.
         name: Shown on the TV.
         timeout: Seconds to wait.
-        address: Address to announce; None takes that of the interface which reaches the device.
+        address: Address to advertise; None takes that of the interface which reaches the device.
             In a container, give the address of its host.
         port: TCP port to listen on; 0 picks a free one.
         guid: Identity: 16 hex digits, with or without 0x; None makes one up.
         instance: Instance name to publish; None makes it of the address.
-        announce: False for a TV that is told by other means where we are.
+        announce: False publishes nothing, for a TV that learns our address by other means.
 
     Raises:
-        PairingError: Nobody typed the PIN in time, or it was wrong three times.
+        PairingError: The PIN was not typed in time, or was wrong three times.
         ConnectionFailed: There is no way to the device.
         OSError: The port is taken.
     """
@@ -131,7 +149,7 @@ class _Server:
             code, body = self.remote.answer(parts.path, dict(parse_qsl(parts.query)))
         log.debug("%s %s: %d", message.method, parts.path, code)
         try:
-            headers = [("Content-Type", "application/x-dmap-tagged")] if body else []
+            headers = [("Content-Type", CONTENT_TYPE)] if body else []
             link.send(Response(code, headers=headers, body=body))
         except ConnectionError:
             pass  # the device did not wait for the answer

@@ -3,7 +3,7 @@
 An Apple TV plays nothing that it cannot fetch by itself, so the path of a file becomes a URL:
 
     http://192.168.1.5:49152/q0dJ3vCkQ9yGmXrW2a1sZg/My%20film.mp4
-           our own address   nobody can guess this  the extension chooses the demuxer
+           our own address   not to be guessed      the extension chooses the demuxer
 
 Only that URL, only for the device's address. Requests are parsed by ``http.server``. Its server
 classes stay out: they look up our host name first, poll twice a second to see whether they
@@ -32,15 +32,17 @@ from typing import TYPE_CHECKING, BinaryIO, Union, cast
 from ..deadline import Deadline
 from ..errors import ConnectionLost
 from ..link import reason
+from ..wire.airplay_codes import OCTETS
 
 if TYPE_CHECKING:
     import socketserver
+    from collections.abc import Iterable
 
 log = logging.getLogger(__name__)
 
 CHUNK = 65536
 CONNECTIONS = 16  # at a time; players open a few while seeking
-PATIENCE = 30.0  # s without a byte in either direction
+IDLE_TIMEOUT = 30.0  # s without a byte in either direction
 
 TYPES = {  # extension: Content-Type; what Apple TVs play, whatever the system's table says
     ".mp4": "video/mp4",
@@ -87,24 +89,29 @@ class FileServer:
         path: The file. Links are followed once, in :meth:`start`.
         host: Our own address to listen on: that of the control connection. A link-local one
             needs its zone: ``fe80::1%eth0``.
-        peer: Address of the device; everybody else is hung up on.
+        peer: Address of the device; all other connections are closed at once.
+        also: Its other addresses: which one it fetches from is its own choice.
 
     Attributes:
         url: What the device should fetch; empty before :meth:`start`.
+        refused: Who was turned away last; empty if nobody was.
         error: Why the file could not be served any more, or None.
 
     Raises:
         ValueError: `host` or `peer` is not an address.
     """
 
-    def __init__(self, path: str | os.PathLike[str], host: str, peer: str) -> None:
-        self.url = ""
+    def __init__(
+        self, path: str | os.PathLike[str], host: str, peer: str, also: Iterable[str] = ()
+    ) -> None:
+        self.url = self.refused = ""
         self.error: OSError | None = None
         self.name = f"tinyatv-stream-{peer}"
         self._path = os.fspath(path)
         self._host = host
         self._own = _address(host)
-        self._peer = _address(peer)
+        self._peers = {_address(one) for one in (peer, *also)}
+        self._refused: set[Address] = set()
         self._file = ""  # the path without links
         # Of the name that was asked for, not of what it links to: that may have no extension.
         name = os.path.basename(self._path)
@@ -124,7 +131,7 @@ class FileServer:
         return self._sent
 
     def start(self) -> FileServer:
-        """Start to serve.
+        """Start serving.
 
         Raises:
             OSError: The file cannot be read, or the address is not ours.
@@ -196,8 +203,8 @@ class FileServer:
 
     def _admitted(self, sock: socket.socket, host: str, port: int) -> bool:
         """Give a connection its thread, unless it comes from elsewhere or is one too many."""
-        if _address(host) != self._peer:
-            log.debug("%s: refused %s", self.name, host)
+        if _address(host) not in self._peers:
+            self._turn_away(_address(host))
             return False
         thread = threading.Thread(
             target=self._serve, args=(sock, (host, port)), name=f"{self.name}:{port}", daemon=True
@@ -215,6 +222,14 @@ class FileServer:
             self._served[thread] = sock
         return True
 
+    def _turn_away(self, address: Address) -> None:
+        """Say who it was, once for each: it may be the device, by an address nobody knew of."""
+        self.refused = str(address)
+        if address not in self._refused and len(self._refused) < CONNECTIONS:
+            self._refused.add(address)
+            ours = ", ".join(sorted(map(str, self._peers)))
+            log.warning("%s: turned away %s, for the device is %s", self.name, address, ours)
+
     def _serve(self, sock: socket.socket, address: tuple[str, int]) -> None:
         try:
             _Exchange(self, sock, address)
@@ -224,7 +239,7 @@ class FileServer:
         except Exception:  # whatever the peer sent, it is not for the user's terminal
             log.debug("%s:%s: failed", self.name, address[1], exc_info=True)
         finally:
-            with self._lock:  # close() must not shut a number that is somebody else's by then
+            with self._lock:  # close() must not shut down a descriptor that has been reused by then
                 sock.close()
 
     def _count(self, size: int) -> None:
@@ -238,7 +253,7 @@ class _Exchange(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "tinyatv", ""
     disable_nagle_algorithm = True  # a header and two bytes are two writes
-    timeout = PATIENCE
+    timeout = IDLE_TIMEOUT
 
     def __init__(self, owner: FileServer, sock: socket.socket, address: tuple[str, int]) -> None:
         self._owner = owner
@@ -252,7 +267,7 @@ class _Exchange(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, wanted: str | None) -> None:
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
-            self.close_connection = True  # nobody reads that body, so what follows is no request
+            self.close_connection = True  # that body is not read, so what follows is no request
         path = urllib.parse.unquote_to_bytes(self.path.encode("latin-1"))
         if not secrets.compare_digest(path, self._owner._route):
             self._head(HTTPStatus.NOT_FOUND, 0)
@@ -342,7 +357,7 @@ def content_type(name: str) -> str:
     if extension in TYPES:
         return TYPES[extension]
     kind, packed = mimetypes.guess_type("file" + extension)
-    return kind if kind and not packed else "application/octet-stream"
+    return kind if kind and not packed else OCTETS
 
 
 def parse_range(text: str | None, size: int) -> range | None:
@@ -406,7 +421,7 @@ def _opener(path: str, flags: int) -> int:
 def _abort(sock: socket.socket) -> None:
     """End a connection and wake who is blocked on it."""
     try:
-        # Nobody waits for the peer to take what is queued, so neither should the system.
+        # What is queued need not reach the peer any more: reset instead of lingering.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
     except OSError:
         pass  # closed by its thread
@@ -425,4 +440,4 @@ def _knock(listening: socket.socket) -> None:
     try:
         socket.create_connection(listening.getsockname()[:2], 1).close()
     except OSError:
-        pass  # nobody accepts any more
+        pass  # the listener is closed already

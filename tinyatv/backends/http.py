@@ -1,7 +1,7 @@
 """HTTP to one device: `requests` on top, the link of all other protocols below.
 
 A transport adapter of our own, and not the usual one, because of three things: a time limit that
-covers a whole answer, a close that wakes whoever waits for one, and speed: the usual adapter takes
+covers a whole answer, a close that wakes threads which wait for one, and speed: the usual one takes
 five times as long for a key press as the network and the device together.
 """
 
@@ -81,8 +81,6 @@ class Transport(BaseAdapter):
             ProtocolError: The answer makes no sense.
         """
         path = (request.url or "")[len(self.base) :]
-        # A login's query is the credentials, which are nobody's business.
-        log.debug("> %s %s", request.method, path.split("?", 1)[0])
         headers = self._post if request.method == "POST" else self._get
         body: Any = request.body
         message = http.Request(request.method or "GET", path, headers, body or b"")
@@ -107,7 +105,6 @@ class Transport(BaseAdapter):
             with self._lock:
                 if not self._closed:
                     self._idle.append(link)
-        log.debug("< %d, %d bytes", response.status_code, len(answer.body))
         return response
 
     def _open(self, timeout: float | None) -> Link:
@@ -115,7 +112,7 @@ class Transport(BaseAdapter):
         if self._closed:
             raise ConnectionLost(f"connection is closed ({self._protocol})")
         sock = open_socket(*self._address, limit, self._protocol)
-        # A device that lost power says no goodbye: notice within 20 s, not after hours.
+        # A device that lost power closes nothing: notice within 20 s, not after hours.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, seconds in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 2)):
             if hasattr(socket, option):
@@ -154,7 +151,7 @@ class Transport(BaseAdapter):
             raise ProtocolError(f"{exc} ({self._protocol})") from exc
 
     def close(self) -> None:
-        """Close all connections, and wake whoever waits. Safe to call twice and from any thread."""
+        """Close all connections; wake the threads that wait. Safe to call twice, from anywhere."""
         with self._lock:
             self._closed = True
             links = list(self._links)

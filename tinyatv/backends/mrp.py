@@ -1,7 +1,8 @@
 """The client side of MRP, the Media Remote Protocol: direct up to tvOS 14, then through AirPlay.
 
-The device pushes what plays, so that is known without asking. Buttons are HID events, which newer
-systems do not acknowledge: after each press an empty request is, so the press has been seen.
+The device pushes what is playing, so that is known without asking. Buttons are HID events, which
+systems after tvOS 13 do not acknowledge: an empty request follows each press, and its answer says
+that the press was seen.
 """
 
 from __future__ import annotations
@@ -43,49 +44,51 @@ from ..model import (
     PowerState,
     RepeatState,
     ShuffleState,
+    is_image,
 )
+from ..proto import commands
 from ..wire import hid
-from ..wire.mrp import LIMIT, MrpWire
+from ..wire.mrp import OPEN_LIMIT, MrpWire
+from . import Backend
 from . import mrp_state as state
 
 if TYPE_CHECKING:
     from ..events import Event
-    from ..model import Service
+    from ..model import Device, Service
     from ..wire.hap import HapWire
     from .airplay_tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT = 30.0  # s without a word from the device until we ask whether it is there
-BEATS = 2  # unanswered ones until it is given up; a single late answer can be harmless
+HEARTBEAT = 30.0  # s without a message from the device until it is asked whether it is there
+HEARTBEAT_EVERY = 4.5  # s, at most, from one question to the next: 39 s in all
+MAX_MISSED = 2  # unanswered ones until it is given up; a single late answer can be harmless
 WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
-VOLUME_STEP = 5.0  # percent; where there is no key for it
-ROUNDING = 3.5  # percent; devices with 16 steps of volume were seen
+VOLUME_STEP = 5.0  # percent; for outputs that only know absolute levels (HomePods)
+ROUNDING = 3.5  # percent; devices with 16 steps of volume have been seen, of 6.25 each
 SKIP = 15.0  # s; where the app names no step of its own
-ARTWORK_TIMEOUT = 25.0  # s; large images take a while to be drawn
-
-RELATIVE, ABSOLUTE = 1, 2  # bits of the volume capabilities
+ARTWORK_TIMEOUT = 25.0  # s; the device renders large images first
 
 SEND_ERRORS = {
-    1: "the app was not found",
-    2: "no connection to the app",
-    3: "ignored",
-    4: "the app cannot be started",
-    5: "the app did not answer",
-    6: "the device does not know itself",
-    7: "wrong options",
-    8: "nothing that plays can do this now",
-    9: "the app is not installed",
-    10: "not supported",
+    commands.NO_APP: "the app was not found",
+    commands.NO_CONNECTION: "no connection to the app",
+    commands.IGNORED: "ignored",
+    commands.CANNOT_START: "the app cannot be started",
+    commands.NO_ANSWER: "the app did not answer",
+    commands.NO_ORIGIN: "the device does not know its origin",
+    commands.INVALID_OPTIONS: "wrong options",
+    commands.NO_HANDLERS: "what is playing cannot do this now",
+    commands.NOT_INSTALLED: "the app is not installed",
+    commands.NOT_SUPPORTED: "not supported",
 }
 PAIRING_ERRORS = {  # errorCode of a message
     107: "the device is locked: unlock it first",
-    110: "the device does not know us: pair again",
-    111: "somebody took the PIN off the screen: start again",
+    commands.NOT_PAIRED: "the device does not know this client: pair again",
+    111: "the PIN was dismissed on the TV: start again",
     112: "the PIN was on screen for too long: start again",
-    114: "the device has blocked us: allow this remote in its settings",
+    114: "the device has blocked this client: allow this remote in its settings",
 }
-DEVICE_INFO: dict[str, Any] = {  # how we introduce ourselves: as the remote app of an iPhone
+DEVICE_INFO: dict[str, Any] = {  # our introduction: that of an iPhone's remote, iOS 14.7.1
     "name": "tinyatv",
     "localizedModelName": "iPhone",
     "systemBuildVersion": "18G82",
@@ -105,7 +108,7 @@ DEVICE_INFO: dict[str, Any] = {  # how we introduce ourselves: as the remote app
 }
 UPDATES: dict[str, Any] = {
     "artworkUpdates": True,
-    "nowPlayingUpdates": False,  # what plays is told all the same
+    "nowPlayingUpdates": False,  # SET_STATE comes all the same
     "volumeUpdates": True,
     "keyboardUpdates": True,
     "outputDeviceUpdates": True,
@@ -117,42 +120,37 @@ ALWAYS = (
     "remove_output_devices", "set_output_devices", "playing", "push_updates", "text_focus",
 )  # fmt: skip
 COMMANDS = {  # feature: command that must be enabled
-    "play": state.PLAY,
-    "pause": state.PAUSE,
-    "stop": state.STOP,
-    "next": state.NEXT,
-    "previous": state.PREVIOUS,
-    "skip_forward": state.SKIP_FORWARD,
-    "skip_backward": state.SKIP_BACKWARD,
-    "set_position": state.SEEK,
-    "set_repeat": state.REPEAT_COMMAND,
-    "repeat": state.REPEAT_COMMAND,
-    "set_shuffle": state.SHUFFLE_COMMAND,
-    "shuffle": state.SHUFFLE_COMMAND,
-    "begin_fast_forward": state.BEGIN_FAST_FORWARD,
-    "end_fast_forward": state.BEGIN_FAST_FORWARD,
-    "begin_rewind": state.BEGIN_REWIND,
-    "end_rewind": state.BEGIN_REWIND,
+    "play": commands.PLAY,
+    "pause": commands.PAUSE,
+    "stop": commands.STOP,
+    "next": commands.NEXT,
+    "previous": commands.PREVIOUS,
+    "skip_forward": commands.SKIP_FORWARD,
+    "skip_backward": commands.SKIP_BACKWARD,
+    "set_position": commands.SET_POSITION,
+    "set_repeat": commands.SET_REPEAT,
+    "repeat": commands.SET_REPEAT,
+    "set_shuffle": commands.SET_SHUFFLE,
+    "shuffle": commands.SET_SHUFFLE,
+    "begin_fast_forward": commands.BEGIN_FAST_FORWARD,
+    "end_fast_forward": commands.BEGIN_FAST_FORWARD,
+    "begin_rewind": commands.BEGIN_REWIND,
+    "end_rewind": commands.BEGIN_REWIND,
 }
 
 
-class MrpBackend:
-    """One device over MRP.
+class MrpBackend(Backend):
+    """One device over MRP; arguments as in :class:`~tinyatv.backends.Backend`.
 
-    Args:
-        host: Address.
-        service: Port and credentials; without credentials nothing is encrypted.
-        timeout: Seconds that a command may take.
-        post: Takes events.
-        lost: Called once with the error when the device is gone.
-        tunnel: Through AirPlay, which verifies and encrypts; None connects directly.
+    Without a tunnel, which verifies and encrypts, it connects directly; without credentials nothing
+    is encrypted then.
     """
 
     protocol = "mrp"
 
     def __init__(
         self,
-        host: str,
+        device: Device,
         service: Service,
         *,
         timeout: float,
@@ -162,7 +160,8 @@ class MrpBackend:
     ) -> None:
         from ..pairing.credentials import Credentials, parse
 
-        self._host = host
+        self._host = device.address
+        self._addresses = (device.address, *getattr(device, "addresses", ()))
         self._port = service.port
         self._tunnel = tunnel
         self._credentials = Credentials()
@@ -178,7 +177,7 @@ class MrpBackend:
         self._listening = False
         self._lock = threading.Lock()  # over everything below
         self._players = state.Players()
-        self._shown: Playing | None = None  # what listeners were told last
+        self._shown: Playing | None = None  # what was posted last
         self._info: Any = None  # the latest DEVICE_INFO
         self._own_uid = ""  # us as an output device; of the first DEVICE_INFO
         self._volumes: dict[str, float] = {}  # percent, by output device
@@ -190,7 +189,7 @@ class MrpBackend:
     # -- life ------------------------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Introduce ourselves, verify each other, learn what plays.
+        """Introduce ourselves, verify each other, learn what is playing.
 
         Raises:
             ConnectionFailed: The device cannot be reached.
@@ -209,6 +208,7 @@ class MrpBackend:
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
             name=f"tinyatv-mrp-{self._host}", prepare=wire.prepare, idle=self._idle,
             idle_after=HEARTBEAT if self._tunnel is None else None,  # the tunnel has its own
+            idle_every=min(HEARTBEAT_EVERY, self._timeout),
         )  # fmt: skip
         try:
             self._introduce(link, wire)
@@ -231,7 +231,7 @@ class MrpBackend:
     def _introduce(self, link: Link, wire: MrpWire | HapWire) -> None:
         """The start of every connection; until it is secured, on the caller's thread.
 
-        A device answers nothing before it has seen who we are.
+        A device answers nothing before DEVICE_INFO.
         """
         who = self._credentials.client_id.decode("utf-8", "replace") or proto.new_id()
         answer = self._ask("DEVICE_INFO", proto.DEVICE_INFO, uniqueIdentifier=who, **DEVICE_INFO)
@@ -241,7 +241,7 @@ class MrpBackend:
             if self._credentials.kind == "hap":
                 secure(link, wire, self._credentials)
             else:
-                wire.limit = LIMIT
+                wire.limit = OPEN_LIMIT
         with self._lock:
             self._info = answer.body
             self._own_uid = (
@@ -249,7 +249,7 @@ class MrpBackend:
             )
         link.start()
         connected = proto.build(proto.SET_CONNECTION_STATE, state=2)
-        # Answered after everything that there is to tell, so that it is known from here on.
+        # Its answer comes after the state of all players: from here on, what is playing is known.
         self._ask(
             "CLIENT_UPDATES_CONFIG", proto.CLIENT_UPDATES_CONFIG, after=[connected], **UPDATES
         )
@@ -257,7 +257,7 @@ class MrpBackend:
         if keyboard.kind == proto.KEYBOARD:
             self._received(keyboard)
 
-    def close(self) -> None:
+    def close(self, error: AppleTVError | None = None) -> None:
         """Close the connection and join the reader."""
         self._closing.set()
         if self._link is not None:
@@ -269,19 +269,14 @@ class MrpBackend:
         if self._link is not None:
             self._link.fail(error)
 
-    @property
-    def link(self) -> Link | None:
-        """What brings the messages that events are made of."""
-        return self._link
-
-    def listen(self) -> None:
-        """Start to post what changes; what plays now comes first."""
+    def subscribe(self) -> None:
+        """Start posting what changes; what is playing now comes first."""
         with self._lock:
             self._listening, self._shown = True, None
             self._show()
 
-    def unlisten(self) -> None:
-        """Stop to post."""
+    def unsubscribe(self) -> None:
+        """Stop posting."""
         self._listening = False
 
     @property
@@ -289,7 +284,7 @@ class MrpBackend:
         return f"{self._host} port {self._port} (mrp)"
 
     def _ended(self, error: AppleTVError | None) -> None:
-        """The link is gone: wake everybody who waits for a message."""
+        """The link is gone: wake all threads that wait for a message."""
         self._closing.set()
         with self._lock:
             waiting = [found for _, found in self._expecting]
@@ -300,8 +295,8 @@ class MrpBackend:
             self._lost(ConnectionLost(f"connection to {self._where} lost: {error}", closed=closed))
 
     def _idle(self, times: int) -> None:
-        """Nothing came for long: ask, twice, whether the device is still there."""
-        if times > BEATS:
+        """No message came for long: send a heartbeat, and give up after two unanswered ones."""
+        if times > MAX_MISSED:
             raise ConnectionLost(f"{self._where} does not answer any more")
         assert self._link is not None, "there is a link, for it calls us"
         self._link.send(proto.build(proto.GENERIC, True))
@@ -321,7 +316,7 @@ class MrpBackend:
         Args:
             command: For the words of an error.
             kind: Of the request.
-            after: Messages that leave before it; nobody answers them.
+            after: Messages that are sent before it and have no answer.
             **fields: Of the request.
         """
         link = self._link or self._open()
@@ -348,7 +343,7 @@ class MrpBackend:
 
     @contextlib.contextmanager
     def _expect(self, wanted: Callable[[proto.Message], bool]) -> Iterator[Callable[..., Any]]:
-        """Wait for a message that nobody asks for, for the sending comes after the waiting::
+        """Wait for a message that is no reply; the waiting begins before anything is sent::
 
         with self._expect(is_it) as wait:
             link.send(...)
@@ -365,7 +360,7 @@ class MrpBackend:
                 message = found.get(timeout=deadline.wait())
             except queue.Empty:
                 raise CommandTimeout(
-                    f"{command}: no word of it from the device within {deadline.seconds:g} s (mrp)"
+                    f"{command}: the device did not confirm it within {deadline.seconds:g} s (mrp)"
                 ) from None
             if message is None:
                 raise ConnectionLost(f"{command}: connection to {self._where} lost")
@@ -408,7 +403,7 @@ class MrpBackend:
                 self._post(event)
 
     def _show(self) -> None:
-        """Tell listeners what plays, if that is something else now.
+        """Post what is playing, if that is something else now.
 
         The lock is held, so that they come in order; posting only puts them into a queue.
         """
@@ -436,10 +431,10 @@ class MrpBackend:
             return []
         return [VolumeChanged(level, None if uid == self._own_uid else uid, before)]
 
-    def _set_capabilities(self, told: Any) -> None:
-        # Some devices say that there is control without saying which: then there are keys.
-        told_bits = told.volumeCapabilities if told.HasField("volumeCapabilities") else RELATIVE
-        self._capabilities = told_bits if told.volumeControlAvailable else 0
+    def _set_capabilities(self, body: Any) -> None:
+        # Some devices report control without saying of which kind: then the volume keys work.
+        bits = body.volumeCapabilities if body.HasField("volumeCapabilities") else commands.RELATIVE
+        self._capabilities = bits if body.volumeControlAvailable else 0
 
     def _set_focus(self, body: Any) -> list[Event]:
         editing = body.state in (2, 3, 4)  # began, goes on, changed
@@ -482,7 +477,7 @@ class MrpBackend:
         self._press("wakeup")
 
     def _press(self, button: str, hold: float = 0.0, presses: int = 1) -> None:
-        """Press a button; two threads must not mix theirs."""
+        """Press a button; presses of two threads must not mix."""
         if not self._pressing.acquire(timeout=self._timeout):
             raise CommandTimeout(f"{button}: another button is still down (mrp)")
         try:
@@ -493,8 +488,8 @@ class MrpBackend:
                     if self._closing.wait(hold):
                         where = f"connection to {self._where} lost"
                         raise ConnectionLost(f"{button}: {where} while it was down")
-                # Without an answer to wait for, presses got lost when the next one, or our
-                # goodbye, came too early.
+                # Without this request, presses got lost when the next one, or the
+                # close, came too early.
                 self._ask(button, proto.GENERIC, after=edges)
         finally:
             self._pressing.release()
@@ -513,50 +508,51 @@ class MrpBackend:
     # -- playback --------------------------------------------------------------------------------
 
     def play(self) -> None:
-        self._control("play", state.PLAY)
+        self._control("play", commands.PLAY)
 
     def pause(self) -> None:
-        self._control("pause", state.PAUSE)
+        self._control("pause", commands.PAUSE)
 
     def play_pause(self) -> None:
         """Some apps only offer what would change something: play while paused, and so on."""
-        number = state.TOGGLE
+        number = commands.PLAY_PAUSE
         with self._lock:
             players = self._players
-            if not players.enabled(state.TOGGLE):
-                doing = players.state()
-                if doing is DeviceState.Playing and players.enabled(state.PAUSE):
-                    number = state.PAUSE
-                elif doing is DeviceState.Paused and players.enabled(state.PLAY):
-                    number = state.PLAY
+            if players.listed and not players.enabled(commands.PLAY_PAUSE):
+                still = players.state() in (
+                    DeviceState.Paused,
+                    DeviceState.Stopped,
+                    DeviceState.Idle,
+                )
+                number = commands.PLAY if still else commands.PAUSE
         self._control("play_pause", number)
 
     def stop(self) -> None:
-        self._control("stop", state.STOP)
+        self._control("stop", commands.STOP)
 
     def next(self) -> None:
-        self._control("next", state.NEXT)
+        self._control("next", commands.NEXT)
 
     def previous(self) -> None:
-        self._control("previous", state.PREVIOUS)
+        self._control("previous", commands.PREVIOUS)
 
     def begin_fast_forward(self) -> None:
-        self._control("begin_fast_forward", state.BEGIN_FAST_FORWARD)
+        self._control("begin_fast_forward", commands.BEGIN_FAST_FORWARD)
 
     def end_fast_forward(self) -> None:
-        self._control("end_fast_forward", state.END_FAST_FORWARD)
+        self._control("end_fast_forward", commands.END_FAST_FORWARD)
 
     def begin_rewind(self) -> None:
-        self._control("begin_rewind", state.BEGIN_REWIND)
+        self._control("begin_rewind", commands.BEGIN_REWIND)
 
     def end_rewind(self) -> None:
-        self._control("end_rewind", state.END_REWIND)
+        self._control("end_rewind", commands.END_REWIND)
 
     def skip_forward(self, seconds: float) -> None:
-        self._skip("skip_forward", state.SKIP_FORWARD, seconds)
+        self._skip("skip_forward", commands.SKIP_FORWARD, seconds)
 
     def skip_backward(self, seconds: float) -> None:
-        self._skip("skip_backward", state.SKIP_BACKWARD, seconds)
+        self._skip("skip_backward", commands.SKIP_BACKWARD, seconds)
 
     def _skip(self, word: str, number: int, seconds: float) -> None:
         step = float(int(seconds))  # whole seconds, as all remotes send them
@@ -567,15 +563,15 @@ class MrpBackend:
         self._control(word, number, skipInterval=step)
 
     def set_position(self, seconds: float) -> None:
-        self._control("set_position", state.SEEK, playbackPosition=seconds)
+        self._control("set_position", commands.SET_POSITION, playbackPosition=seconds)
 
     def set_shuffle(self, shuffle: ShuffleState) -> None:
         mode = state.SHUFFLE_MODE[shuffle]
-        self._control("set_shuffle", state.SHUFFLE_COMMAND, sendOptions=0, shuffleMode=mode)
+        self._control("set_shuffle", commands.SET_SHUFFLE, sendOptions=0, shuffleMode=mode)
 
     def set_repeat(self, repeat: RepeatState) -> None:
         mode = state.REPEAT_MODE[repeat]
-        self._control("set_repeat", state.REPEAT_COMMAND, sendOptions=0, repeatMode=mode)
+        self._control("set_repeat", commands.SET_REPEAT, sendOptions=0, repeatMode=mode)
 
     # -- volume ----------------------------------------------------------------------------------
 
@@ -592,35 +588,35 @@ class MrpBackend:
             level = self._volumes.get(uid, 0.0)
         if not capabilities:
             raise NotSupported(f"{word}: the output has a fixed volume (mrp)")
-        if not capabilities & ABSOLUTE:
-            self._press(word)  # by HDMI or infrared; nothing will tell how loud it is then
+        if not capabilities & commands.ABSOLUTE:
+            self._press(word)  # by HDMI-CEC or infrared; no level is reported then
         elif level == end:
             return
-        elif capabilities & RELATIVE:
+        elif capabilities & commands.RELATIVE:
             with self._expect(_level_of(uid, lambda now: now != level)) as wait, self._pressing:
                 self._open().send(self._edge(word, True))
                 self._open().send(self._edge(word, False))
                 wait(word)
-        else:  # HomePods ignore the keys
+        else:  # HomePods ignore the volume keys
             self._set_volume(word, max(0.0, min(100.0, level + by)), uid)
 
     def volume(self, output_device: str | None = None) -> float:
         with self._lock:
             uid = output_device or self._own_uid
             level = self._volumes.get(uid)
-            absolute = self._capabilities & ABSOLUTE
+            absolute = self._capabilities & commands.ABSOLUTE
         if output_device is None and not absolute:
             raise NotSupported("volume: the output only knows volume_up and volume_down (mrp)")
-        if level is None:  # it has not told yet
+        if level is None:  # it has not been reported yet
             answer = self._ask("volume", proto.GET_VOLUME, outputDeviceUID=uid)
             if answer.kind != proto.GET_VOLUME_RESULT:
-                raise CommandFailed(f"volume: {uid} does not tell (mrp)", "volume")
+                raise CommandFailed(f"volume: {uid} does not report it (mrp)", "volume")
             level = round(100 * answer.body.volume, 1)
         return level
 
     def set_volume(self, level: float, output_device: str | None = None) -> None:
         with self._lock:
-            absolute, uid = self._capabilities & ABSOLUTE, output_device or self._own_uid
+            absolute, uid = self._capabilities & commands.ABSOLUTE, output_device or self._own_uid
         if output_device is None and not absolute:
             raise NotSupported("set_volume: the output only knows volume_up and volume_down (mrp)")
         self._set_volume("set_volume", level, uid)
@@ -634,7 +630,7 @@ class MrpBackend:
                 self._muted = level
         if not capabilities:
             raise NotSupported("mute: the output has a fixed volume (mrp)")
-        if not capabilities & ABSOLUTE:
+        if not capabilities & commands.ABSOLUTE:
             self._press("mute")
         elif level:
             self._set_volume("mute", 0.0, uid)
@@ -646,10 +642,10 @@ class MrpBackend:
         with self._lock:
             known = self._volumes.get(uid)
         message = proto.build(proto.SET_VOLUME, volume=level / 100, outputDeviceUID=uid)
-        # One that was on its way already is no answer; devices round to steps of their own.
+        # One that was on its way already does not count; devices round to steps of their own.
         with self._expect(_level_of(uid, lambda now: abs(now - level) <= ROUNDING)) as wait:
             self._open().send(message)
-            if known is None or abs(known - level) >= 0.05:  # what it has is not told again
+            if known is None or abs(known - level) >= 0.05:  # no change, no report
                 wait(word)
 
     # -- output devices --------------------------------------------------------------------------
@@ -691,7 +687,7 @@ class MrpBackend:
         self, word: str, how: str, identifiers: tuple[str, ...], wanted: set[str]
     ) -> None:
         if wanted == self._output_ids():
-            return  # it would not say anything
+            return  # no change, no DEVICE_INFO_UPDATE to wait for
         fields: dict[str, Any] = {
             f"{how.lower()}Devices": list(identifiers),
             f"clusterAware{how}Devices": list(identifiers),
@@ -715,7 +711,11 @@ class MrpBackend:
         self._switch("turn_on", PowerState.On, lambda: self._open().send(message), wait)
 
     def turn_off(self, wait: bool) -> None:
-        """Home held down opens the control centre, and select presses what is marked: Sleep."""
+        """Home held down opens the control centre, and select presses its default item, Sleep.
+
+        Reported to work up to tvOS 17: on tvOS 18 the item has the focus but is not pressed, and
+        tvOS 27 places Sleep lower.
+        """
 
         def keys() -> None:
             self._press("home", 1.0)
@@ -746,13 +746,13 @@ class MrpBackend:
         return self._focus
 
     def text_set(self, text: str) -> None:
-        self._type("text_set", 2, text)
+        self._type("text_set", commands.TEXT_SET, text)
 
     def text_append(self, text: str) -> None:
-        self._type("text_append", 1, text)
+        self._type("text_append", commands.TEXT_INSERT, text)
 
     def text_clear(self) -> None:
-        self._type("text_clear", 4, "")
+        self._type("text_clear", commands.TEXT_CLEAR, "")
 
     def _type(self, word: str, action: int, text: str) -> None:
         """Change the text field. Not acknowledged, so ask for something that is."""
@@ -781,6 +781,7 @@ class MrpBackend:
 
     def artwork(self, width: int | None, height: int | None) -> Artwork | None:
         from . import mrp_artwork
+        from .fetch import addresses_of
 
         with self._lock:
             self._check()
@@ -789,7 +790,10 @@ class MrpBackend:
             source = mrp_artwork.Source(metadata) if metadata is not None else None
         if source is None or not source.announced:
             return None
-        found = mrp_artwork.download(source.urls(width, height), max(self._timeout, 10.0))
+        timeout = max(self._timeout, 10.0)
+        found = mrp_artwork.download(
+            source.urls(width, height), addresses_of(self._addresses), timeout
+        )
         return found or self._queue_artwork(location, width, height)
 
     def _queue_artwork(
@@ -803,7 +807,8 @@ class MrpBackend:
             artworkWidth=float(width or 0), artworkHeight=float(height or -1),
             returnContentItemAssetsInUserCompletion=True,
         )  # fmt: skip
-        pieces = mrp_artwork.Pieces()
+        proven = self._tunnel is not None or self._credentials.kind == "hap"
+        pieces = mrp_artwork.Pieces(mrp_artwork.LIMIT if proven else mrp_artwork.OPEN_LIMIT)
         timeout = max(self._timeout, ARTWORK_TIMEOUT)
         with self._expect(pieces.complete) as wait:
             try:
@@ -813,23 +818,25 @@ class MrpBackend:
             if answer.kind != proto.SET_STATE:
                 return None
             queue = answer.body.playbackQueue
-            for item in queue.contentItems:  # the index is not the same on all systems
-                if item.artworkData:
-                    return Artwork(item.artworkData)
+            size: tuple[int, int] = (0, 0)
+            for item in queue.contentItems:  # its index differs between systems
+                size = item.artworkDataWidth or size[0], item.artworkDataHeight or size[1]
+                if is_image(item.artworkData):
+                    return Artwork(item.artworkData, *size)
             if not queue.sendingPlaybackQueueTransaction:
                 return None
             wait("artwork", timeout)  # too large for one message
-        return pieces.artwork()
+        return pieces.artwork(*size)
 
     def features(self) -> dict[str, FeatureState]:
-        """What the player that counts says it can do now."""
+        """What the active player says that it can do now."""
         with self._lock:
             players, metadata = self._players, self._players.metadata
             there = dict.fromkeys(ALWAYS, True)
             there.update((name, players.enabled(number)) for name, number in COMMANDS.items())
             doing = players.state()
             there["play_pause"] = (
-                players.enabled(state.TOGGLE)
+                players.enabled(commands.PLAY_PAUSE)
                 or (doing is DeviceState.Playing and there["pause"])
                 or (doing is DeviceState.Paused and there["play"])
             )
@@ -843,7 +850,7 @@ class MrpBackend:
             there["app"] = players.client is not None
             steps = bool(self._capabilities)
             there.update(volume_up=steps, volume_down=steps, mute=steps)
-            absolute = bool(self._capabilities & ABSOLUTE)
+            absolute = bool(self._capabilities & commands.ABSOLUTE)
             there.update(volume=absolute, set_volume=absolute)
             typing = self._focus is KeyboardFocus.Focused
             there.update(text_set=typing, text_append=typing, text_clear=typing)

@@ -1,19 +1,20 @@
-"""Where the image of what plays comes from: a URL, or the device itself, in one piece or many."""
+"""Where the artwork comes from: a URL, or the device itself, in one piece or many."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 from .. import proto
-from ..model import Artwork
+from ..deadline import Deadline
+from ..model import Artwork, is_image
 
 log = logging.getLogger(__name__)
 
 ANY_SIZE = 999999  # what fills a template when no size is asked for
 LIMIT = 32 * 1024 * 1024  # bytes
+OPEN_LIMIT = 2 * 1024 * 1024  # bytes; of a device that has not proved who it is
 
 
 class Source:
@@ -34,68 +35,68 @@ class Source:
         for hole, value in (("w", width or ANY_SIZE), ("h", height or ANY_SIZE)):
             filled = filled.replace("{%s}" % hole, str(value))  # noqa: UP031
         filled = filled.replace("{c}", "bb").replace("{f}", "png")
-        return [url for url in (filled, self._url) if _is_web(url)]
+        return [url for url in (filled, self._url) if "://" in url]
 
 
-def _is_web(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.netloc)
-
-
-def download(urls: Iterable[str], timeout: float) -> Artwork | None:
+def download(urls: Iterable[str], own: Collection[str], timeout: float) -> Artwork | None:
     """The first image that can be had; None if there is none.
 
     Args:
-        timeout: Seconds that a server may stall.
+        urls: As the device names them.
+        own: The device's addresses.
+        timeout: Seconds that all of it may take.
     """
+    deadline = Deadline(timeout)
     for url in urls:
-        import requests
+        if deadline.over:
+            break
+        from http.client import HTTPException
+
+        from .fetch import fetch
 
         try:
-            with requests.get(url, timeout=timeout, stream=True) as response:
-                data = b"".join(_limited(response.iter_content(65536)))
-        except (requests.RequestException, ValueError) as exc:
+            found = fetch(url, timeout=deadline.wait() or timeout, limit=LIMIT, own=own)
+        except (OSError, ValueError, HTTPException) as exc:
             log.info("artwork: %s", exc)
             continue
-        if response.status_code == 200 and data:
-            return Artwork(data)
-        log.info("artwork: status %d", response.status_code)
+        if found.code == 200 and is_image(found.data, found.kind):
+            return Artwork(found.data)
+        log.info("artwork: status %d, %s", found.code, found.kind or "of no type")
     return None
 
 
-def _limited(chunks: Iterable[bytes]) -> Iterable[bytes]:
-    size = 0
-    for chunk in chunks:
-        size += len(chunk)
-        if size > LIMIT:
-            raise ValueError(f"more than {LIMIT} bytes")
-        yield chunk
-
-
 class Pieces:
-    """An image that is too large for one message and comes as transaction packets."""
+    """An image that is too large for one message and comes as transaction packets.
 
-    def __init__(self) -> None:
+    Args:
+        limit: Bytes that it may have.
+    """
+
+    def __init__(self, limit: int = LIMIT) -> None:
         self._data = bytearray()
         self._total = -1
+        self._limit = limit
 
     def complete(self, message: proto.Message) -> bool:
         """Take a message in; True once the image is whole."""
         if message.kind != proto.TRANSACTION:
             return False
         for packet in message.body.packets.packets:
-            end = packet.totalWritePosition + len(packet.packetData)
-            if end > LIMIT or packet.totalLength > LIMIT:
+            start = packet.totalWritePosition
+            end = start + len(packet.packetData)
+            # In order and without holes: a few bytes far away would cost us all those before.
+            if start > len(self._data) or max(end, packet.totalLength) > self._limit:
                 continue
-            if len(self._data) < end:
-                self._data.extend(bytes(end - len(self._data)))
-            self._data[packet.totalWritePosition : end] = packet.packetData
+            self._data[start:end] = packet.packetData
             self._total = packet.totalLength
         return 0 <= self._total <= len(self._data)
 
-    def artwork(self) -> Artwork | None:
-        """The image; None if there is none in what came."""
-        return Artwork(bytes(self._data)) if self._data else None
+    def artwork(self, width: int | None = None, height: int | None = None) -> Artwork | None:
+        """The image; None if there is none in what came.
+
+        Args:
+            width: Pixels, as the device tells.
+            height: The same.
+        """
+        data = bytes(self._data)
+        return Artwork(data, width, height) if is_image(data) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Callable
+from typing import TYPE_CHECKING
 
 from .. import proto
 from ..errors import CommandTimeout, ConnectionFailed, ConnectionLost
@@ -12,51 +12,36 @@ from ..pairing.hap import Identity, drive
 from ..pairing.hap_setup import hap_setup, preparation
 from ..pairing.hap_verify import hap_verify
 from ..wire.mrp import MrpWire
+from . import PairingRequest, try_connect
 from .mrp import DEVICE_INFO, exchange
 
+if TYPE_CHECKING:
+    from ..model import Device, Service
 
-def pair(
-    host: str,
-    port: int,
-    *,
-    pin: str | Callable[[], str],
-    client_id: str,
-    name: str = "tinyatv",
-    timeout: float = 5.0,
-) -> str:
-    """Pair with a device; returns the credentials.
+ANSWER_TIMEOUT = 5.0  # s that each answer of the device may take
 
-    Args:
-        host: Its address.
-        port: Its MRP port.
-        pin: What the TV shows, or a function that asks for it once it is there.
-        client_id: Our identifier: pairing again with the same one replaces the old pairing.
-        name: Shown on the TV.
-        timeout: Seconds that each answer of the device may take.
 
-    Raises:
-        PairingError: Wrong PIN, or the device refuses.
-        PairingBackOff: The device wants a pause.
-        ConnectionFailed: It cannot be reached, or hung up.
-        ProtocolError: It answers with nonsense.
-        ValueError: Not a PIN.
-    """
-    sock = open_socket(host, port, timeout, "mrp")
+def pair(device: Device, service: Service, request: PairingRequest) -> str:
+    """Pair with a device, as the contract has it; returns the credentials."""
+    host, port = device.address, service.port
+    sock = open_socket(host, port, ANSWER_TIMEOUT, "mrp")
     keep_alive(sock)
     wire = MrpWire(proto.dumps, proto.parse, proto.key)
+    client_id = request.client_id()
     identity = Identity(client_id.encode())
     begun, prepare = threading.Event(), preparation(identity)
     link = Link(
-        sock, wire, lambda message: None, timeout=timeout, name=f"tinyatv-mrp-{host}",
+        sock, wire, lambda message: None, timeout=ANSWER_TIMEOUT, name=f"tinyatv-mrp-{host}",
         prepare=lambda: begun.is_set() and prepare(),
     )  # fmt: skip
     try:
-        info = {**DEVICE_INFO, "name": name, "uniqueIdentifier": client_id}
+        info = {**DEVICE_INFO, "name": request.name, "uniqueIdentifier": client_id}
         link.request(proto.build(proto.DEVICE_INFO, True, **info))
         # From here on the device computes for its answers, and so do we meanwhile.
         begun.set()
         credentials = drive(
-            hap_setup(identity, pin), lambda data: exchange(link, data, verifying=False)
+            hap_setup(identity, request.shown_pin),
+            lambda data: exchange(link, data, verifying=False),
         )
         # From tvOS 14 on the PIN stays on screen until it has been put to use.
         drive(hap_verify(credentials), lambda data: exchange(link, data, verifying=True))
@@ -64,8 +49,13 @@ def pair(
         raise ConnectionFailed(f"{host} port {port} (mrp) hung up while pairing: {exc}") from exc
     except CommandTimeout as exc:
         raise CommandTimeout(
-            f"no reply to pair within {timeout:g} s (mrp): is the device awake?"
+            f"no reply to pair within {ANSWER_TIMEOUT:g} s (mrp): is the device awake?"
         ) from exc
     finally:
         link.close()
     return str(credentials)
+
+
+def check(device: Device, service: Service, *, timeout: float) -> None:
+    """Find out whether a device accepts the credentials of a service: connect."""
+    try_connect(device, service, timeout)

@@ -1,23 +1,23 @@
-"""Print a script that makes a shell complete words, flags, files and names of devices.
+"""Print a script that makes a shell complete words, flags, files and device names.
 
 bash   source <(tinyatv completion bash)               in ~/.bashrc
-zsh    source <(tinyatv completion zsh)                in ~/.zshrc, behind compinit
+zsh    source <(tinyatv completion zsh)                in ~/.zshrc, after compinit
 fish   tinyatv completion fish > ~/.config/fish/completions/tinyatv.fish
 
-Print it again after an update: words are part of the script, so that TAB takes no time. Only names
-of devices are looked up, in the store.
+Print it again after an update: the words are part of the script, so that TAB takes no time. Only
+device names are looked up, in the store.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 from typing import TYPE_CHECKING
 
-from .words import ACTIONS, ELSEWHERE, HELP, SUBCOMMANDS, parse
+from .words import COMMANDS, find, programs
 
 if TYPE_CHECKING:
-    from . import Arguments, Parser
+    from .command import Command
+    from .flags import Arguments, Parser
     from .output import Output
 
 SHELLS = ("bash", "zsh", "fish")
@@ -28,25 +28,25 @@ FILES, NAMES, IDS, FREE = "@files", "@names", "@ids", "@free"
 
 def add_flags(parser: Parser, word: str) -> None:
     """Which shell."""
-    parser.add_argument("shell", choices=SHELLS, help="which one to print it for")
+    parser.add_argument("shell", choices=SHELLS, help="shell to print it for")
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
     """Print the script."""
-    from . import shells
+    from .shells import script
 
-    script = shells.script(flags.shell, Tables())
-    out.result(script, shell=flags.shell, script=script)
+    text = script(flags.shell, Tables())
+    out.result(text, shell=flags.shell, script=text)
     return 0
 
 
 def print_names(kind: str = "names") -> None:
-    """Print what stored devices are called, one a line. Somebody waits at a prompt: never fails.
+    """Print the names of stored devices, one per line. A person waits at a prompt: never fails.
 
     Args:
         kind: ``names``, which are names and aliases, or ``ids``.
     """
-    from ..credentials import Store
+    from ..store import Store
 
     try:
         known = Store().devices()
@@ -75,29 +75,33 @@ class Tables:
     """
 
     def __init__(self) -> None:
-        from . import common_flags, program_parser, subcommand_parser
+        from .flags import common_flags
         from .help import topics
+        from .parsers import program_parser, subcommand_parser
 
         self.words: list[str] = []
-        self.subcommands = list(SUBCOMMANDS)
+        self.subcommands = [row.name for row in programs()]
         self.behind: dict[str, str] = {}
         self.flags: dict[str, list[str]] = {}
         self.values: dict[tuple[str, str], str] = {}
         self.arguments: dict[str, list[str]] = {}
-        self.texts: dict[str, str] = dict(SUBCOMMANDS)
+        self.texts: dict[str, str] = {row.name: row.help for row in programs()}
         self._topics = " ".join(topics())
-        for word, text in {**HELP, **ELSEWHERE}.items():
-            self._add_word(word, text)
+        for row in COMMANDS.values():
+            if row.program is None:
+                self._add_word(row.name, row)
+                for alias in row.aliases:
+                    self._add_word(alias, row)
         self._add_flags("", program_parser(common_flags()))
-        for word in SUBCOMMANDS:
+        for word in self.subcommands:
             self._add_flags(word, subcommand_parser(word))
 
-    def _add_word(self, word: str, text: str) -> None:
+    def _add_word(self, word: str, row: Command) -> None:
         behind = argument(word)
-        forms = [word] if _is_accepted(word) else []
+        forms = [word] if not row.args.least else []
         forms += [f"{word}="] if behind is not None else []
         self.words += forms
-        self.texts.update(dict.fromkeys(forms, text))
+        self.texts.update(dict.fromkeys(forms, row.line))
         if behind is not None:
             self.behind[word] = behind
 
@@ -141,34 +145,10 @@ class Tables:
 
 def argument(word: str) -> str | None:
     """What can be completed behind ``word=``; None if nothing can follow."""
-    text = HELP.get(word, "")
-    same = re.match(r"the same as ([\w-]+)$", text)
-    if same:
-        return argument(same[1])
-    text = text.replace("=ACTION", "=" + ACTIONS.replace("ACTION is ", ""))
-    found, takes_text = [], False
-    for clause in re.findall(r"(?:^|[ ;])=([^;(]*)", text):
-        first, *more = re.split(r", | or ", clause)
-        # "off, track or all" are three choices; behind anything else follows prose
-        is_list = first.islower() and " " not in first
-        named = [first, *(one for one in more if one.startswith("=") or is_list)]
-        for part in named:
-            begin = re.match(r"=?([\w-]*)", part)
-            choice = begin[1] if begin else ""
-            if choice == "FILE":
-                return FILES
-            if choice.islower() and _is_accepted(f"{word}={choice}"):
-                found.append(choice)
-            takes_text = True
-    return " ".join(dict.fromkeys(found)) or (FREE if takes_text else None)
-
-
-def _is_accepted(word: str) -> bool:
-    try:
-        parse(word)
-    except ValueError:
-        return False
-    return True
+    row = find(word)
+    if row is None or not row.args.arguments:
+        return None
+    return FILES if row.args.files else " ".join(row.args.choices) or FREE
 
 
 def _help_of(action: argparse.Action) -> str:

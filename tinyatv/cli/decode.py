@@ -1,8 +1,8 @@
-"""Show what is in a trace, or in bytes of any protocol.
+"""Show the contents of a trace, or decode bytes of any protocol.
 
-The bytes are a file, hex digits, or what comes in on standard input (-), as they are or as hex.
-Without --as, the first format that fits is taken. `hap` is what pairing messages are made of, and
-`tlv8` the same without names. What is still encrypted cannot be shown.
+The bytes come from a file, as hex digits, or from standard input (-), raw or as hex. Without --as,
+the first format that fits is used. `hap` is the format of pairing messages, and `tlv8` the same
+without names. Encrypted data cannot be shown.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import sys
 from typing import IO, TYPE_CHECKING
 
 from .. import decode, trace
+from ..text import printable
 
 if TYPE_CHECKING:
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
 
@@ -36,9 +37,9 @@ def run(flags: Arguments, out: Output, word: str) -> int:
             _show(file, kind, out)
     else:
         try:
-            data = decode.unhexed(what)
+            data = decode.from_hex(what)
         except ValueError as exc:
-            shown = decode.printable(what[:40])
+            shown = printable(what[:40])
             raise ValueError(f"{shown}: no such file, and not hex digits ({exc})") from exc
         _bytes(data, kind, out)
     return 0
@@ -53,7 +54,7 @@ def _show(file: IO[bytes], kind: str, out: Output) -> None:
     data = first + file.read(decode.LIMIT + 1 - len(first))
     try:
         text = data.decode("ascii")
-        data = decode.unhexed(text) if text.strip() else data
+        data = decode.from_hex(text) if text.strip() else data
     except ValueError:
         pass  # it is what it is
     _bytes(data, kind, out)
@@ -77,7 +78,7 @@ def _record(record: trace.Record, out: Output) -> None:
 
 def _bytes(data: bytes, kind: str, out: Output) -> None:
     if kind == "trace":
-        raise ValueError("this is no trace")
+        raise ValueError("this is not a trace")
     kind, value = decode.decode(data, kind)
     if out.json:
         out.result(format=kind, content=value)

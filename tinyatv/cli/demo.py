@@ -1,6 +1,6 @@
-"""Try everything against virtual Apple TVs on this machine: no television, no network needed.
+"""Try everything against virtual Apple TVs on this machine: no TV and no network needed.
 
-Each step is checked on the device; the exit code is 0 only if the device saw all of it.
+Each step is checked on the device; the exit code is 0 only if the device saw every step.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from .. import __version__
 from ..connecting import connect_to, pair
-from ..credentials import Store
 from ..deadline import Deadline
 from ..device import AppleTV
 from ..discovery import scan
 from ..errors import AppleTVError
 from ..events import KeyboardChanged, PlayingChanged
-from ..model import Device, DeviceState, PowerState, RepeatState, ShuffleState
+from ..model import Device, DeviceState, FeatureState, PowerState, RepeatState, ShuffleState
 from ..pairing.dmap import new_guid
+from ..store import Store
 from ..virtual import VirtualAppleTV
 from .output import one_line
 
 if TYPE_CHECKING:
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
 
 def add_flags(parser: Parser, word: str) -> None:
     """Where the artwork goes."""
-    parser.add_argument("--artwork", metavar="FILE", help="keep the artwork that is saved")
+    parser.add_argument("--artwork", metavar="FILE", help="where to keep the artwork")
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
@@ -98,7 +98,9 @@ class Demo:
             return
         with connected[0] as atv:
             self.step("playing", lambda: self._playing(atv))
-            newer = "mrp" in atv.protocols
+            features = atv.features()
+            can = {name for name in features if features[name] is not FeatureState.Unsupported}
+            newer = "home" in can
             for button in ("up", "down", "left", "right", "select", "menu", *["home"] * newer):
                 self.step(button, partial(self._press, getattr(atv, button), button))
             self.step("select hold", lambda: self._press(lambda: atv.select(hold=1), "select hold"))
@@ -118,9 +120,9 @@ class Demo:
                 self.step("turn on", lambda: self._power(atv, PowerState.On))
             self.step("push", lambda: self._push(atv))
             self.step("artwork", lambda: self._artwork(atv, artwork))
-            if "airplay" in atv.protocols:
+            if "play_url" in can:
                 self.step("play a file", lambda: self._play(atv, artwork))
-            if "companion" in atv.protocols:
+            if "swipe" in can:
                 self.step("swipe", lambda: self._press(lambda: atv.swipe(500, 900, 500, 100), "up"))
                 self.step("launch", lambda: self._launch(atv, "Netflix"))
 
@@ -135,54 +137,44 @@ class Demo:
         return f"{found[0].name}: {found[0].info}"
 
     def _pair(self, device: Device) -> str:
-        """Make the device and us trust each other, whoever it is that shows the PIN."""
-        if "dmap" in self._tv.protocols:
-            return self._type_on_the_tv(device)
-        shown: list[str] = []
+        """Let the device and this remote agree on keys, whichever of them shows the PIN.
 
-        def read_the_screen() -> str:
-            shown.append(self._tv.pin or "")
-            return shown[0]
-
-        pair(device, pin=read_the_screen, store=self._store)
-        if not self._tv.accessory.clients:
-            raise StepFailed("the device accepts no credentials")
-        if len(shown) > 1:
-            raise StepFailed(f"it took {len(shown)} PINs")
-        paired = [service.protocol for service in device.services if service.credentials]
-        return f"read {shown[0]} on the TV, and typed it here: opens {' and '.join(paired)}"
-
-    def _type_on_the_tv(self, device: Device) -> str:
-        """Type on the TV, once it is shown, the PIN that this end made up.
-
-        The TV is told where the remote is, so that the demo needs no multicast.
+        An old device gets the address of the remote, so that the demo needs no multicast.
         """
         guid, port = new_guid(), _free_port(self._tv.host)
-        shown: list[str] = []
+        read: list[str] = []
+        typed: list[str] = []
         errors: list[BaseException] = []
+
+        def read_the_screen() -> str:
+            read.append(self._tv.pin or "")
+            return read[0]
 
         def type_pin() -> None:
             try:
-                self._tv.enter_pin(shown[0], (self._tv.host, port, guid))
+                self._tv.enter_pin(typed[0], (self._tv.host, port, guid))
             except (AppleTVError, OSError) as exc:
                 errors.append(exc)
 
         typing = threading.Thread(target=type_pin, name="tinyatv-demo-pin", daemon=True)
 
         def show(pin: str) -> None:
-            shown.append(pin)
+            typed.append(pin)
             typing.start()
 
         pair(
-            device, show_pin=show, timeout=5.0, store=self._store,
+            device, pin=read_the_screen, show_pin=show, timeout=5.0, store=self._store,
             guid=guid, port=port, announce=False,
         )  # fmt: skip
-        typing.join(5)
+        if typed:
+            typing.join(5)
         if errors:
             raise StepFailed(one_line(errors[0]))
-        if not self._tv.credentials:
-            raise StepFailed("the device accepts no credentials")
-        return f"typed {shown[0]} on the TV, which trusts this remote now"
+        if len(read) + len(typed) != 1:
+            raise StepFailed(f"it took {len(read) + len(typed)} PINs")
+        paired = [service.protocol for service in device.services if service.credentials]
+        how = f"read {read[0]} on the TV, typed it here" if read else f"typed {typed[0]} on the TV"
+        return f"{how}: paired {' and '.join(paired)}"
 
     def _connect(self, device: Device, connected: list[AppleTV]) -> str:
         connected.append(connect_to(device, self._store, remembered=False))
@@ -262,7 +254,7 @@ class Demo:
             while not isinstance(received.get(timeout=5), KeyboardChanged):
                 pass
         except queue.Empty:
-            raise StepFailed("no word of the text field came") from None
+            raise StepFailed("the text field was not reported") from None
         finally:
             atv.remove_listener(received.put)
         atv.text_set("stranger things")
@@ -278,7 +270,7 @@ class Demo:
         return f"the device is {self._tv.state.power.name}"
 
     def _push(self, atv: AppleTV) -> str:
-        """Change the title on the device, and wait until we are told."""
+        """Change the title on the device, and wait for the event."""
         received: queue.SimpleQueue[Any] = queue.SimpleQueue()
         atv.add_listener(received.put)
         try:
@@ -286,7 +278,7 @@ class Demo:
             started = time.perf_counter()
             self._tv.state.update(title="Pushed")
             event, deadline = received.get(timeout=5), Deadline(5)
-            # Of the volume, for one; or of the pause while it was off, which another protocol told.
+            # Other events come as well: the volume, say, or the pause while it was off.
             while not isinstance(event, PlayingChanged) or event.playing.title != "Pushed":
                 event = received.get(timeout=deadline.wait())
         except queue.Empty:

@@ -1,10 +1,11 @@
-"""Devices that are stored: list them, or give one an alias, make it the default, forget it.
+"""Stored devices: list them, give one an alias, make it the default, or forget it.
 
 tinyatv devices
-tinyatv devices alias "Living Room" tv       a short name; without one, take it away
-tinyatv devices default tv                   the one to use when none is named
-tinyatv devices forget tv                    with its credentials
-tinyatv devices import [FILE]                credentials from ~/.pyatv.conf
+tinyatv devices alias "Living Room" tv       set a short name; without one, remove it
+tinyatv devices default tv                   used when no device is named
+tinyatv devices forget tv                    remove it with its credentials
+tinyatv devices import [FILE]                copy credentials from ~/.pyatv.conf, or from
+                                             core.config_entries of Home Assistant
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from .target import the_store
 
 if TYPE_CHECKING:
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
 
@@ -56,10 +57,13 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         out.result(f"{device.name} is the default", default=device.identifier)
     elif action == "forget" and len(args) == 1:
         device = store.forget(args[0])
-        out.result(f"{device.name} is forgotten", forgotten=device.identifier)
+        out.result(f"{device.name} was removed", forgotten=device.identifier)
     elif action == "import" and len(args) <= 1:
-        copied = store.import_foreign(args[0] if args else None)
-        out.result(f"imported {len(copied)}: {', '.join(copied) or 'nothing'}", imported=copied)
+        unusable: list[str] = []
+        copied = store.import_foreign(args[0] if args else None, unusable=unusable.append)
+        lines = [f"imported {len(copied)}: {', '.join(copied)}" if copied else "nothing to import"]
+        lines += [f"not imported: {problem}" for problem in unusable]
+        out.result("\n".join(lines), imported=copied, unusable=unusable)
     else:
         raise ValueError("devices [alias DEVICE [ALIAS] | default DEVICE | forget DEVICE | import]")
     return 0

@@ -1,11 +1,11 @@
-"""Find out what is wrong, and what to do about it.
+"""Find out what is wrong, and how to fix it.
 
 Checks this computer, the store, the network, and then each stored device, or the one that is named:
-whether it is there, which ports are open, and, by connecting, whether the stored credentials are
-accepted. A device that says nothing is waited for up to 25 s: one that sleeps takes that long.
-Nothing is changed, and no secret is shown.
+whether it answers, which ports are open, and, by connecting, whether the stored credentials are
+accepted. A silent device is waited for up to 25 s: one that sleeps takes that long. Nothing is
+changed, and no secret is shown.
 
-Exit code 0: nothing is wrong that hinders; 1: something is.
+Exit code 0: no problems; 1: at least one.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any
 from ..diagnosis import NOTE, OK, PROBLEM, WARNING, Finding, at_once, computer, network
 from ..diagnosis import store as diagnosis_store
 from ..errors import AppleTVError, DeviceNotFound
+from ..model import identifier_keys
 from .output import one_line
 from .target import choose, scan, the_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..credentials import Store
     from ..model import Device
-    from . import Arguments, Parser
+    from ..store import Store
+    from .flags import Arguments, Parser
     from .output import Output
 
 MARKS = {OK: ("✓", "ok"), NOTE: ("·", "--"), WARNING: ("!", "!"), PROBLEM: ("✗", "XX")}
@@ -36,7 +37,7 @@ MARKS = {OK: ("✓", "ok"), NOTE: ("·", "--"), WARNING: ("!", "!"), PROBLEM: ("
 def add_flags(parser: Parser, word: str) -> None:
     """Which device."""
     add = parser.add_argument
-    add("device", nargs="?", help="name, alias, identifier or address; all that are stored")
+    add("device", nargs="?", help="name, alias, identifier or address (all stored devices)")
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
@@ -48,19 +49,19 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     known = network.interfaces()
     report.add("Network", network.findings(known, _hosts(flags)))
     try:
-        patients = Patients(flags, store, out)
+        checks = DeviceChecks(flags, store, out)
     except (AppleTVError, ImportError, OSError) as exc:
         hint = network.SAME_NETWORK
         report.add("Devices", [Finding("devices", PROBLEM, one_line(exc), hint)])
         return report.summary()
-    report.add("Devices", patients.findings())
-    for device, checked in patients.check(known, flags):
+    report.add("Devices", checks.findings())
+    for device, checked in checks.check(known, flags):
         report.add(f"{device.name} ({device.address or 'address unknown'})", checked)
     return report.summary()
 
 
 def _hosts(flags: Arguments) -> list[str]:
-    """Whom a scan asks; nobody in particular if that is by multicast."""
+    """Hosts that a scan asks; none if it uses multicast."""
     if flags.manual:
         return [flags.address or ""]
     hosts = flags.scan_hosts or os.environ.get("TINYATV_SCAN_HOSTS") or ""
@@ -95,13 +96,13 @@ class Report:
                 self._print(f"     -> {one.advice}")
 
     def summary(self) -> int:
-        """Print how it stands; returns the exit code."""
+        """Print the summary; returns the exit code."""
         problems, warnings = self._counts[PROBLEM], self._counts[WARNING]
         healthy = not problems
         if self._out.json:
             counts: dict[str, Any] = self._counts
             self._out.result(check="summary", healthy=healthy, **counts)
-        text = "Nothing is wrong that hinders." if healthy else f"Problems: {problems}."
+        text = "No problems found." if healthy else f"Problems: {problems}."
         self._print(text + (f" Warnings: {warnings}." if warnings else ""))
         return 0 if healthy else 1
 
@@ -120,7 +121,7 @@ def _can_show(text: str) -> bool:
     return True
 
 
-class Patients:
+class DeviceChecks:
     """The devices to check.
 
     Args:
@@ -145,23 +146,23 @@ class Patients:
             return
         self._found = [store.fill(one) for one in scan(flags, out, [])]
         stored = [store.fill(one) for one in self._known]
-        everybody = self._found + [one for one in stored if not self._seen(one)]
-        fitting = [one for one in everybody if any(map(one.is_called, wanted))]
+        candidates = self._found + [one for one in stored if not self._seen(one)]
+        fitting = [one for one in candidates if any(map(one.is_called, wanted))]
         for text in wanted:
             aliased = store.find(text)
             if aliased is not None and not _is_among(aliased, fitting):
-                fitting += [one for one in everybody if _is_among(one, [aliased])]
+                fitting += [one for one in candidates if _is_among(one, [aliased])]
         if wanted and not fitting:
             from ..connecting import find
 
-            fitting = [find(wanted[-1], store, flags.scan_timeout)[0]]  # an address, or nobody
+            fitting = [find(wanted[-1], store, flags.scan_timeout)[0]]  # an address, or nothing
             self._found += fitting
         if wanted:
             self.chosen = fitting
         elif flags.scan_hosts or not stored:
             self.chosen = self._found
         else:
-            self.chosen = [one for one in everybody if _is_among(one, stored)]
+            self.chosen = [one for one in candidates if _is_among(one, stored)]
 
     def _stored(self, device: Device) -> Device | None:
         return next((one for one in self._known if _is_among(device, [one])), None)
@@ -187,15 +188,15 @@ class Patients:
         self, known: list[network.Interface], flags: Arguments
     ) -> Iterable[tuple[Device, list[Finding]]]:
         """Check all of them at once; yields them in order."""
-        from ..diagnosis.device import Checkup
+        from ..diagnosis.device import DeviceCheck
 
         answered = self._ask(flags)
         protocols = None if flags.protocol is None else (flags.protocol,)
 
         def examine(device: Device, ways: list[str]) -> list[Finding]:
-            checkup = Checkup(device, known, timeout=flags.timeout, protocols=protocols)
+            check = DeviceCheck(device, known, timeout=flags.timeout, protocols=protocols)
             try:
-                return checkup.findings(ways, self._stored(device))
+                return check.findings(ways, self._stored(device))
             except Exception as exc:  # one device must not hide the others
                 text = f"the check itself failed: {one_line(exc)}"
                 advice = "this is a bug; --debug shows more"
@@ -218,7 +219,7 @@ class Patients:
         try:
             asked = scan_network(flags.scan_timeout, hosts=set(filter(None, hosts)) or [])
         except (DeviceNotFound, ValueError):
-            asked = []  # a name that nobody knows any more
+            asked = []  # a name that no longer resolves
         for number, ways in enumerate(answered):
             fresh = next((one for one in asked if _is_among(one, [self.chosen[number]])), None)
             if fresh is not None and "directed" not in ways:
@@ -229,5 +230,5 @@ class Patients:
 
 
 def _is_among(device: Device, others: list[Device]) -> bool:
-    mine = set(device.identifiers)
-    return any(device is one or mine & set(one.identifiers) for one in others)
+    mine = identifier_keys(device.identifiers)
+    return any(device is one or mine & identifier_keys(one.identifiers) for one in others)

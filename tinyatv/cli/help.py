@@ -1,4 +1,4 @@
-"""Explain a command, a subcommand or a topic; without one, list them all.
+"""Explain a word, a subcommand or a topic; without one, list them all.
 
 tinyatv help set_repeat               a word
 tinyatv help pair                     a subcommand
@@ -8,15 +8,14 @@ tinyatv help --man > tinyatv.1        everything, as a manual page
 
 from __future__ import annotations
 
-import argparse
-import re
 from typing import TYPE_CHECKING
 
+from .parsers import flag_rows, subcommand_parser
 from .topics import TOPICS, topic_text
-from .words import ACTIONS, ELSEWHERE, HELP, KNOWN_AS, SUBCOMMANDS, parse
+from .words import find, is_program, lines, notes, parse
 
 if TYPE_CHECKING:
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
 WIDTH = 24  # where the help of a flag begins
@@ -39,7 +38,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         out.result(text, man=text)
     elif topic is None:
         _list(out)
-    elif topic in TOPICS and topic not in SUBCOMMANDS:
+    elif topic in TOPICS and not is_program(topic):
         line = TOPICS[topic][0]
         out.result(f"{topic}: {line}\n\n{topic_text(topic)}", command=topic, help=line)
     else:
@@ -47,35 +46,37 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     return 0
 
 
-def everything() -> dict[str, str]:
-    """All words and subcommands, each with a line about it."""
-    return {**SUBCOMMANDS, **HELP, **{w: f"needs {p}" for w, p in ELSEWHERE.items()}}
-
-
 def topics() -> list[str]:
     """All that ``tinyatv help`` can explain."""
-    return list({**everything(), **TOPICS})
+    return list({**lines(), **TOPICS})
 
 
 def _list(out: Output) -> None:
-    words = everything()
+    words = lines()
     about = {name: line for name, (line, _) in TOPICS.items()}
     width = max(map(len, words))
-    lines = [f"{name:<{width}}  {text}" for name, text in words.items()]
-    lines += ["", ACTIONS, "", "Topics, for `tinyatv help TOPIC`:"]
-    lines += [f"{name:<{width}}  {text}" for name, text in about.items()]
-    out.result("\n".join(lines), commands=words, topics=about)
+    rows: list[str] = []
+    group = None
+    for name, text in words.items():
+        row = find(name)
+        if row is not None and row.group != group:
+            group = row.group
+            rows += ["", f"{group}:"] if rows else [f"{group}:"]
+        rows.append(f"{name:<{width}}  {text}")
+    rows += ["", *notes(), "", "Topics, for `tinyatv help TOPIC`:"]
+    rows += [f"{name:<{width}}  {text}" for name, text in about.items()]
+    out.result("\n".join(rows), commands=words, topics=about)
 
 
 def _explain(word: str, out: Output) -> None:
-    words = everything()
-    if word not in words:
+    words, row = lines(), find(word)
+    if row is None:
         parse(word)  # says what is wrong with it
         raise ValueError(f"help explains words without arguments: {word.partition('=')[0]}")
     text = f"{word}: {words[word]}"
-    if "=ACTION" in text:
-        text += f"\n{ACTIONS}"
-    if word in SUBCOMMANDS:
+    if row.args.note:
+        text += f"\n{row.args.note}"
+    if is_program(word):
         text += f"\n\n{about_subcommand(word)}\n\n`tinyatv {word} --help` shows all flags"
         if word in TOPICS:
             text += f"\n\n{topic_text(word)}"
@@ -85,10 +86,14 @@ def _explain(word: str, out: Output) -> None:
 
 
 def about_word(word: str) -> list[str]:
-    """Who serves a word, and what it is in Python, as far as it is a command of the device."""
-    from ..device import FIELDS, ROUTES, AppleTV
+    """Which protocols serve a word, and how to call it in Python, if a device does it."""
+    from ..device import AppleTV
+    from ..routes import FIELDS, ROUTES
 
-    command = _command(word)
+    row = find(word)
+    if row is None:
+        return []
+    command = row.feature
     lines = []
     serving = {**FIELDS, **ROUTES}.get(command)
     if serving:
@@ -108,18 +113,8 @@ def about_word(word: str) -> list[str]:
     return lines
 
 
-def _command(word: str) -> str:
-    """The command of the device behind a word: its own name, or that of what it is the same as."""
-    same = re.match(r"the same as ([\w-]+)", HELP.get(word, ""))
-    if same:
-        return _command(same[1])
-    return next((command for command, known in KNOWN_AS.items() if known == word), word)
-
-
 def about_subcommand(word: str) -> str:
     """The description of a subcommand, and the flags that are its own."""
-    from . import subcommand_parser
-
     parser = subcommand_parser(word)
     rows = flag_rows(parser)
     text = (parser.description or "").strip()
@@ -129,13 +124,3 @@ def about_subcommand(word: str) -> str:
             gap = "\n" + " " * WIDTH if len(flags) > WIDTH - 4 else ""
             text += f"\n  {flags:<{WIDTH - 2}}{gap}{about}".rstrip()
     return text
-
-
-def flag_rows(parser: argparse.ArgumentParser) -> list[tuple[str, str]]:
-    """The flags and arguments of a parser, each with its help."""
-    shown = parser._get_formatter()
-    return [
-        (shown._format_action_invocation(action), shown._expand_help(action) if action.help else "")
-        for action in parser._actions
-        if action.help != argparse.SUPPRESS
-    ]

@@ -1,7 +1,7 @@
-"""What the words and flags of other tools are called here, and what is not here, and why.
+"""What the words and flags of other tools are called here, and what is missing, and why.
 
-tinyatv migrating                all of it
-tinyatv migrating artwork        only rows with this in them
+tinyatv migrating                everything
+tinyatv migrating artwork        only rows that contain this
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
-from .words import ELSEWHERE, HELP, SUBCOMMANDS
+from ..model import PROTOCOLS
+from ..proxy.device import PROTOCOLS as PROXIED
+from .words import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
-SAME = {  # tool: words and flags that are the same here
+UNCHANGED = {  # tool: words and flags that are the same here
     "atvremote": """
         -h --help --version -i --id -n --name --address --protocol --port -t --scan-timeout
         -s --scan-hosts --scan-protocols -m --manual --service-properties --remote-name -p --pin
@@ -82,12 +84,12 @@ class Row(NamedTuple):
     remark: str = ""
 
 
-_ITSELF = "tinyatv sees by itself what the device wants"
-_IDENTITY = "tinyatv shows itself to all devices as the same remote"
+_ITSELF = "tinyatv detects by itself what the device needs"
+_IDENTITY = "tinyatv presents the same remote to all devices"
 _PAGE = "no pages: --debug goes to standard error"
 
-OTHERWISE = (
-    Row("atvremote", "artwork", "artwork_save", "artwork saves it, too, and prints no bytes"),
+DIFFERENT = (
+    Row("atvremote", "artwork", "artwork_save", "artwork saves it as well, and prints no bytes"),
     Row("atvremote", "features all", "features=all", "the two words work as well"),
     Row("atvremote", "exit", "prompt", "exit ends it, as there"),
     Row("its settings", "info.name", "pair --remote-name NAME"),
@@ -105,21 +107,22 @@ OTHERWISE = (
             "print_settings",
             "cannot be changed",
         )
-        for protocol in ("airplay", "companion", "dmap", "mrp", "raop")
+        for protocol in PROTOCOLS
     ),
     Row("its settings", "protocols.airplay.mrp_tunnel", "", _ITSELF),
     Row("its settings", "protocols.raop.protocol_version", "", _ITSELF),
-    Row("its settings", "protocols.raop.timing_port", "", "any free port, as the device is told"),
-    Row("its settings", "protocols.raop.control_port", "", "any free port, as the device is told"),
-    Row("its settings", "~/.pyatv.conf", "devices import", "also read where it is, never written"),
-    Row("atvproxy", "mrp", "proxy mrp", "-n and so on say which device"),
-    Row("atvproxy", "companion", "proxy companion", "-n and so on say which device"),
-    Row("atvproxy", "airplay", "proxy airplay", "-n and so on say which device"),
+    Row("its settings", "protocols.raop.timing_port", "", "any free port, as the device learns"),
+    Row("its settings", "protocols.raop.control_port", "", "any free port, as the device learns"),
+    Row("its settings", "~/.pyatv.conf", "devices import", "also read in place, never written"),
+    *(
+        Row("atvproxy", protocol, f"proxy {protocol}", "-n and so on choose the device")
+        for protocol in PROXIED
+    ),
     Row("atvproxy", "relay", "proxy relay HOST:PORT"),
     Row(
         "atvproxy", "credentials", "", "they come from the store, or as --mrp-credentials and so on"
     ),
-    Row("atvproxy", "remote_ip", "", "-n, -i or -s say which device; for relay it is HOST:PORT"),
+    Row("atvproxy", "remote_ip", "", "-n, -i or -s choose the device; for relay it is HOST:PORT"),
     Row("atvproxy", "local_ip", "proxy relay HOST:PORT --host IP"),
     Row("atvproxy", "remote_port", "proxy relay HOST:PORT"),
     Row("atvproxy", "name", "proxy relay HOST:PORT --proxy-name NAME"),
@@ -127,7 +130,7 @@ OTHERWISE = (
     Row("atvproxy", "--name", "proxy mrp --proxy-name NAME"),
     Row("atvproxy", "--local-ip", "proxy mrp --host IP"),
     Row("atvproxy", "--local_ip", "proxy airplay --host IP"),
-    Row("atvproxy", "--remote_port", "", "the device says its port; for relay it is HOST:PORT"),
+    Row("atvproxy", "--remote_port", "", "the device advertises it; for relay it is HOST:PORT"),
     Row("atvproxy", "--credentials", "", "they come from the store, or as --airplay-credentials"),
     Row("atvproxy", "-p", "proxy relay HOST:PORT --property K=V"),
     Row("atvproxy", "--properties", "proxy relay HOST:PORT --property K=V", "one for each"),
@@ -142,7 +145,7 @@ OTHERWISE = (
     Row("another atv (Python)", "power status", "power_state"),
     Row("another atv (Python)", "power on", "turn_on", "=wait returns when it is on"),
     Row("another atv (Python)", "power off", "turn_off", "=wait returns when it sleeps"),
-    Row("another atv (Python)", "power toggle", "", "turn_on and turn_off say what is meant"),
+    Row("another atv (Python)", "power toggle", "", "use turn_on or turn_off"),
     Row("another atv (Python)", "remote ...", "up down=2 select", "no groups"),
     Row("another atv (Python)", "media ...", "play_pause", "no groups"),
     Row("another atv (Python)", "info ...", "info playing", "no groups"),
@@ -170,12 +173,12 @@ OTHERWISE = (
     Row("another atv (macOS)", "apps", "app_list"),
     Row("another atv (macOS)", "launch NAME", "launch_app=ID"),
     Row("another atv (macOS)", "3 r", "right=3"),
-    Row("another atv (macOS)", "--standalone", "", "that is how it works without `tinyatv serve`"),
+    Row("another atv (macOS)", "--standalone", "", "the default without `tinyatv serve`"),
     Row("atv (Node)", "command NAME", "play_pause", "the word alone"),
     Row("atv (Node)", "remote", "remote", "or no word at all, on a terminal"),
     Row("appletv (Node)", "command", "play_pause", "the word alone"),
     Row("appletv (Node)", "state", "playing"),
-    Row("appletv (Node)", "queue", "", "the device tells no more than what plays"),
+    Row("appletv (Node)", "queue", "", "the device only reports what is playing"),
     Row("appletv (Node)", "messages", "watch --debug", "every message of the protocol"),
     Row("atvremote (Rust)", "--json", "--json"),
     Row("a JSON-first tool", "doctor", "doctor"),
@@ -188,7 +191,7 @@ OTHERWISE = (
 )
 
 SURPRISES = (  # what others do, what tinyatv does
-    ("atvscript takes the first of several devices", "names them; exit code 3"),
+    ("atvscript takes the first of several devices", "lists them; exit code 3"),
     ("host names after -s give a traceback", "they work"),
     ("log lines on standard output", "on standard error"),
     ("a NOTE line where nothing pushes updates", "none; push_updates ends, exit code 5"),
@@ -198,12 +201,12 @@ SURPRISES = (  # what others do, what tinyatv does
     ("help of an unknown word prints nothing, exit code 0", "it says so; exit code 2"),
     ("exit code 0 after help of an unknown word", "2"),
     ("artwork prints bytes on the terminal", "it saves them"),
-    ("artwork_save adds .png to any data", "an ending that fits, and only if there is none"),
+    ("artwork_save adds .png to any data", "a fitting ending, and only if there is none"),
     ("features all complains", "it works"),
     ("cli repeats an error when its input ends", "it ends"),
     ("push_updates goes on when its reader has gone", "it ends"),
     ("pair exits with 0 when the device refused", "6"),
-    ("`exception` may say nothing", "it says what happened, and `error` in a word"),
+    ("`exception` may say nothing", "it says what happened, and `error` classifies it"),
     ("a bad flag of atvscript prints a traceback", "JSON with --json; exit code 2"),
     ("position 0 is null", "0; null is `not known`"),
     ("push_updates fails on Apple TV 1 to 3", "it works, without power and speakers"),
@@ -219,7 +222,7 @@ SURPRISES = (  # what others do, what tinyatv does
 
 def add_flags(parser: Parser, word: str) -> None:
     """What to look for."""
-    parser.add_argument("words", nargs="*", metavar="TEXT", help="only rows with this in them")
+    parser.add_argument("words", nargs="*", metavar="TEXT", help="only rows that contain this")
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
@@ -235,10 +238,10 @@ def run(flags: Arguments, out: Output, word: str) -> int:
 
 def rows() -> Iterator[Row]:
     """All rows, tool by tool."""
-    for tool in dict.fromkeys([*SAME, *(row.tool for row in OTHERWISE)]):
-        for name in SAME.get(tool, "").split():
+    for tool in dict.fromkeys([*UNCHANGED, *(row.tool for row in DIFFERENT)]):
+        for name in UNCHANGED.get(tool, "").split():
             yield Row(tool, name, name)
-        yield from (row for row in OTHERWISE if row.tool == tool)
+        yield from (row for row in DIFFERENT if row.tool == tool)
 
 
 def state(row: Row) -> str:
@@ -248,8 +251,8 @@ def state(row: Row) -> str:
     words = [word.partition("=")[0] for word in row.here.split()]
     if words[0].startswith("-") or "." in words[0]:
         return "here"
-    known = {**HELP, **SUBCOMMANDS}
-    return "here" if words[0] in known and words[0] not in ELSEWHERE else "not yet"
+    command = find(words[0])
+    return "not yet" if command is None or command.missing else "here"
 
 
 def _here(row: Row) -> str:
@@ -275,6 +278,6 @@ def _text(chosen: list[Row], odd: list[tuple[str, str]]) -> Iterator[str]:
             yield f"  {row.theirs:<{width}}  {_here(row)}"
         yield ""
     if odd:
-        yield "What may surprise there, and what happens here:"
+        yield "Surprises of other tools, and what happens here:"
     for theirs, here in odd:
         yield f"  {theirs}: {here}"

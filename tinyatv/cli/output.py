@@ -1,4 +1,4 @@
-"""What the program prints: text for people, or one JSON object a line, from the same result."""
+"""What the program prints: text for people, or one JSON object per line, from the same result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXITS = {  # exit code: what it means
     4: "connection failed or lost",
     5: "not supported",
     6: "pairing or credentials",
-    7: "time-out",
+    7: "timed out",
     130: "interrupted",
 }
 EXIT_CODES = (
@@ -50,7 +50,7 @@ def exit_code(error: BaseException) -> tuple[int, str]:
 
 
 def exits_text() -> str:
-    """All exit codes, one a line."""
+    """All exit codes, one per line."""
     return "\n".join(f"  {code:<5}{text}" for code, text in EXITS.items())
 
 
@@ -58,8 +58,8 @@ class Output:
     """Where results go.
 
     Args:
-        json: True for one JSON object a line.
-        about: The device that every line is about, where several have their say.
+        json: True for one JSON object per line.
+        about: The device that every line is about, where there are several.
     """
 
     def __init__(self, json: bool, about: Device | None = None) -> None:
@@ -98,7 +98,7 @@ class Output:
         print(line, file=sys.stderr, flush=True)
 
     def wait(self, seconds: float) -> None:
-        """Wait, for as long as somebody wants the output."""
+        """Wait, as long as the output has a reader."""
         time.sleep(seconds)
 
     def _marked(self, line: str) -> str:
@@ -108,6 +108,11 @@ class Output:
         if self.about is not None:
             keys = {**keys, "device": self.about.identifier, "name": self.about.name}
         self.write(json.dumps(keys))
+
+
+def terminal() -> bool:
+    """True if a person types, and sees what comes of it."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def one_line(error: BaseException) -> str:

@@ -1,10 +1,10 @@
-"""Pair with a device, and store what comes of it.
+"""Pair with a device, and store the credentials.
 
 Most devices show a PIN: type it here. An Apple TV up to the third generation lists this program in
 Settings > General > Remotes instead; choose it there and type the PIN that is shown here.
 
-Each protocol that is paired is then tried by connecting. The wizard pairs again what the device
-does not accept any more.
+Each paired protocol is then tried by connecting. The wizard pairs again what the device no longer
+accepts.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..connecting import pair
-from ..device import BACKENDS, ROUTES, needs_pairing
 from ..errors import AppleTVError, CredentialsError, PairingError
 from ..model import PROTOCOLS, Device, Service
+from ..pairing.credentials import should_pair
+from ..routes import BACKENDS, ROUTES
 from .output import one_line
 from .target import choose, open_target, scan, the_store
 
 if TYPE_CHECKING:
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
 
@@ -30,18 +31,18 @@ No PIN on the TV?
  - Wake it up: while it sleeps, or shows its screen saver, there is none.
  - Settings > Remotes and Devices > Remote App and Devices must allow remotes.
  - Settings > AirPlay and HomeKit > Allow Access: "Anyone on the Same Network".
- - After wrong PINs it wants a pause; restarting it ends that.
+ - After wrong PINs it refuses for a while; restarting it ends that.
 """
 
 
 def add_flags(parser: Parser, word: str) -> None:
-    """How to be found by an old device, beside the common ones."""
+    """How an old device finds us."""
     add = parser.add_argument
     add("--pairing-timeout", type=float, default=120.0, metavar="S", help="seconds to wait (120)")
     add("--pairing-port", type=int, default=0, metavar="N", help="TCP port to listen on (any)")
     add("--pairing-address", metavar="IP", help="address to announce, for containers")
     add("--pairing-instance", metavar="NAME", help="instance name to publish")
-    add("--no-announce", action="store_true", help="publish nothing; the TV knows where we are")
+    add("--no-announce", action="store_true", help="publish nothing; the TV knows our address")
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
@@ -84,7 +85,7 @@ def _pair(flags: Arguments, out: Output, device: Device, protocols: list[str] | 
     up = [protocol for protocol in done if errors.get(protocol, "not ours") is None]
     text = f"Paired with {paired.name} ({', '.join(done)})"
     if errors and not any(errors.values()):
-        text += ", and connected by each"
+        text += ", and connected with each"
     out.result(text, paired=done, device=paired.identifier, name=paired.name, connected=up)
     codes = [_not_connected(out, protocol, error) for protocol, error in errors.items() if error]
     return codes[0] if codes else 0
@@ -109,12 +110,12 @@ def _trials(device: Device, timeout: float) -> dict[str, AppleTVError | None]:
 
 def _not_connected(out: Output, protocol: str, error: AppleTVError) -> int:
     if not out.json:
-        print(f"{protocol} is paired, but it does not connect:", file=sys.stderr)
+        print(f"{protocol} is paired, but does not connect:", file=sys.stderr)
     return out.failure(error, protocol=protocol)
 
 
 def _ask_pin(device: Device, out: Output) -> str:
-    """Ask for the PIN that the TV shows now, with hints for those who see none."""
+    """Ask for the PIN on the TV, with hints if there is none."""
     if out.json:
         out.result(pin="wanted", device=device.identifier)
     while True:
@@ -141,12 +142,12 @@ def _show_pin(pin: str, flags: Arguments, out: Output) -> None:
 
 def _wizard(flags: Arguments, out: Output) -> int:
     if out.json:
-        raise ValueError("the wizard talks to a person; use pair with --json")
+        raise ValueError("the wizard is for people; use `pair --json`")
     found = scan(flags, out, [])
     if not found:
         from ..errors import DeviceNotFound
 
-        raise DeviceNotFound("no device answered; is it on, and in the same network?")
+        raise DeviceNotFound("no device answered; is it on, and on the same network?")
     print("Found the following devices:")
     width = max(len(one.name) for one in found)
     for number, one in enumerate(found, 1):
@@ -159,14 +160,14 @@ def _wizard(flags: Arguments, out: Output) -> int:
     services = [s for s in device.services if s.protocol in BACKENDS and s.enabled]
     if not services:
         offered = ", ".join(s.protocol for s in device.services)
-        print(f"{device.name} offers {offered}; this version pairs {', '.join(BACKENDS)} only")
+        print(f"{device.name} offers {offered}; this version only pairs {', '.join(BACKENDS)}")
         return 5
     unpaired, code = [], 0
     errors = _trials(device, flags.timeout)
     for service in services:
         error = errors.get(service.protocol)
         if isinstance(error, CredentialsError):
-            print(f"{device.name} ({service.protocol}) does not accept our pairing any more")
+            print(f"{device.name} ({service.protocol}) no longer accepts our pairing")
             service.credentials = None
         state = _state(service)
         if state is None:
@@ -203,12 +204,12 @@ def _wizard(flags: Arguments, out: Output) -> int:
 def _state(service: Service) -> str | None:
     """Why a service need not be paired, or None."""
     if service.credentials:
-        free = service.protocol == "dmap" and service.pairing.name == "Optional"
-        return "needs no pairing: Home Sharing is on" if free else "is paired already"
-    if needs_pairing(service):
+        shared = service.properties.get("hg")  # its Home Sharing id, which opens it
+        return "needs no pairing: Home Sharing is on" if shared else "is paired already"
+    if should_pair(service):
         return None
     if service.pairing.name == "Disabled":
-        return "lets only people of its home in: Settings > Remotes and Devices changes that"
+        return "only lets members of its home in; change it in Settings > Remotes and Devices"
     return "needs no pairing" if service.pairing.name == "NotNeeded" else "cannot be paired"
 
 

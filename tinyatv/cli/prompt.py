@@ -1,8 +1,8 @@
 """Type words line by line, over one connection that stays open.
 
-Lines are what would follow `tinyatv`, quotes included: menu down=3 "text_set=two words". One that
-begins with # is skipped. help, commands, devices and scan work, too; exit, quit or the end of input
-leaves. From a pipe, the exit code is that of the last line that failed.
+A line is what would follow `tinyatv`, quotes included: menu down=3 "text_set=two words". Lines that
+begin with # are skipped. help, commands, devices and scan work as well; exit, quit or the end of
+input leaves. From a pipe, the exit code is that of the last line that failed.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CommandTimeout, ConnectionFailed
+from .output import terminal
+from .parsers import run_subcommand
 from .target import open_target, the_store
-from .words import ELSEWHERE, HELP, SETTINGS, SUBCOMMANDS, WATCHES, parse_all
+from .words import is_program, lines, parse_all
 
 if TYPE_CHECKING:
     from ..device import AppleTV
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
 PROMPT = "tinyatv> "
 PROGRAMS = ("help", "commands", "devices", "scan")  # subcommands that work here
 SECRET = ("text_", "type", "credentials", "password")
-"""What lines that are not remembered have in them: people type passwords."""
+"""Lines with any of these are not kept in the history: people type passwords."""
 KEPT = 500  # lines of history
 
 
@@ -35,8 +37,6 @@ def add_flags(parser: Parser, word: str) -> None:
 
 def run(flags: Arguments, out: Output, word: str) -> int:
     """Read lines until there are no more."""
-    from . import terminal
-
     interactive = terminal() and not out.json
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # a wrong byte costs one line, not all of them
@@ -101,24 +101,22 @@ class Prompt:
             words = [] if line.lstrip().startswith("#") else shlex.split(line)
             if not words:
                 return
-            if words[0] in SUBCOMMANDS:
+            if is_program(words[0]):
                 self._program(words)
                 return
             steps = parse_all(words)
-            if words[-1] in WATCHES and words[-2] != "type":  # it would end the connection
+            if steps[-1].command.program is not None:  # it would end the connection
                 raise _own(words[-1])
-            target = self._settings() if words[0].partition("=")[0] in SETTINGS else None
-            target = target or self._connected()
+            offline = steps[0].command.offline
+            target: Any = self._settings() if offline else self._connected()
             for step in steps:
                 step(target, self._out)
         except BrokenPipeError:
-            raise  # nobody reads any more
+            raise  # the reader has gone
         except Exception as exc:  # even a bug costs one line, not the prompt
             self.code = self._out.failure(exc)
 
     def _program(self, words: list[str]) -> None:
-        from . import main
-
         if words[0] not in PROGRAMS:
             raise _own(words[0])
         flags = ["--json"] if self._out.json else []
@@ -126,7 +124,11 @@ class Prompt:
         for flag in ("storage_filename", "scan_hosts", "scan_protocols"):
             value = getattr(self._flags, flag)
             flags += [] if value is None else [f"--{flag.replace('_', '-')}={value}"]
-        self.code = main([*words, *flags]) or self.code
+        try:
+            code = run_subcommand(words[0], [*words[1:], *flags], self._out)
+        except SystemExit as exc:  # argparse's --help
+            code = exc.code if isinstance(exc.code, int) else 2
+        self.code = code or self.code
 
     def _settings(self) -> Any:
         from .settings import open_settings
@@ -140,7 +142,7 @@ class Prompt:
             AppleTVError: As for :func:`tinyatv.connect`.
         """
         if self._atv is not None and not self._atv.protocols:
-            self._out.warn(f"tinyatv: the connection to {self._atv.name} was lost; connecting anew")
+            self._out.warn(f"tinyatv: the connection to {self._atv.name} was lost; reconnecting")
             self._atv.close()
             self._atv = None
         if self._atv is None:
@@ -208,7 +210,7 @@ class History:
 
     def save(self) -> None:
         """Write the file. Not worth failing for."""
-        from .._files import replace_file
+        from ..files import replace_file
 
         if self._path is None or not self._lines:
             return
@@ -221,5 +223,6 @@ class History:
 
     @staticmethod
     def _complete(text: str, state: int) -> str | None:
-        words = [*HELP, *ELSEWHERE, *PROGRAMS, "exit", "quit"]
+        names = [word for word in lines() if not is_program(word) or word in PROGRAMS]
+        words = [*names, "exit", "quit"]
         return [*(word for word in words if word.startswith(text)), None][state]

@@ -1,13 +1,13 @@
-"""Sit between a controller and a device, and show everything that passes, until Ctrl-C.
+"""Relay between a remote and a device, and show every message, until Ctrl-C.
 
   tinyatv -n Den proxy mrp          tvOS up to 14
   tinyatv -n Den proxy companion    tvOS 13 and later
   tinyatv -n Den proxy airplay      with MRP in its tunnel, from tvOS 15 on
   tinyatv proxy relay HOST:PORT     raw TCP; nothing is decrypted
 
-The proxy is announced as a device of its own: pair the controller with that one, once. The PIN is
-printed here. The device is the one that -n, -i and so on name; it has to be paired with tinyatv.
---trace FILE saves what passes.
+The proxy is announced as a device of its own: pair the remote with it once. The PIN is printed
+here. -n, -i and so on choose the real device, which must be paired with tinyatv. --trace FILE saves
+the messages.
 """
 
 from __future__ import annotations
@@ -17,31 +17,37 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
+from ..proxy.device import PROTOCOLS as PROXIED
 from ..trace import Record
-from . import new_trace
+from .logs import new_trace
 from .target import choose, given_credentials, the_store
 
 if TYPE_CHECKING:
     from ..proxy import Tap
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
+
+
+TRACES = True  # writes the trace itself: what passes, not what we send
 
 
 def add_flags(parser: Parser, word: str) -> None:
     """What to be, and where."""
     add = parser.add_argument
-    add("what", choices=("mrp", "companion", "airplay", "relay"), help="what to pass on")
-    add("target", nargs="?", metavar="HOST:PORT", help="where to (relay)")
+    add("what", choices=(*PROXIED, "relay"), help="what to relay")
+    add("target", nargs="?", metavar="HOST:PORT", help="where to connect to (relay)")
     add(
-        "--proxy-name", metavar="NAME", help='what controllers see (the device\'s name and "Proxy")'
+        "--proxy-name",
+        metavar="NAME",
+        help='name that remotes see (the device\'s name and "Proxy")',
     )
     add("--proxy-port", type=int, default=0, metavar="N", help="TCP port to listen on (any)")
-    add("--host", metavar="IP", help="own address to listen on (the one that reaches the device)")
+    add("--host", metavar="IP", help="own address to listen on (the one facing the device)")
     add("--no-announce", action="store_true", help="do not announce it by multicast DNS")
     add("--mdns-port", type=int, metavar="N", help="UDP port for directed queries; 0 is any")
     add("--identifier", metavar="UUID", help="fixed identifier")
     add("--accept", action="append", metavar="CRED", help="credentials that are accepted")
-    add("--pin", help="show this PIN to controllers (a new one each time)")
+    add("--pin", help="PIN to show to remotes (a new one each time)")
     add("--type", metavar="TYPE", help="announce this service type: _airplay._tcp (relay)")
     add("--property", action="append", metavar="K=V", help="of the service record (relay)")
 
@@ -67,7 +73,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
                 else:
                     print("\n".join(Record(line).lines()), flush=True)
         except OSError:
-            stop.set()  # nobody reads any more
+            stop.set()  # the reader has gone
 
     tap = Tap(watch, secrets=flags.trace_secrets)
     try:
@@ -86,7 +92,7 @@ def _device(
     from ..proxy import ProxyAppleTV
 
     if flags.target is not None:
-        raise ValueError(f"{flags.what} takes no address: name the device with -n, -i or -s")
+        raise ValueError(f"{flags.what} takes no address: choose the device with -n, -i or -s")
     store = the_store(flags)
     device, _ = choose(flags, store, out)
     given_credentials(flags, device)
@@ -132,7 +138,7 @@ def _relay(flags: Arguments, out: Output, tap: Tap, stop: threading.Event) -> in
 
     host, colon, port = (flags.target or "").rpartition(":")
     if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError("relay wants to know where to: HOST:PORT")
+        raise ValueError("relay needs an address: HOST:PORT")
     properties: dict[str, str | None] = {}
     for pair in flags.property or ():
         key, _, value = pair.partition("=")

@@ -1,6 +1,6 @@
-"""A remote that fills the terminal: arrows, enter, esc, space ...; `?` shows all keys, q quits.
+"""A full-screen remote: arrows, enter, esc, space ...; `?` shows all keys, q quits.
 
-Letters go to the TV's text field while one has the focus, and after t.
+What you type goes to the TV's text field while one has focus, and after t.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any, Callable
 from ..errors import AppleTVError, CommandFailed, DeviceNotFound, NotSupported
 from ..events import KeyboardChanged, PowerChanged, Reconnected, VolumeChanged
 from ..model import PowerState, RepeatState, ShuffleState
-from .screen import Asked, Failed, TextTold, Told, View, draw
+from .command import HOLD
+from .output import terminal
+from .screen import Answered, Failed, FeaturesKnown, TextKnown, View, draw
 from .target import called, open_target
-from .words import HOLD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..device import AppleTV
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
     from .screen import Line
 
@@ -116,13 +117,11 @@ def add_flags(parser: Parser, word: str) -> None:
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
-    """Show it until somebody has enough."""
-    from . import terminal
-
+    """Show it until q, or the end of the terminal."""
     if not terminal() or out.json:
-        raise ValueError("the remote needs a terminal; `tinyatv prompt` and the words do not")
+        raise ValueError("the remote needs a terminal; `tinyatv prompt` and single words do not")
     if (flags.debug or flags.verbose) and sys.stderr.isatty():
-        raise ValueError("the log would be drawn over: send it elsewhere with 2>FILE")
+        raise ValueError("the log would overwrite the screen: send it elsewhere with 2>FILE")
     try:
         import curses
 
@@ -162,7 +161,7 @@ def _connected(flags: Arguments, out: Output) -> AppleTV:
     except DeviceNotFound as exc:
         if called(flags):
             raise
-        hint = "`tinyatv wizard` finds and pairs one, `tinyatv --help` shows all there is"
+        hint = "`tinyatv wizard` finds and pairs one, `tinyatv --help` shows the rest"
         raise DeviceNotFound(f"{exc}; {hint}") from exc
     finally:
         if shown:
@@ -221,7 +220,7 @@ class Remote:
     # -- life ------------------------------------------------------------------------------------
 
     def run(self, screen: Any) -> None:
-        """Draw, and take keys, until somebody quits, or the terminal goes away."""
+        """Draw, and take keys, until q, a signal, or the end of the terminal."""
         self._worker.start()
         self._atv.add_listener(self._events.put)
         self._jobs.put(self._learn)
@@ -334,9 +333,9 @@ class Remote:
             self._jobs.put(job)
 
     def _learn(self) -> None:
-        """Ask for what is only told when it changes."""
+        """Ask for what is only reported when it changes."""
         atv, put = self._atv, self._events.put
-        put(Told(atv.features()))
+        put(FeaturesKnown(atv.features()))
         asked: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
             (atv.power_state, PowerChanged),
             (atv.volume, VolumeChanged),
@@ -344,15 +343,15 @@ class Remote:
         )
         for ask, event in asked:
             try:
-                put(Asked(event(ask())))
+                put(Answered(event(ask())))
             except (NotSupported, CommandFailed):
                 pass  # not this one
 
     def _learn_text(self, edits: int) -> None:
-        """What the text field holds, if the device tells."""
+        """What the text field holds, if the device says."""
         if self.view.supports("text_get"):
             try:
-                self._events.put(TextTold(self._atv.text_get() or "", edits))
+                self._events.put(TextKnown(self._atv.text_get() or "", edits))
             except AppleTVError:
                 pass  # no text field, or one that keeps it for itself
 
@@ -364,7 +363,7 @@ class Remote:
         if text != "":
             left = (text or "")[:-1]
             self._atv.text_set(left)
-            self._events.put(TextTold(left, edits))
+            self._events.put(TextKnown(left, edits))
 
     # -- the screen ------------------------------------------------------------------------------
 
@@ -381,7 +380,7 @@ class Remote:
     def _paint(self, screen: Any) -> None:
         import curses
 
-        with contextlib.suppress(OSError):  # it has gone: the end of its input tells
+        with contextlib.suppress(OSError):  # it has gone: the end of its input says so
             width, height = os.get_terminal_size(sys.stdout.fileno())
             if (height, width) != screen.getmaxyx() and height and width:
                 # curses misses a change of size that comes while it deals with another.
@@ -419,7 +418,7 @@ def _typed(screen: Any) -> list[str | int]:
 def keys_of(typed: list[str | int]) -> list[str]:
     """Names of keys; a letter is its own.
 
-    Sequences that nobody knows, such as that of ctrl and an arrow, are no keys: neither an escape
+    Unknown sequences, such as that of ctrl and an arrow, are no keys: neither an escape
     nor letters.
     """
     import curses

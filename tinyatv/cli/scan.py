@@ -1,4 +1,4 @@
-"""Look for devices on the network, or on hosts given with -s."""
+"""Look for devices on the network, or on the hosts given with -s."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .output import device_keys, device_text
 from .target import called, scan, the_store
 
 if TYPE_CHECKING:
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
 

@@ -34,6 +34,7 @@ from ..events import (
     VolumeChanged,
 )
 from ..model import DeviceState, FeatureState, KeyboardFocus, PowerState, clock
+from ..text import printable
 from .output import one_line
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 Line = tuple[str, str]  # text, and how it looks: "", "bold" or "reverse"
 
 MARKS = 3  # combining marks that one letter may have; ncurses can hold four
-SKIN = range(0x1F3FB, 0x1F400)  # colours of emoji
+WIDER = "\ufe0f"  # makes an emoji of a character, in most terminals of two cells
 
 
 class Failed(Event):
@@ -60,7 +61,7 @@ class Failed(Event):
         self.error = error
 
 
-class Told(Event):
+class FeaturesKnown(Event):
     """What the device can do now.
 
     Attributes:
@@ -73,8 +74,8 @@ class Told(Event):
         self.features = features
 
 
-class Asked(Event):
-    """An answer as an event; what the device has told meanwhile is newer.
+class Answered(Event):
+    """An answer as an event; what the device has reported meanwhile is newer.
 
     Attributes:
         event: What it comes to.
@@ -86,7 +87,7 @@ class Asked(Event):
         self.event = event
 
 
-class TextTold(Event):
+class TextKnown(Event):
     """What is in the text field.
 
     Attributes:
@@ -112,13 +113,13 @@ class View:
         playing: What plays, or None.
         power: Whether it is awake.
         volume: Percent, or None.
-        focus: Whether a text field wants letters.
+        focus: Whether a text field has focus.
         lost: Why there is no connection; None if there is one.
         typed: What is in the text field while letters go there; None while they are keys.
         edits: How often that was changed here.
         message: What went wrong last, or "".
         help: True while all keys are shown.
-        features: What the device can do now; empty as long as nobody knows.
+        features: What the device can do now; empty until it is known.
     """
 
     def __init__(self, name: str, model: str = "") -> None:
@@ -138,7 +139,7 @@ class View:
 
     def apply(self, event: Any) -> None:
         """Take in what happened."""
-        if isinstance(event, Asked):
+        if isinstance(event, Answered):
             event = event.event
             if type(event) in self._told:
                 return
@@ -155,10 +156,10 @@ class View:
             if event.focus is not self.focus:  # after a reconnection it may be an old story
                 self.typed = "" if event.focus is KeyboardFocus.Focused else None
             self.focus = event.focus
-        elif isinstance(event, TextTold):
+        elif isinstance(event, TextKnown):
             if self.typed is not None and event.edits == self.edits:  # else it is an old story
                 self.typed = event.text
-        elif isinstance(event, Told):
+        elif isinstance(event, FeaturesKnown):
             self.features = event.features
         elif isinstance(event, Disconnected):
             self.lost = "closed" if event.error is None else one_line(event.error)
@@ -291,7 +292,7 @@ def _level(name: str, percent: float, width: int) -> str:
 
 def _foot(view: View, keys: list[tuple[str, str]], width: int, height: int) -> list[str]:
     if view.typed is not None:
-        return ["letters go to the TV; enter or esc ends that, ctrl-u empties the field"]
+        return ["what you type goes to the TV; enter or esc ends that, ctrl-u clears it"]
     lines, line = [], ""
     for item in (f"{key} {text}" for key, text in keys):
         longer = f"{line}  {item}" if line else item
@@ -322,38 +323,32 @@ def _table(keys: list[tuple[str, str]], width: int) -> list[str]:
 
 
 def clean(text: str) -> str:
-    """`text` without what a terminal would obey, or would draw in a width of its own.
+    """`text` as a terminal may have it, with no more marks on a letter than a cell can hold.
 
-    Names and titles come from the network. Of an emoji made of several, each is drawn.
+    Names and titles come from the network.
     """
     kept: list[str] = []
     marks = 0
-    for char in text:
+    for char in printable(text):
         kind = unicodedata.category(char)
-        if kind in ("Mn", "Me"):
-            marks += 1
-            if marks > MARKS or not kept or 0xFE00 <= ord(char) <= 0xFE0F:
-                continue
-        else:
-            marks = 0
-        if kind in ("Cc", "Zl", "Zp"):
-            kept.append(" ")
-        elif kind in ("Cs", "Co", "Cn"):
-            kept.append("?")
-        elif kind != "Cf" and ord(char) not in SKIN:
-            kept.append(char)
+        marks = marks + 1 if kind in ("Mn", "Me") else 0
+        if marks <= (MARKS if kept else 0):
+            kept.append("?" if kind == "Cn" else char)
     return "".join(kept)
 
 
 def cells(text: str) -> int:
-    """How many cells of a terminal `text` takes, once it is :func:`clean`."""
+    """How many cells of a terminal `text` takes at most, once it is :func:`clean`.
+
+    Of an emoji made of several, some terminals draw one, and some draw each.
+    """
     return sum(map(_cells, text))
 
 
 def _cells(char: str) -> int:
-    if char < "\u0300":
+    if char < "\u0300" or char == WIDER:
         return 1
-    if unicodedata.category(char) in ("Mn", "Me") or "\u1160" <= char <= "\u11ff":
+    if unicodedata.category(char) in ("Mn", "Me", "Cf") or "\u1160" <= char <= "\u11ff":
         return 0  # written over, or with, the letter before
     return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
 
@@ -374,7 +369,7 @@ def fit(text: str, width: int) -> str:
 
 
 def _tail(text: str, width: int) -> str:
-    """The end of a text, since that is where somebody types."""
+    """The end of a text, which is where typing happens."""
     text = clean(text)
     while text and cells(text) > max(0, width):
         text = text[1:]

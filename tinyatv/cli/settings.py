@@ -1,27 +1,24 @@
-"""What is stored of a device, under the names that other remotes use: no connection needed."""
+"""What is stored about a device, under the names that other remotes use: no connection needed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..credentials import SECRETS
 from ..errors import CommandFailed
-from ..model import PROTOCOLS, Device, Service
+from ..model import PASSWORDS, PROTOCOLS, Device, Service
+from ..store import SECRETS
 from .target import called, choose, secret, the_store
 
 if TYPE_CHECKING:
-    from ..credentials import Store
-    from . import Arguments
+    from ..store import Store
+    from .flags import Arguments
     from .output import Output
 
-PASSWORDS = ("airplay", "raop")
-"""Protocols in which a device may want a password."""
-
-ELSEWHERE = {  # beginning of a path that others have: why it cannot be changed here
+NOT_HERE = {  # start of a path that other tools have: why it cannot be changed here
     "info.name": "give --remote-name when pairing",
-    "info": "tinyatv shows itself to all devices as the same remote",
-    "protocols.airplay.mrp_tunnel": "tinyatv sees by itself what the device wants",
-    "protocols.raop": "tinyatv sees by itself what the device wants",
+    "info": "tinyatv presents the same remote to all devices",
+    "protocols.airplay.mrp_tunnel": "tinyatv detects by itself what the device needs",
+    "protocols.raop": "tinyatv detects by itself what the device needs",
 }
 
 
@@ -46,7 +43,7 @@ class Settings:
         for service in self._store.fill(self._device).services:
             start = f"protocols.{service.protocol}"
             settings[f"{start}.identifier"] = service.identifier
-            lines.append(f"{start}.identifier = {service.identifier} (told by the device)")
+            lines.append(f"{start}.identifier = {service.identifier} (from the device)")
             for field in SECRETS:
                 value = getattr(service, field)
                 if field == "password" and service.protocol not in PASSWORDS:
@@ -64,7 +61,7 @@ class Settings:
         protocol, field = _split(path)
         value = secret(value)
         if not value:
-            raise ValueError(f"{path}: unset_setting takes it away")
+            raise ValueError(f"{path}: an empty value; unset_setting removes it")
         if field == "credentials":
             _check(protocol, value)
         service = self._device.service(protocol)
@@ -127,11 +124,11 @@ def _split(path: str) -> tuple[str, str]:
     if known and (field == "credentials" or (field == "password" and protocol in PASSWORDS)):
         return protocol, field
     if known and field == "identifier":
-        raise ValueError(f"{path}: the device says what it is")
-    for beginning, why in ELSEWHERE.items():
+        raise ValueError(f"{path}: the device itself reports it")
+    for beginning, why in NOT_HERE.items():
         if f"{path}.".startswith(f"{beginning}."):
-            raise ValueError(f"{path} is no setting here: {why}")
-    raise ValueError(f"{path} is no setting: protocols.PROTOCOL.credentials or .password")
+            raise ValueError(f"{path} is not a setting here: {why}")
+    raise ValueError(f"{path} is not a setting: protocols.PROTOCOL.credentials or .password")
 
 
 def _check(protocol: str, credentials: str) -> None:

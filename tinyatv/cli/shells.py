@@ -101,7 +101,7 @@ complete -F _tinyatv tinyatv
 """
 
 ZSH = r"""#compdef tinyatv
-# zsh completion of tinyatv; in ~/.zshrc, behind compinit: source <(tinyatv completion zsh)
+# zsh completion of tinyatv; in ~/.zshrc, after compinit: source <(tinyatv completion zsh)
 _tinyatv() {
     local word kind='' prefix=''
     local -a list described
@@ -204,7 +204,7 @@ def script(shell: str, tables: Tables) -> str:
     texts = " ".join(
         f"{_quoted(word)} {_quoted(text.replace(':', ';'))}" for word, text in tables.texts.items()
     )
-    first, rest = ZSH.split("\n", 1)  # the first line tells what it is for
+    first, rest = ZSH.split("\n", 1)  # the first line says what it is for
     return f"{first}\n{_shared(tables)}typeset -gA _tinyatv_texts=({texts})\n{rest}"
 
 

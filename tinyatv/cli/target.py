@@ -6,14 +6,14 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Callable
 
-from ..connecting import connect_to, find
-from ..credentials import SECRETS, Store
+from ..connecting import connect_to, find, is_reachable
 from ..errors import DeviceNotFound
 from ..model import PROTOCOLS, Device, Service
+from ..store import SECRETS, Store
 
 if TYPE_CHECKING:
     from ..device import AppleTV
-    from . import Arguments
+    from .flags import Arguments
     from .output import Output
 
 
@@ -48,7 +48,7 @@ def open_device(flags: Arguments, store: Store, device: Device, remembered: bool
 
 
 def _remember(device: Device, store: Store) -> None:
-    """So that the next time needs no scan. Not worth failing for."""
+    """Saves the scan next time. Not worth failing for."""
     try:
         store.save(device)
     except OSError as exc:
@@ -113,15 +113,13 @@ def choose_all(
         stored = wanted or [k.device.identifier or k.device.name for k in store.devices()]
         for text in stored:
             device = store.find(text)
-            if device is not None and device.address:
+            if device is not None and is_reachable(device):
                 pairs.append((device, _known(device, True)))
             else:
                 look = partial(find, text, store, flags.scan_timeout)
                 pairs.append((device or Device(text, ""), look))
     if not pairs:
-        raise DeviceNotFound(
-            "no device: none is stored, or none answered; `tinyatv wizard` adds one"
-        )
+        raise DeviceNotFound("no device is stored, or none answered; `tinyatv wizard` adds one")
     known = {one.identifier or one.name: (one, look) for one, look in pairs}
     return list(known.values())
 
@@ -143,7 +141,7 @@ def stored(flags: Arguments, store: Store) -> Device | None:
     """
     wanted = called(flags)
     for device in map(store.find, wanted) if wanted else [store.default()]:
-        if device is not None and device.address:
+        if device is not None and is_reachable(device):
             return device
     return None
 
@@ -153,7 +151,7 @@ def _only(fitting: list[Device], found: list[Device], wanted: list[str]) -> Devi
         return fitting[0]
     names = ", ".join(f"{one.name} ({one.identifier})" for one in (fitting or found)) or "nothing"
     if fitting:
-        raise DeviceNotFound(f"several devices, name one with -n or -i: {names}")
+        raise DeviceNotFound(f"several devices; choose one with -n or -i: {names}")
     called = f" called {' or '.join(wanted)}" if wanted else ""
     raise DeviceNotFound(f"no device{called}; found: {names}")
 
@@ -172,7 +170,7 @@ def scan(flags: Arguments, out: Output, wanted: list[str]) -> list[Device]:
 
 
 class Progress:
-    """A line on the terminal while a scan runs; nothing where nobody looks."""
+    """A line on the terminal while a scan runs; nothing without a terminal."""
 
     def __init__(self, out: Output) -> None:
         self._shown = sys.stderr.isatty() and not out.json
@@ -223,7 +221,7 @@ def has_credentials(flags: Arguments) -> bool:
 def secret(text: str) -> str:
     """A secret that a flag or a word gives.
 
-    ``@FILE`` reads it from a file: a command line can be seen by everybody in the list of
+    ``@FILE`` reads it from a file: anyone can see a command line in the list of
     processes.
 
     Raises:

@@ -1,8 +1,8 @@
 """Run a virtual Apple TV until Ctrl-C or SIGTERM.
 
-It prints what it is asked to do. To pair with it, run `tinyatv pair` elsewhere. A newer Apple TV
-shows a PIN: it is printed here, to be typed there. One of the third generation wants the PIN that
-is shown there to be typed here.
+It prints the commands that it receives. To pair with it, run `tinyatv pair` in another terminal. A
+newer Apple TV shows a PIN: it is printed here, to be typed there. With one of the third generation,
+type the PIN that is shown there here.
 """
 
 from __future__ import annotations
@@ -17,23 +17,29 @@ from ..virtual import PROFILES, VirtualAppleTV
 from .output import one_line
 
 if TYPE_CHECKING:
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
     from .output import Output
 
 
 def add_flags(parser: Parser, word: str) -> None:
     """What it is and where it listens; -n and --port are the common ones."""
     add = parser.add_argument
-    add("--profile", choices=tuple(PROFILES), help="which generation (atv3)")
-    add("--protocols", metavar="LIST", help="what it speaks, with commas between: mrp,airplay")
+    add("--profile", choices=tuple(PROFILES), help="generation (atv3)")
+    add("--protocols", metavar="LIST", help="what it speaks, separated by commas: mrp,airplay")
     add("--host", default="127.0.0.1", help="own address to listen on (127.0.0.1: this machine)")
     add("--no-announce", action="store_true", help="do not announce it by multicast DNS")
     add("--mdns-port", type=int, metavar="N", help="UDP port for directed queries; 0 is any")
     add("--identifier", metavar="HEX", help="fixed identifier: 16 hex digits, or a UUID")
-    add("--home-sharing", nargs="?", const=True, metavar="ID", help="needs no pairing")
-    add("--accept", action="append", metavar="CRED", help="credentials that are accepted")
-    add("--replay", metavar="FILE", help="answer what was answered in this trace")
-    add("--pin", help="show this PIN, or (atv3) type it for every remote that wants to be paired")
+    add(
+        "--home-sharing",
+        nargs="?",
+        const=True,
+        metavar="ID",
+        help="Home Sharing: needs no pairing",
+    )
+    add("--accept", action="append", metavar="CRED", help="credentials to accept")
+    add("--replay", metavar="FILE", help="give the answers of this trace")
+    add("--pin", help="PIN to show, or (atv3) to type for every remote that pairs")
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:

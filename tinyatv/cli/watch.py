@@ -4,8 +4,8 @@ With --json, and as push_updates, also until ENTER or the end of standard input.
 JSON has "push_updates": "finished". --reconnect goes on after a lost connection.
 
 --all watches all devices that are stored, or all that -i, -n and -s name. Each line says which
-device it is about. One that cannot be reached, or is lost, does not end the others; with
---reconnect it is tried again, first after 1 s, at last every 60 s.
+device it is about. One that cannot be reached, or is lost, does not stop the others; with
+--reconnect it is tried again, first after 1 s, in the end every 60 s.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..deadline import Deadline
-from ..device import PAUSES
 from ..errors import (
     AppleTVError,
     CommandTimeout,
@@ -39,17 +38,20 @@ from ..events import (
     UpdateFailed,
     VolumeChanged,
 )
+from ..routes import FIELDS, ROUTES
+from ..session import PAUSES
 from .output import Output, exit_code, named_keys, playing_keys
 from .target import choose_all, has_credentials, open_device, open_target, the_store
 
 if TYPE_CHECKING:
     from ..device import AppleTV
     from ..model import Device
-    from . import Arguments, Parser
+    from .flags import Arguments, Parser
 
 CAN_POLL = hasattr(select, "poll")  # else select() is for sockets alone
-LOOK = 1.0  # s; how often to look whether anybody still reads
+LOOK = 1.0  # s; how often to check whether the output still has a reader
 SETTLE = 1.0  # s; within which several protocols of a device go, if the device itself went
+REPORTING = {*FIELDS["push_updates"], *ROUTES["power_state"]}  # protocols that report changes
 AWAY = (ConnectionFailed, ConnectionLost, CommandTimeout, DeviceNotFound)  # may come back
 
 
@@ -59,7 +61,7 @@ def add_flags(parser: Parser, word: str) -> None:
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
-    """Print events until somebody has enough."""
+    """Print events until Ctrl-C, ENTER or a loss."""
     if not flags.all:
         with open_target(flags, out) as atv:
             return watch(atv, out, word)
@@ -82,7 +84,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
 
 
 def watch(atv: AppleTV, out: Output, word: str) -> int:
-    """Print the events of a connection until somebody has enough, or it is lost for good.
+    """Print the events of a connection until Ctrl-C or ENTER, or until it is lost for good.
 
     Args:
         word: ``push_updates`` ends with a line on standard input; ``watch`` in JSON alone.
@@ -132,8 +134,8 @@ class Watch:
         self._received = received
         self._connect = connect
         self._atv: AppleTV | None = None
-        self._begun = threading.Event()  # the state of things is told: now its changes
-        self._told: dict[type, Any] = {}
+        self._begun = threading.Event()  # the state has been reported: now its changes
+        self._reported: dict[type, Any] = {}
         self._closing = threading.Event()
         self._lock = threading.Lock()
         name = f"tinyatv-watch-{out.about.name if out.about is not None else 'one'}"
@@ -182,7 +184,7 @@ class Watch:
         return 0 if self.reconnect else exit_code(error)[0]
 
     def close(self) -> None:
-        """Listen no more, and close the connection."""
+        """Stop listening, and close the connection."""
         self._closing.set()
         self._hang_up()
 
@@ -198,7 +200,7 @@ class Watch:
             self._thread.join(seconds)
 
     def _run(self) -> None:
-        pause, told = PAUSES[0], False
+        pause, reported = PAUSES[0], False
         while not self._closing.is_set():
             try:
                 self._open()
@@ -206,11 +208,11 @@ class Watch:
             except Exception as exc:  # whatever it is, the other devices go on
                 self._hang_up()
                 final = not (self.reconnect and isinstance(exc, AWAY))
-                if final or not told:
-                    self._tell(Failed(exc, final))
+                if final or not reported:
+                    self._report(Failed(exc, final))
                 if final:
                     return
-            told = True
+            reported = True
             self._closing.wait(pause)
             pause = min(pause * 2, PAUSES[1])
 
@@ -222,8 +224,9 @@ class Watch:
         if closing:
             atv.close()
             return
-        if atv.protocols and set(atv.protocols) <= {"airplay", "raop"}:
-            raise NotSupported(f"nothing tells of changes; connected: {', '.join(atv.protocols)}")
+        if atv.protocols and REPORTING.isdisjoint(atv.protocols):
+            connected = ", ".join(atv.protocols)
+            raise NotSupported(f"nothing reports changes; connected by {connected}")
         atv.add_listener(self._listen)
         try:
             self._look(atv)
@@ -236,39 +239,39 @@ class Watch:
         if isinstance(event, (PowerChanged, OutputDevicesChanged)):
             self._pass(event)
             return
-        self._tell(event)
+        self._report(event)
         if isinstance(event, Reconnected) and self._atv is not None:
             self._look(self._atv)
 
     def _look(self, atv: AppleTV) -> None:
-        """Tell the state of what is otherwise told when it changes."""
+        """Report the state of what is otherwise reported only when it changes."""
         for ask in (
             lambda: PowerChanged(atv.power_state()),
             lambda: OutputDevicesChanged(atv.output_devices()),
         ):
             try:
                 self._pass(ask())
-            except ConnectionLost as exc:  # before we listened; afterwards it is told twice
+            except ConnectionLost as exc:  # before we listened; afterwards it would come twice
                 if not self.reconnect:
-                    self._tell(Disconnected(exc))
+                    self._report(Disconnected(exc))
             except AppleTVError:
                 pass  # it has no such thing
 
-    def _tell(self, event: Any) -> None:
+    def _report(self, event: Any) -> None:
         self._received.put((self, event))
 
     def _pass(self, event: Any) -> None:
-        """Tell it, unless that is what was told last."""
+        """Report it, unless that was reported last."""
         state = event.power if isinstance(event, PowerChanged) else event.output_devices
-        if self._told.get(type(event)) != state:
-            self._told[type(event)] = state
-            self._tell(event)
+        if self._reported.get(type(event)) != state:
+            self._reported[type(event)] = state
+            self._report(event)
 
 
 def _follow(
     watches: list[Watch], received: queue.SimpleQueue[Any], out: Output, word: str, timeout: float
 ) -> int:
-    """Print what is told until somebody has enough or nothing is left; then close everything."""
+    """Print events until Ctrl-C or ENTER, or until no device is left; then close everything."""
     stop, stopped = socket.socketpair()
     typing = threading.Thread(
         target=_wait_for_enter, args=(received, stopped), name="tinyatv-stdin", daemon=True
@@ -301,7 +304,7 @@ def _print(
         try:
             one, event = received.get(timeout=min(LOOK, first.wait() or LOOK) if enough else LOOK)
         except queue.Empty:
-            if _nobody_reads():
+            if _has_no_reader():
                 return 0
             ended = {}
         else:
@@ -349,7 +352,7 @@ def _show(event: Any, out: Output) -> int:
 
 
 def _wait_for_enter(received: queue.SimpleQueue[Any], stopped: socket.socket) -> None:
-    """Tell that a line came on standard input, or its end; until `stopped` hangs up."""
+    """Report a line on standard input, or its end; until `stopped` is closed."""
     try:
         typed = sys.stdin.fileno()
         byte = b""
@@ -366,8 +369,8 @@ def _wait_for_enter(received: queue.SimpleQueue[Any], stopped: socket.socket) ->
     received.put((None, None))
 
 
-def _nobody_reads() -> bool:
-    """True if standard output is a pipe that nobody reads from any more."""
+def _has_no_reader() -> bool:
+    """True if standard output is a pipe whose reader has gone."""
     if not CAN_POLL:
         return False
     poll = select.poll()

@@ -101,7 +101,7 @@ class Session:
         return f"Session(sealed={self._out.counter}, opened={self._in.counter})"
 
     def prepare(self) -> bool | None:
-        """Do a piece of the work for the next messages, while nobody waits.
+        """Do a piece of the work for the next messages, while no thread waits.
 
         Returns:
             False if there was nothing to do; None if there never is, with ``cryptography``.
@@ -157,7 +157,7 @@ class _Prepared:
         self._key: bytes | None = bytes(key)  # None once closed
         self._ready: dict[int, bytes] = {}  # by counter, from the next one on without a gap
         self._blocks = self._most = FIRST  # as many as the longest of the last messages took
-        # Held to count, and not to compute: nobody waits for the other threads' work.
+        # Held to count, not to compute: no thread waits for the work of another one.
         self._lock = Lock()
 
     def seal(self, data: bytes, aad: bytes = b"") -> bytes:

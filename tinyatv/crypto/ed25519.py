@@ -55,7 +55,7 @@ def sign(seed: bytes, message: bytes) -> bytes:
 
 
 def verify(public: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether the signature is that of the owner of the public key.
+    """Whether the signature was made with the private key of this public key.
 
     Refused with both engines, though the library under ``cryptography`` takes some of them: keys
     that are not written in the one way RFC 8032 allows, and keys of low order, for which anybody

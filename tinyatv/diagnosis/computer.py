@@ -60,7 +60,7 @@ def _version(name: str) -> str | None:
 
 
 def _needed(name: str) -> str | None:
-    """The oldest version that will do; None in a checkout, where nobody says."""
+    """The oldest version that will do; None in a checkout, which does not say."""
     from importlib import metadata
 
     try:
@@ -100,7 +100,7 @@ def _protobuf() -> Finding | None:
     try:
         from google.protobuf.internal import api_implementation
     except ImportError:
-        return None  # told already
+        return None  # reported already
     engine = api_implementation.Type()
     text = f"protobuf decodes in {'Python, which is slower' if engine == 'python' else engine}"
     return Finding("protobuf", OK, text, facts={"engine": engine})

@@ -10,7 +10,8 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..device import BACKENDS, ROUTES, UNPAIRED, AppleTV, lend
+from ..backends import load_pairing
+from ..device import AppleTV
 from ..errors import (
     AppleTVError,
     CommandTimeout,
@@ -20,6 +21,8 @@ from ..errors import (
 )
 from ..link import reason
 from ..model import Device, PairingRequirement
+from ..pairing.credentials import with_shared_credentials
+from ..routes import BACKENDS, ROUTES
 from . import NOTE, OK, PROBLEM, WARNING, Finding, at_once
 from .network import SAME_NETWORK, is_near
 
@@ -35,7 +38,7 @@ RESTART = "restart the Apple TV: Settings > System > Restart, or pull its plug"
 FEW = 6  # commands that are named one by one
 
 
-class Checkup:
+class DeviceCheck:
     """The checks of one device.
 
     Args:
@@ -112,13 +115,13 @@ class Checkup:
             text = f"it answers mDNS ({' and '.join(answered)})"
             return self._finding("mdns", OK, text, facts=facts)
         if "directed" in answered:
-            text = "it answers mDNS when it is asked alone, but not by multicast: scans miss it"
+            text = "it answers mDNS when asked directly, but not by multicast: scans miss it"
             advice = f"{SAME_NETWORK}; or TINYATV_SCAN_HOSTS={self._device.address}"
             return self._finding("mdns", WARNING, text, advice, facts=facts)
         if there:
-            text = "it does not answer mDNS: if it moves to another port, it will not be found"
+            text = "it does not answer mDNS: if its port changes, it will not be found"
             return self._finding("mdns", WARNING, text, SAME_NETWORK, facts=facts)
-        text = "it does not answer mDNS: it is off, elsewhere, or in another network"
+        text = "it does not answer mDNS: it is off, elsewhere, or on another network"
         return self._finding("mdns", PROBLEM, text, SAME_NETWORK, facts=facts)
 
     def _address(self, old: Device | None, there: bool) -> list[Finding]:
@@ -127,8 +130,8 @@ class Checkup:
             text = f"it has moved from {old.address} to {address}; that is noticed when connecting"
             found.append(self._finding("address", NOTE, text, facts={"was": old.address}))
         if is_near(address, self._known) is False:
-            text = f"{address} is in none of the networks of this computer"
-            advice = f"{SAME_NETWORK}. It answers no mDNS from elsewhere: describe it with --manual"
+            text = f"{address} is on none of the networks of this computer"
+            advice = f"{SAME_NETWORK}. mDNS does not cross networks: describe it with --manual"
             status = WARNING if there else PROBLEM
             found.append(self._finding("address", status, text, advice))
         return found
@@ -138,7 +141,7 @@ class Checkup:
         for one in old.services if old is not None else ():
             if one.credentials and self._device.service(one.protocol) is None:
                 text = f"{one.protocol} is paired, but the TV does not offer it now"
-                advice = f"its software may have become newer; {ALLOW}"
+                advice = f"its software may have been updated; {ALLOW}"
                 protocol = one.protocol
                 found.append(self._finding("offer", NOTE, text, advice, protocol=protocol))
         return found
@@ -155,11 +158,11 @@ class Checkup:
             refused = isinstance(exc, ConnectionRefusedError)
             text = f"{where} is closed: {reason(exc)}"
             advice = (
-                f"something is at this address, but not this service: {RESTART}; {ALLOW}"
+                f"a device is at this address, but not this service: {RESTART}; {ALLOW}"
                 if refused
                 else f"is it on? Is it this address? {SAME_NETWORK}"
             )
-            # What we cannot use does not hinder us.
+            # What we cannot use is no problem.
             status = PROBLEM if protocol in BACKENDS else NOTE
             return self._finding("port", status, text, advice, protocol=protocol, facts=facts)
         return self._finding("port", OK, f"{where} is open", protocol=protocol, facts=facts)
@@ -172,7 +175,7 @@ class Checkup:
         if protocol not in BACKENDS:
             if not service.credentials:
                 return None
-            text = f"{protocol} is paired, but this version does not speak it"
+            text = f"{protocol} is paired, but this version does not support it"
             return self._finding("credentials", NOTE, text, protocol=protocol)
         if not service.credentials:
             return self._lent(service) or self._unpaired(service)
@@ -185,7 +188,7 @@ class Checkup:
 
     def _lent(self, service: Service) -> Finding | None:
         """Try those of another protocol, as connecting does; None if there are none, or in vain."""
-        lent = lend(self._device, service)
+        lent = with_shared_credentials(self._device, service)
         if lent is service:
             return None
         try:
@@ -198,7 +201,7 @@ class Checkup:
     def _unpaired(self, service: Service) -> Finding | None:
         protocol = service.protocol
         if service.pairing is PairingRequirement.Disabled:
-            text = f"{protocol}: the TV lets nobody pair"
+            text = f"{protocol}: the TV does not allow pairing"
             return self._finding("credentials", WARNING, text, ALLOW, protocol=protocol)
         if service.requires_password and not service.password:
             text = f"{protocol}: the TV wants its password"
@@ -207,30 +210,30 @@ class Checkup:
         if service.pairing is PairingRequirement.NotNeeded:
             text = f"{protocol}: needs no pairing"
             return self._finding("credentials", OK, text, protocol=protocol)
-        if protocol in UNPAIRED and service.pairing is not PairingRequirement.Mandatory:
+        if BACKENDS[protocol].unpaired and service.pairing is not PairingRequirement.Mandatory:
             return None  # whether it works without shows when connecting
         text = f"{protocol}: not paired"
         return self._finding("credentials", NOTE, text, self._pair(protocol), protocol=protocol)
 
     def _refused(self, service: Service, exc: AppleTVError | ImportError) -> Finding:
         protocol = service.protocol
-        told = " ".join(str(exc).split())
+        why = " ".join(str(exc).split())
         if isinstance(exc, CredentialsError):
-            text = f"{protocol}: the stored credentials do not work: {told}"
+            text = f"{protocol}: the stored credentials do not work: {why}"
             advice = self._pair(protocol)
         elif isinstance(exc, CommandTimeout):
-            text = f"{protocol}: it takes the connection and does not answer: {told}"
+            text = f"{protocol}: it accepts the connection but does not answer: {why}"
             advice = f"wake it up and try again; or {RESTART}"
         elif isinstance(exc, ProtocolError):
-            text = f"{protocol}: what answers at port {service.port} makes no sense: {told}"
+            text = f"{protocol}: what answers at port {service.port} makes no sense: {why}"
             advice = f"is this the Apple TV, or another program at its old port? {RESTART}"
         elif isinstance(exc, ConnectionFailed):
-            text = f"{protocol}: it hangs up: {told}"
+            text = f"{protocol}: it closes the connection: {why}"
             advice = f"{RESTART}; {ALLOW}"
         elif isinstance(exc, ImportError):
-            text, advice = f"{protocol}: {told}", "install what is missing; see above"
+            text, advice = f"{protocol}: {why}", "install what is missing; see above"
         else:
-            text, advice = f"{protocol}: {told}", RESTART
+            text, advice = f"{protocol}: {why}", RESTART
         facts = {"error": type(exc).__name__}
         return self._finding("credentials", PROBLEM, text, advice, protocol=protocol, facts=facts)
 
@@ -267,7 +270,7 @@ class Checkup:
         if not up:
             told = "" if why is None else f": {' '.join(str(why).split())}"
             pairs = why is not None and isinstance(why, CredentialsError)
-            advice = f"tinyatv pair -n {self._quoted}" if pairs else "mend what is said above"
+            advice = f"tinyatv pair -n {self._quoted}" if pairs else "fix what is reported above"
             return self._finding("commands", PROBLEM, f"nothing works{told}", advice, facts=facts)
         done = "; ".join(f"{protocol} does {_named(them)}" for protocol, them in served.items())
         offered = {one.protocol for one in self._device.services}
@@ -281,7 +284,7 @@ class Checkup:
 
 
 def verify(device: Device, service: Service, timeout: float) -> None:
-    """Connect to a service, and no other, with its credentials.
+    """Use a service, and no other, with its credentials.
 
     Args:
         device: Where it is.
@@ -291,21 +294,11 @@ def verify(device: Device, service: Service, timeout: float) -> None:
     Raises:
         AppleTVError: That does not work.
     """
-    if service.protocol != "airplay":
+    if BACKENDS[service.protocol].connected:
         alone = Device(device.name, device.address, [service])
         AppleTV(alone, timeout=timeout).open().close()
-        return
-    # The backend uses its credentials only to play something.
-    from ..backends.airplay import device_key
-    from ..backends.airplay_session import ControlConnection
-    from ..pairing.credentials import parse
-
-    control = ControlConnection(
-        device.address, service.port, parse(service.credentials).checked(), timeout=timeout,
-        password=service.password, device_key=device_key(service.properties),
-    )  # fmt: skip
-    control.open()
-    control.close()
+    else:  # connecting needs no credentials there
+        load_pairing(service.protocol).check(device, service, timeout=timeout)
 
 
 def _named(commands: list[str]) -> str:

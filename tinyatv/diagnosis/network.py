@@ -71,7 +71,7 @@ class Interface:
 
 
 def interfaces() -> list[Interface]:
-    """The interfaces of this computer; those without an IPv4 address, too, if it tells them."""
+    """All interfaces of this computer, also those without an IPv4 address, if they are listed."""
     found: dict[str, list[ipaddress.IPv4Interface]] = {}
     with contextlib.suppress(OSError, AttributeError):  # not everywhere
         found = {name: [] for _, name in socket.if_nameindex()}
@@ -93,10 +93,10 @@ def interfaces() -> list[Interface]:
 
 def _own_addresses() -> list[ipaddress.IPv4Interface]:
     try:
-        told = socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET, socket.SOCK_DGRAM)
+        found = socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET, socket.SOCK_DGRAM)
     except OSError:
         return []
-    return [ipaddress.IPv4Interface(f"{one[4][0]}/24") for one in told]
+    return [ipaddress.IPv4Interface(f"{one[4][0]}/24") for one in found]
 
 
 def _flags(name: str) -> int | None:
@@ -112,8 +112,8 @@ def findings(known: list[Interface], hosts: list[str]) -> list[Finding]:
 
     Args:
         known: What :func:`interfaces` gave.
-        hosts: What scans ask instead of everybody: multicast is not needed then, so that what is
-            wrong with it is a warning.
+        hosts: Hosts that scans ask instead of multicast, so that a problem with multicast is only a
+            warning.
     """
     bad = WARNING if hosts else PROBLEM
     usable = [one for one in known if one.is_usable]
@@ -132,7 +132,7 @@ def findings(known: list[Interface], hosts: list[str]) -> list[Finding]:
                 each.status = bad
     found.append(_port(bad))
     if hosts:
-        text = f"scans ask {', '.join(hosts)}, and nobody else (TINYATV_SCAN_HOSTS, or -s)"
+        text = f"scans only ask {', '.join(hosts)} (TINYATV_SCAN_HOSTS, or -s)"
         found.append(Finding("network.hosts", NOTE, text, facts={"hosts": hosts}))
     elif usable:
         found.append(_answers(usable))
@@ -144,8 +144,8 @@ def _address(one: Interface) -> Finding:
     facts = {"interface": one.name, "addresses": [str(n) for n in one.networks]}
     if all(network.ip.is_link_local for network in one.networks):
         return Finding(
-            "network.interface", WARNING, f"{one.name}: {shown}, which nobody has assigned",
-            "the router gives out no address: is the cable in, is Wi-Fi connected?", facts=facts,
+            "network.interface", WARNING, f"{one.name}: {shown}, which no router has assigned",
+            "no address from the router: is the cable plugged in, is Wi-Fi connected?", facts=facts,
         )  # fmt: skip
     return Finding("network.interface", OK, f"{one.name}: {shown}", facts=facts)
 
@@ -187,7 +187,7 @@ def echo(address: str) -> str | None:
 
 
 def ask(addresses: list[str]) -> set[str]:
-    """Ask everybody who they are by multicast DNS, once from each of our addresses.
+    """Ask by multicast DNS who is there, once from each of our addresses.
 
     Returns:
         The addresses of all that answer, ourselves left out.
@@ -202,7 +202,7 @@ def ask(addresses: list[str]) -> set[str]:
                 _leave_through(sock, address, ttl=255)  # RFC 6762, 11
                 sock.sendto(question, (GROUP, PORT))
             except OSError:
-                continue  # its own check has told why
+                continue  # its own check has said why
             asking.append(sock)
         deadline = Deadline(ANSWERS)
         while asking and not deadline.over:
@@ -237,7 +237,7 @@ def _answers(usable: list[Interface]) -> Finding:
     if answering:
         text = f"{len(answering)} hosts answer multicast DNS: {', '.join(sorted(answering))}"
         return Finding("network.answers", OK, text, facts=facts)
-    text = "nobody in this network answers multicast DNS"
+    text = "no host on this network answers multicast DNS"
     advice = IN_CONTAINER if any(map(os.path.exists, CONTAINERS)) else SAME_NETWORK
     return Finding("network.answers", WARNING, text, advice, facts=facts)
 
@@ -249,10 +249,10 @@ def _port(bad: str) -> Finding:
     if port_is_shared():
         text = f"UDP port {PORT} is {'shared' if named else 'free, or shared'}{named}"
         return Finding("network.port", OK, text, facts=facts)
-    text = f"another program has UDP port {PORT} for itself{named}: nothing can be announced"
+    text = f"another program has exclusive use of UDP port {PORT}{named}: nothing can be announced"
     advice = (
-        "end it, or let it share the port (avahi: disallow-other-stacks=no); scans work without,"
-        " pairing an Apple TV of the first three generations does not"
+        "stop it, or let it share the port (avahi: disallow-other-stacks=no); scans work"
+        " without it, pairing an Apple TV of the first three generations does not"
     )
     return Finding("network.port", bad, text, advice, facts=facts)
 

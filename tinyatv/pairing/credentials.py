@@ -1,4 +1,6 @@
-"""What HAP pairing leaves behind, as text: the same that other tools of the field write.
+"""What HAP pairing leaves behind, as text, and which services of a device share it.
+
+The text is the one that other tools of the field write:
 
     device key : own seed : device identifier : own identifier     HAP
     own identifier : own seed                                      legacy AirPlay
@@ -12,11 +14,18 @@ All fields are hex.
 from __future__ import annotations
 
 import binascii
+from typing import TYPE_CHECKING
 
 from ..errors import CredentialsError
+from ..model import PairingRequirement
+from ..routes import PROTOCOLS
+
+if TYPE_CHECKING:
+    from ..model import Device, Service
 
 TRANSIENT = b"transient"
 KEY = 32  # bytes of a key or seed
+LEGACY = "these are AirPlay 1 credentials: pair again"  # where others are wanted
 
 
 class Credentials:
@@ -102,3 +111,40 @@ def parse(text: str | None) -> Credentials:
     if present not in ((True, True, True, True), (False, True, False, True)):
         raise CredentialsError("malformed credentials: a field is missing")
     return found
+
+
+def should_pair(service: Service) -> bool:
+    """True if a service can be paired, and is better for it."""
+    key = PROTOCOLS[service.protocol].pairing_key
+    if key and key in service.properties:
+        return service.pairing is PairingRequirement.Mandatory  # others cannot be paired at all
+    return service.pairing is not PairingRequirement.NotNeeded
+
+
+def shares_credentials_with(service: Service, other: Service) -> bool:
+    """True if the credentials of a service are of the kind that another one accepts."""
+    rows = PROTOCOLS[service.protocol], PROTOCOLS[other.protocol]
+    if service is other or not service.credentials or not all(row.hap for row in rows):
+        return False
+    try:
+        return parse(service.credentials).checked().kind == "hap"
+    except CredentialsError:
+        return False
+
+
+def with_shared_credentials(device: Device, service: Service) -> Service:
+    """A service without credentials, with those of another one that may open it too.
+
+    Returns:
+        A copy; the service itself if it has its own, needs none, or no other one shares them.
+    """
+    if service.credentials or not should_pair(service):
+        return service
+    from copy import copy
+
+    for other in device.services:
+        if shares_credentials_with(other, service):
+            service = copy(service)
+            service.credentials = other.credentials
+            break
+    return service

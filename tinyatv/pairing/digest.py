@@ -15,7 +15,7 @@ PARAMETER = re.compile(r'\s*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"
 
 
 def digest(username: str, password: str, realm: str, nonce: str, method: str, uri: str) -> str:
-    """The proof that somebody knows the password, as 32 hex digits."""
+    """The proof of knowing the password, as 32 hex digits."""
     who = _hash(f"{username}:{realm}:{password}")
     return _hash(f"{who}:{nonce}:{_hash(f'{method}:{uri}')}")
 

@@ -64,7 +64,7 @@ def credentials(guid: str) -> str:
 
 
 def pairing_code(guid: str, pin: str | int) -> str:
-    """The hash that proves that somebody typed the PIN: 32 upper-case hex digits.
+    """The hash that proves that the PIN was typed: 32 upper-case hex digits.
 
     Args:
         guid: As it is announced; some remotes leave out leading zeros, which changes the hash.

@@ -20,8 +20,8 @@ SIGNATURE, NAME, FLAGS = 0x0A, 0x11, 0x13
 
 UNKNOWN, AUTHENTICATION, BACK_OFF, MAX_PEERS, MAX_TRIES, UNAVAILABLE, BUSY = range(1, 8)
 
-TRANSIENT = 0x10  # flag: no PIN to type, no keys to keep
-TRANSIENT_PIN = "3939"
+TRANSIENT = 0x10  # bit 4 of the flags: no PIN to type, no keys to keep
+TRANSIENT_PIN = "3939"  # the same for all devices; speakers with a password take that instead
 
 CHANNELS = {  # channel: salt, info of client to device, info of device to client
     "mrp": (
@@ -30,7 +30,7 @@ CHANNELS = {  # channel: salt, info of client to device, info of device to clien
         "MediaRemote-Read-Encryption-Key",
     ),
     "control": ("Control-Salt", "Control-Write-Encryption-Key", "Control-Read-Encryption-Key"),
-    # The other way round: the device is the one who asks there.
+    # The other way round: there the device sends the requests.
     "events": ("Events-Salt", "Events-Read-Encryption-Key", "Events-Write-Encryption-Key"),
     "datastream": (
         "DataStream-Salt",
@@ -59,7 +59,7 @@ def channel_keys(secret: bytes, channel: str, seed: int | None = None) -> tuple[
 
 
 def own_mac(client_id: bytes) -> str:
-    """A hardware address that stays the same for an identity, and is nobody else's."""
+    """A hardware address that stays the same for an identity; locally administered (IEEE 802)."""
     digest = hashlib.sha256(client_id or os.urandom(16)).digest()
     return ":".join(f"{byte:02X}" for byte in (digest[0] & 0xFC | 2, *digest[1:6]))
 
@@ -192,7 +192,7 @@ def opened(items: dict[int, bytes], key: bytes, name: str) -> dict[int, bytes]:
 def refused(
     code: int, items: dict[int, bytes], step: int, verifying: bool
 ) -> PairingError | CredentialsError:
-    """The exception for an error code, with advice that a person can follow."""
+    """The exception for an error code, with advice for the user."""
     delay = items.get(RETRY_DELAY)
     seconds = float(int.from_bytes(delay[:8], "little")) if delay else None
     if code == BACK_OFF:

@@ -1,129 +1,17 @@
-"""The device's memory of pairings, and the handshakes of one connection to it."""
+"""The handshakes of one connection to a device, the device's end."""
 
 from __future__ import annotations
 
-import secrets
-import threading
-import time
 from collections.abc import Generator
-from typing import Callable
+from typing import TYPE_CHECKING
 
 from . import hap
-from .hap import Identity, Refusal, Reply
+from .hap import Refusal, Reply
 from .hap_setup import hap_setup_device
 from .hap_verify import hap_verify_device
 
-DELAYS = (1, 16, 32, 64, 128, 256, 512)  # s; the pause that a wrong PIN costs, the n-th time
-MAX_FAILURES = 100
-
-
-class Accessory:
-    """Who the device is, whom it knows, and the PIN on its screen. One for all its protocols.
-
-    Args:
-        identity: Its own.
-        pin: Always this PIN; None makes up a new one each time.
-        show: Called with a PIN when it appears, and with None when it goes away.
-        info: About it, for those who pair: an OPACK dictionary.
-
-    Attributes:
-        clients: Public key of each client that is paired, by identifier.
-        pin_shown: What is on screen now, or None.
-        failures: Wrong PINs since the last right one.
-        locked_until: Time of `clock` before which nobody may pair.
-        clock: Seconds; a test may put its own here.
-        back_off: False lets everybody try as often as they like.
-        max_peers: How many clients it stores.
-        refuse: Code of an error to answer every pairing with, or None.
-        transient: True allows pairing without a PIN.
-    """
-
-    def __init__(
-        self,
-        identity: Identity,
-        *,
-        pin: str | None = None,
-        show: Callable[[str | None], object] | None = None,
-        info: bytes = b"",
-    ) -> None:
-        self.identity = identity
-        self.info = info
-        self.clients: dict[bytes, bytes] = {}
-        self.pin_shown: str | None = None
-        self.failures = 0
-        self.locked_until = 0.0
-        self.clock: Callable[[], float] = time.monotonic
-        self.back_off = True
-        self.max_peers = 16
-        self.refuse: int | None = None
-        self.transient = False
-        self._pin = pin
-        self._show = show
-        self._owner: object = None
-        self._early: str | None = None
-        self._lock = threading.Lock()
-
-    def begin(self, owner: object, transient: bool, *, early: bool = False) -> str:
-        """Somebody wants to pair: show a PIN and return it.
-
-        Args:
-            owner: Who. If it has an attribute `hides_pin` that is true, the PIN is not shown.
-            transient: True to do without a PIN.
-            early: True if the handshake comes later; it will be about the same PIN.
-
-        Raises:
-            Refusal: Not now.
-        """
-        if self.refuse is not None:
-            raise Refusal(self.refuse)
-        if transient:
-            if not self.transient:
-                raise Refusal(hap.UNAVAILABLE)
-            return hap.TRANSIENT_PIN
-        if len(self.clients) >= self.max_peers:
-            raise Refusal(hap.MAX_PEERS)
-        if self.failures >= MAX_FAILURES:
-            raise Refusal(hap.MAX_TRIES)
-        left = self.locked_until - self.clock()
-        if left > 0:
-            raise Refusal(hap.BACK_OFF, int(left) + 1)
-        with self._lock:
-            if self._owner not in (None, owner):
-                raise Refusal(hap.BUSY)
-            self._owner = owner
-            pin = self._early or self._pin or f"{secrets.randbelow(10000):04}"
-            shown = self.pin_shown is not None and self._early is not None
-            self._early = pin if early else None
-        if not shown and not getattr(owner, "hides_pin", False):
-            self._on_screen(pin)
-        return pin
-
-    def failed(self) -> Refusal:
-        """A PIN was wrong; returns what to answer."""
-        self.failures += 1
-        if not self.back_off:
-            return Refusal(hap.AUTHENTICATION)
-        delay = DELAYS[min(self.failures, len(DELAYS)) - 1]
-        self.locked_until = self.clock() + delay
-        return Refusal(hap.AUTHENTICATION, delay)
-
-    def remember(self, client_id: bytes, key: bytes) -> None:
-        """Store a client; one that is known gets the new key."""
-        self.failures = 0
-        self.clients[client_id] = key
-
-    def done(self, owner: object) -> None:
-        """`owner` is verified, has failed, or is gone: take its PIN off the screen."""
-        with self._lock:
-            if self._owner is not owner:
-                return
-            self._owner = self._early = None
-        self._on_screen(None)
-
-    def _on_screen(self, pin: str | None) -> None:
-        self.pin_shown = pin
-        if self._show is not None:
-            self._show(pin)
+if TYPE_CHECKING:
+    from .accessory import Accessory
 
 
 class Handshakes:
@@ -131,7 +19,7 @@ class Handshakes:
 
     Args:
         accessory: The device.
-        owner: Who pairs, in the eyes of the device; None is this object.
+        owner: What pairs, in the eyes of the device; None is this object.
     """
 
     def __init__(self, accessory: Accessory, owner: object = None) -> None:
@@ -142,7 +30,7 @@ class Handshakes:
     def answer(self, data: bytes) -> Reply:
         """Take a message of pair-setup or pair-verify and return the reply to it.
 
-        The first message of a handshake tells which one it is: a method, or a public key.
+        The first message of a handshake says which one it is: it has a method, or a public key.
         """
         try:
             items = hap.read(data)

@@ -21,7 +21,7 @@ from .credentials import Credentials
 from .hap import Identity, Refusal, Reply, Steps
 
 if TYPE_CHECKING:
-    from .hap_device import Accessory
+    from .accessory import Accessory
 
 
 def hap_setup(
@@ -68,12 +68,12 @@ def hap_setup(
     signature = hap.item(theirs, hap.SIGNATURE, "signature", 64)
     signed = _derive(key, "Accessory-Sign") + device_id + device_key
     if not device_id or not ed25519.verify(device_key, signed, signature):
-        raise PairingError("the device's signature is wrong: something stands between us and it")
+        raise PairingError("the device's signature is wrong: the connection may be intercepted")
     return Credentials(device_key, identity.seed, device_id, identity.identifier)
 
 
 def preparation(identity: Identity) -> Callable[[], bool | None]:
-    """What computes ahead for :func:`hap_setup`, while the device thinks or somebody types.
+    """What computes ahead for :func:`hap_setup`, while the device computes or the user types.
 
     It is a link's `prepare`: each call does a piece, and the one after the last returns None.
     """
@@ -118,7 +118,7 @@ def _agree(pin: str | Callable[[], str], private: bytes | None, flags: bytes = b
         4,
     )  # fmt: skip
     if not client.check(hap.item(items, hap.PROOF, "proof")):
-        raise PairingError("the device does not know the PIN: something stands between us and it")
+        raise PairingError("the device does not know the PIN: the connection may be intercepted")
     return client.key
 
 
@@ -149,7 +149,7 @@ def hap_setup_device(
     """The device's end; ``next()`` starts it, then it takes requests and yields replies.
 
     Args:
-        accessory: Who we are and whom we know.
+        accessory: The device's identity and its paired clients.
         owner: Who pairs: one at a time may.
         private: Fixed private value of SRP, for tests; None draws one.
         salt: Likewise.

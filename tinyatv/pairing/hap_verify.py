@@ -19,7 +19,7 @@ from .credentials import Credentials
 from .hap import Identity, Refusal, Reply, Steps
 
 if TYPE_CHECKING:
-    from .hap_device import Accessory
+    from .accessory import Accessory
 
 
 def hap_verify(credentials: Credentials, *, private: bytes | None = None) -> Steps[bytes]:

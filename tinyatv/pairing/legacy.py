@@ -32,7 +32,7 @@ from .hap import Identity, Refusal, Reply, Steps
 from .hap_setup import checked_pin
 
 if TYPE_CHECKING:
-    from .hap_device import Accessory
+    from .accessory import Accessory
 
 FIRST = b"\1\0\0\0"  # of verify
 SECOND = b"\0\0\0\0"
@@ -53,7 +53,7 @@ def legacy_setup(
         client_id: Our identifier, by custom 8 bytes.
         pin: What the screen shows, or a function that asks for it, called once it is there.
         seed: Our private key, 32 bytes; None draws one.
-        device_key: The device's public key, if its TXT record (``pk``) told; to be checked.
+        device_key: The device's public key, if its TXT record has one (``pk``); to be checked.
         private: Fixed private value of SRP, for tests; None draws one.
 
     Returns:
@@ -76,7 +76,7 @@ def legacy_setup(
 
     reply = _read((yield plist.dumps({"pk": client.public, "proof": proof})))
     if not client.check(_item(reply, "proof")):
-        raise PairingError("the device does not know the PIN: something stands between us and it")
+        raise PairingError("the device does not know the PIN: the connection may be intercepted")
 
     reply = _read((yield plist.dumps(_sealed(client.key, CLIENT_IV, identity.public))))
     try:
@@ -98,8 +98,8 @@ def legacy_verify(
 
     Args:
         credentials: What setup gave.
-        device_key: The device's public key, if its TXT record (``pk``) told. Without it, nobody
-            knows who the device is.
+        device_key: The device's public key, if its TXT record has one (``pk``). Without it, the
+            device is not authenticated.
         private: Fixed ephemeral key, for tests; None draws one.
 
     Raises:
@@ -131,18 +131,18 @@ def legacy_setup_device(
 ) -> Generator[Reply, bytes, None]:
     """The device's end of setup; ``next()`` starts it, then it takes requests and yields replies.
 
-    A client is remembered by its public key, which is all that it will show. The last reply tells
-    it as ``client``.
+    A client is remembered by its public key, which is all that it will show. The last reply has it
+    as ``client``.
 
     Args:
-        accessory: Who we are and whom we know.
-        owner: Who pairs: one at a time may.
+        accessory: The device's identity and its paired clients.
+        owner: The connection that pairs: one at a time may.
         private: Fixed private value of SRP, for tests; None draws one.
         salt: Likewise.
 
     Raises:
         Refusal: Its code is ``hap.UNKNOWN`` for nonsense (HTTP 400); anything else is for the
-            client to be told with 470.
+            client as status 470.
     """
     try:
         request = _asked((yield Reply()), method=str, user=str)
@@ -178,11 +178,11 @@ def legacy_verify_device(
 ) -> Generator[Reply, bytes, None]:
     """The device's end of verify; ``next()`` starts it, then it takes requests and yields replies.
 
-    The last reply is empty and tells the client's public key as ``client``.
+    The last reply is empty and has the client's public key as ``client``.
 
     Raises:
         Refusal: Its code is ``hap.UNKNOWN`` for nonsense (HTTP 400), ``hap.AUTHENTICATION`` for
-            somebody we do not know (403).
+            an unknown client (403).
     """
     request = yield Reply()
     if len(request) != 68 or request[:4] != FIRST:
@@ -210,7 +210,7 @@ class LegacyHandshakes:
 
     Args:
         accessory: The device.
-        owner: Who pairs, in the eyes of the device; None is this object.
+        owner: What pairs, in the eyes of the device; None is this object.
 
     Attributes:
         client: Public key of the client that is verified; None before.

@@ -78,6 +78,9 @@ BODIES = {number: _field(name) for number, name in NAMES.items() if number}  # k
 BODIES[DEVICE_INFO_UPDATE] = BODIES[DEVICE_INFO]
 KINDS = {field: kind for kind, field in reversed(BODIES.items())}
 
+SMALL = 4096  # bytes of a message that cannot cost much
+OBJECTS = 16384  # in a message: texts and data count once; ours, as devices send a few hundred
+MESSAGE_COST = 4  # what a message in it counts
 DEPTH = 16  # of messages in messages, where a damaged one is mended
 SHOWN = 200  # characters of a message in a log
 SECRET = (CRYPTO_PAIRING, TEXT_INPUT, REMOTE_TEXT_INPUT)  # not shown in logs: keys and passwords
@@ -169,6 +172,8 @@ def parse(data: bytes) -> Message:
         ValueError: Not a message at all.
     """
     envelope = _envelope or _load()
+    if len(data) > SMALL:
+        _count(data, envelope.DESCRIPTOR)
     try:
         return Message(envelope.FromString(data))
     except Exception:  # which one differs between the runtimes and their versions
@@ -244,6 +249,41 @@ def _load() -> Any:
             _classes.append(message_factory.GetMessageClass(inner))
         _envelope = message_factory.GetMessageClass(descriptor)
     return _envelope
+
+
+def _count(data: bytes, descriptor: Any) -> None:
+    """Refuse a message with more in it than any device sends: two bytes can cost a kilobyte.
+
+    Raises:
+        ValueError: It has more.
+    """
+    left = OBJECTS
+    inside = [(0, len(data), descriptor)]  # what is still to be looked at
+    while inside:
+        at, end, descriptor = inside.pop()
+        fields = descriptor.fields_by_number
+        while at < end:
+            found = varint.decode(data, at)
+            if found is None:
+                break  # damaged; the runtime says so
+            tag, at = found
+            wire_type = tag & 7
+            if wire_type in (1, 5):
+                at += 8 if wire_type == 1 else 4
+            elif wire_type in (0, 2):
+                found = varint.decode(data, at)
+                if found is None:
+                    break
+                value, at = found
+                field = fields.get(tag >> 3) if wire_type == 2 else None
+                if field is not None:
+                    left -= MESSAGE_COST if field.message_type is not None else 1
+                    if field.message_type is not None:
+                        inside.append((at, min(at + value, end), field.message_type))
+                if left < 0:
+                    raise ValueError("not an MRP message: there is too much in it")
+                if wire_type == 2:
+                    at += value
 
 
 def _mend(data: memoryview, descriptor: Any, depth: int) -> bytes:

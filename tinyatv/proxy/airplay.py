@@ -9,26 +9,32 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import proto
-from ..backends.airplay import device_key
+from ..backends.airplay import device_key, is_legacy, tunnel_credentials
 from ..backends.airplay_session import ControlConnection
 from ..crypto.chacha20poly1305 import Session as Ciphers
-from ..errors import AppleTVError, ConnectionLost
+from ..errors import AppleTVError, ConnectionLost, CredentialsError
 from ..link import Link, Listener
+from ..pairing.credentials import parse
 from ..pairing.hap import channel_keys
-from ..virtual.airplay import AUTHORIZE, STREAM, AirPlayPeer, VirtualAirPlay, is_open
+from ..virtual.airplay import AirPlayPeer, VirtualAirPlay, is_open
 from ..virtual.server import HttpServer, Peer, Query
 from ..wire import plist
+from ..wire.airplay_codes import AUTHORIZE, STREAM
 from ..wire.datastream import DataStreamWire
 from ..wire.hap import HapWire
 from ..wire.http import HttpWire, Request, Response
-from .bridge import Bridge, Tap, Target
+from .bridge import Bridge, Tap, Target, profile_of, txt_of_target
+
+if TYPE_CHECKING:
+    from ..model import Device, Service
 
 log = logging.getLogger(__name__)
 
 IDENTITY = ("deviceID", "macAddress", "pi", "psi", "pk", "name", "txtAirPlay")  # in /info
+TXT_IDENTITY = ("deviceid", "pi", "psi", "pk", "gid", "acl", "hgid", "hmid")  # in lower case
 
 
 class ProxyAirPlay(VirtualAirPlay):
@@ -40,10 +46,28 @@ class ProxyAirPlay(VirtualAirPlay):
         args: As for :class:`VirtualAirPlay`.
     """
 
+    @staticmethod
+    def target(device: Device, service: Service) -> Target:
+        """How to reach the real device.
+
+        Raises:
+            CredentialsError: It is not paired.
+        """
+        credentials = parse(service.credentials or None).checked()
+        if is_legacy(service):
+            return Target(device, service, credentials, "airplay1")
+        credentials = tunnel_credentials(service, device.info) or credentials
+        if credentials.kind == "null":
+            raise CredentialsError(f"{device.name} is not paired (airplay): pair first")
+        model = service.properties.get("model") or device.info.raw_model or ""
+        profile = "homepod" if model.startswith("AudioAccessory") else profile_of(device)
+        return Target(device, service, credentials, profile)
+
     def __init__(self, target: Target, tap: Tap, *args: Any) -> None:
-        self.target = target
+        self.real = target
         self.tap = tap
         super().__init__(*args)
+        self.about.extra = txt_of_target(target, self.about.txt(), TXT_IDENTITY)
 
     def _new_peer(
         self, sock: socket.socket, address: tuple[str, int], server: HttpServer
@@ -143,7 +167,7 @@ class ProxyPeer(AirPlayPeer):
         Raises:
             AppleTVError: There is no way to it.
         """
-        target = self._proxy.target
+        target = self._proxy.real
         with self._lock:
             if self._gone:
                 raise ConnectionLost("closed")
@@ -183,7 +207,7 @@ class ProxyPeer(AirPlayPeer):
         bridge = Bridge(self._proxy.tap, "airplay" if kind == "events" else "mrp")
         channel = Channel(
             bridge, control.channel_socket(port), near, far, self._proxy.host, name,
-            self._proxy.target.timeout,
+            self._proxy.real.timeout,
         )  # fmt: skip
         with self._lock:
             self._channels.append(channel)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Protocol
 
 from ..errors import AppleTVError, ConnectionLost
 from ..trace import Connection, ending, entry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..link import Link
     from ..model import Device, Service
     from ..pairing.credentials import Credentials
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-TIMEOUT = 10.0  # s that an answer may take, and that somebody may refuse to read
+TIMEOUT = 10.0  # s that an answer may take, and that a peer may refuse to read
+GENERATIONS = (27, 26, 18, 15)  # systems that differ from the one before
 
 
 class Target:
@@ -28,18 +31,67 @@ class Target:
         device: What is known of it.
         service: The one that is passed on.
         credentials: For that.
+        profile: The profile of the virtual device that is like it.
         host: Its address.
         port: Its port.
         timeout: Seconds that an answer may take.
     """
 
-    def __init__(self, device: Device, service: Service, credentials: Credentials) -> None:
+    def __init__(
+        self, device: Device, service: Service, credentials: Credentials, profile: str
+    ) -> None:
         self.device = device
         self.service = service
         self.credentials = credentials
+        self.profile = profile
         self.host = device.address
         self.port = service.port
         self.timeout = TIMEOUT
+
+
+class ProxySide(Protocol):
+    """What passes a protocol on: a side of the virtual device that is made with two more things.
+
+    Args:
+        target: The real device.
+        tap: Shows what passes.
+        args: As for all sides of the virtual device.
+    """
+
+    def __init__(self, target: Target, tap: Tap, *args: Any) -> None: ...
+
+    @staticmethod
+    def target(device: Device, service: Service) -> Target:
+        """How to reach the real device.
+
+        Raises:
+            CredentialsError: It is not paired.
+        """
+
+
+def profile_of(device: Device) -> str:
+    """The profile of the generation that a device belongs to."""
+    version = (device.info.version or "").partition(".")[0]
+    major = int(version) if version.isdecimal() else GENERATIONS[-2]
+    return next((f"tvos{one}" for one in GENERATIONS if major >= one), "tvos14")
+
+
+def txt_of_target(
+    target: Target, own: Iterable[str], identity: Iterable[str]
+) -> dict[str, str | None]:
+    """The TXT record of the real device, without what two devices must not have in common.
+
+    Args:
+        target: The real device.
+        own: The keys of ours, spelled as devices spell them.
+        identity: The keys to be left out, in lower case.
+    """
+    spelled = {key.lower(): key for key in own}
+    return {
+        spelled.get(key, key): value
+        for key, value in target.service.properties.items()
+        if key not in identity
+    }
 
 
 class Tap:

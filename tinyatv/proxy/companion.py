@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..backends.companion_pairing import secure
-from ..errors import AppleTVError
+from ..backends.companion import secure
+from ..errors import AppleTVError, CredentialsError
 from ..link import Link, keep_alive, open_socket
+from ..pairing.credentials import parse
 from ..virtual.companion import CompanionPeer, VirtualCompanion
 from ..wire.companion import AUTH, CompanionWire
-from .bridge import Bridge, Bridges, Tap, Target
+from .bridge import Bridge, Bridges, Tap, Target, profile_of, txt_of_target
+
+if TYPE_CHECKING:
+    from ..model import Device, Service
+
+IDENTITY = ("rpmrtid", "rpba", "rphn", "rpha", "rpad", "rphi")  # TXT keys, in lower case
 
 
 class ProxyCompanion(VirtualCompanion):
@@ -21,8 +27,21 @@ class ProxyCompanion(VirtualCompanion):
         args: As for :class:`VirtualCompanion`.
     """
 
+    @staticmethod
+    def target(device: Device, service: Service) -> Target:
+        """How to reach the real device.
+
+        Raises:
+            CredentialsError: It is not paired.
+        """
+        credentials = parse(service.credentials or None).checked()
+        if credentials.kind == "null":
+            raise CredentialsError(f"{device.name} is not paired (companion): pair first")
+        return Target(device, service, credentials, profile_of(device))
+
     def __init__(self, target: Target, tap: Tap, *args: Any) -> None:
         super().__init__(*args)
+        self.about.extra = txt_of_target(target, self.about.txt(), IDENTITY)
         self._target = target
         self._bridges = Bridges(tap, "companion")
 

@@ -6,14 +6,14 @@ import logging
 import os
 import secrets
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..backends.airplay import is_legacy, tunnel_credentials
-from ..errors import CredentialsError, NotSupported
+from .. import routes
+from ..errors import NotSupported
 from ..link import reason
-from ..pairing.credentials import parse
 from ..virtual.appletv import VirtualAppleTV
-from .bridge import Tap, Target
+from .bridge import ProxySide, Tap, Target
 from .memory import KEY, Memory
 
 if TYPE_CHECKING:
@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PROTOCOLS = ("mrp", "companion", "airplay")
-GENERATIONS = (27, 26, 18, 15)  # systems that differ from the one before
-IDENTITY = {  # protocol: properties, in lower case, that two devices must not have in common
-    "airplay": ("deviceid", "pi", "psi", "pk", "gid", "acl", "hgid", "hmid"),
-    "companion": ("rpmrtid", "rpba", "rphn", "rpha", "rpad", "rphi"),
-}
+PROTOCOLS = tuple(name for name, row in routes.PROTOCOLS.items() if row.proxy)
 
 
 class ProxyAppleTV(VirtualAppleTV):
@@ -72,7 +67,7 @@ class ProxyAppleTV(VirtualAppleTV):
         if known is not None and known.seed is not None and identifier in (None, known.identifier):
             identifier, seed = known.identifier, known.seed
         super().__init__(
-            name or f"{device.name} Proxy", profile=_profile(self._target, protocol),
+            name or f"{device.name} Proxy", profile=self._target.profile,
             protocols=[protocol], ports={protocol: port}, credentials=credentials,
             identifier=identifier, seed=seed, **options,
         )  # fmt: skip
@@ -81,19 +76,6 @@ class ProxyAppleTV(VirtualAppleTV):
                 self.accessory.clients.update(known.clients)
             known.identifier, known.seed = self.identifier, seed
             known.clients = self.accessory.clients.copy()
-        properties = self._target.service.properties
-        about: Any = None
-        if protocol == "airplay":
-            about = self.airplay.about
-        elif protocol == "companion":
-            about = self.companion.about
-        if about is not None:
-            case = {key.lower(): key for key in about.txt()}
-            about.extra = {
-                case.get(key, key): value
-                for key, value in properties.items()
-                if key not in IDENTITY[protocol]
-            }
 
     def _pin_shown(self, pin: str | None) -> None:
         super()._pin_shown(pin)
@@ -113,40 +95,22 @@ class ProxyAppleTV(VirtualAppleTV):
         self.version, self.build = info.version or self.version, info.build or self.build
         if protocol not in self.protocols:
             return usual
-        from importlib import import_module
+        return partial(_proxy_side(protocol), self._target, self._tap)
 
-        names = {"mrp": "ProxyMrp", "companion": "ProxyCompanion", "airplay": "ProxyAirPlay"}
-        side = getattr(import_module(f".{protocol}", __package__), names[protocol])
-        return partial(side, self._target, self._tap)
+
+def _proxy_side(protocol: str) -> type[ProxySide]:
+    module, _, name = routes.PROTOCOLS[protocol].proxy.partition(":")
+    side: type[ProxySide] = getattr(import_module(module), name)
+    return side
 
 
 def _target(device: Device, protocol: str) -> Target:
     """How to reach the device."""
-    service = next((one for one in device.services if one.protocol == protocol), None)
+    service = device.service(protocol)
     if service is None or not service.port:
         offered = ", ".join(one.protocol for one in device.services) or "nothing"
-        hint = ""
-        if protocol == "mrp" and "airplay" in offered:
-            hint = "; from tvOS 15 on, MRP goes through AirPlay: use airplay"
+        carrier, hint = routes.PROTOCOLS[protocol].carrier, ""
+        if carrier and device.service(carrier) is not None:
+            hint = f"; newer systems carry it through {carrier}: use {carrier}"
         raise NotSupported(f"{device.name} does not speak {protocol}, but {offered}{hint}")
-    credentials = parse(service.credentials or None).checked()
-    if protocol == "airplay" and not is_legacy(service):
-        credentials = tunnel_credentials(service, device.info) or credentials
-    needed = protocol == "companion" or (protocol == "airplay" and not is_legacy(service))
-    if credentials.kind == "null" and needed:
-        raise CredentialsError(f"{device.name} is not paired ({protocol}): pair first")
-    return Target(device, service, credentials)
-
-
-def _profile(target: Target, protocol: str) -> str:
-    """The profile of a device that is like the real one."""
-    if protocol == "mrp":
-        return "tvos14"
-    model = target.service.properties.get("model") or target.device.info.raw_model or ""
-    if protocol == "airplay" and is_legacy(target.service):
-        return "airplay1"
-    if protocol == "airplay" and model.startswith("AudioAccessory"):
-        return "homepod"
-    version = (target.device.info.version or "").partition(".")[0]
-    major = int(version) if version.isdecimal() else GENERATIONS[-2]
-    return next((f"tvos{one}" for one in GENERATIONS if major >= one), "tvos14")
+    return _proxy_side(protocol).target(device, service)

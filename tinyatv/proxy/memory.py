@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 
-from .._files import replace_file
 from ..errors import CredentialsError
+from ..files import make_folder, replace_file
 
 KEY = 32  # bytes
 
@@ -59,5 +59,5 @@ class Memory:
             "seed": self.seed.hex(),
             "clients": {name.hex(): key.hex() for name, key in self.clients.items()},
         }
-        os.makedirs(os.path.dirname(os.path.abspath(self._path)), mode=0o700, exist_ok=True)
+        make_folder(os.path.dirname(os.path.abspath(self._path)))
         replace_file(self._path, json.dumps(keys).encode(), 0o600)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import proto
 from ..backends.mrp import secure
 from ..errors import AppleTVError
 from ..link import Link, keep_alive, open_socket
-from ..virtual.mrp import NOT_PAIRED, MrpPeer, VirtualMrp
-from ..wire.mrp import LIMIT, MrpWire
+from ..pairing.credentials import parse
+from ..proto.commands import NOT_PAIRED
+from ..virtual.mrp import MrpPeer, VirtualMrp
+from ..wire.mrp import OPEN_LIMIT, MrpWire
 from .bridge import Bridge, Bridges, Tap, Target
+
+if TYPE_CHECKING:
+    from ..model import Device, Service
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +29,11 @@ class ProxyMrp(VirtualMrp):
         tap: Who looks on.
         args: As for :class:`VirtualMrp`.
     """
+
+    @staticmethod
+    def target(device: Device, service: Service) -> Target:
+        """How to reach the real device; without credentials in clear."""
+        return Target(device, service, parse(service.credentials or None).checked(), "tvos14")
 
     def __init__(self, target: Target, tap: Tap, *args: Any) -> None:
         super().__init__(*args)
@@ -76,7 +86,7 @@ class ProxyMrp(VirtualMrp):
         if credentials.kind == "hap":
             secure(link, wire, credentials)
         else:
-            wire.limit = LIMIT
+            wire.limit = OPEN_LIMIT
         return link, answer
 
     def _own(self, message: proto.Message) -> proto.Message:

@@ -23,7 +23,7 @@ TIMEOUT = 60.0  # s that one end may refuse to read until it is given up
 class RawWire:
     """Bytes are the messages."""
 
-    owes = False
+    has_replies = False
 
     def __init__(self) -> None:
         self._data = b""
@@ -41,7 +41,7 @@ class RawWire:
         data, self._data = self._data, b""
         return data or None
 
-    def owed(self) -> bytes:
+    def pending_replies(self) -> bytes:
         """Nothing."""
         return b""
 

@@ -21,32 +21,23 @@ from ..crypto import curve25519
 from ..crypto.chacha20poly1305 import Session as Ciphers
 from ..errors import AppleTVError
 from ..pairing import digest, hap
+from ..pairing.accessory import Accessory
 from ..pairing.hap import Refusal, Reply, channel_keys
-from ..pairing.hap_device import Accessory, Handshakes
+from ..pairing.hap_device import Handshakes
 from ..pairing.legacy import LegacyHandshakes
+from ..wire import airplay_codes as codes
 from ..wire import plist, tlv8
 from ..wire.hap import HapWire
 from ..wire.http import Request, Response
 from .airplay_about import AirPlayAbout, decibels, percent
 from .airplay_player import Load, UrlPlayer
-from .airplay_session import PLIST, AirPlayOddities, AirPlaySession, ask_time
+from .airplay_session import AirPlayOddities, AirPlaySession, ask_time
 from .mrp import VirtualMrp
 from .server import Faults, HttpServer, Peer, Query, ServerWire
 from .state import State
 
 log = logging.getLogger(__name__)
 
-XML = "text/x-apple-plist+xml"
-OCTETS = "application/octet-stream"
-PARAMETERS = "text/parameters"
-
-AUTHORIZE = 470
-BUSY = 453
-WRONG_STATE = 455
-
-MEDIA_REMOTE = "1910A70F-DBC0-4242-AF95-115DB30604E1"  # what a data stream is for
-PLAY_QUEUE = "A6B27562-B43A-4F2D-B75F-82391E250194"
-STREAM = 130  # type of both
 REALM = "airplay"
 FIRST_LIMIT = 64 * 1024  # bytes; of a body from somebody who has not proved who he is
 BODY_LIMIT = 16 * 1024 * 1024
@@ -228,7 +219,7 @@ class VirtualAirPlay:
             return Response(400)
         if not is_open(query.path) and query.method != "OPTIONS":
             if not self._may(peer):
-                return Response(AUTHORIZE if self.about.generation.airplay == 2 else 403)
+                return Response(codes.AUTHORIZE if self.about.generation.airplay == 2 else 403)
             challenge = self._challenge(peer, query)
             if challenge is not None:
                 return challenge
@@ -285,7 +276,7 @@ class VirtualAirPlay:
     def _pair_setup(self, peer: AirPlayPeer, query: Query) -> Response:
         kind, body = query.request.header("X-Apple-HKP"), query.body
         if kind not in ("3", "4"):
-            return Response(AUTHORIZE)
+            return Response(codes.AUTHORIZE)
         try:
             items = hap.read(body)
         except ValueError:
@@ -297,13 +288,13 @@ class VirtualAirPlay:
                 body += tlv8.encode([(hap.FLAGS, bytes([hap.TRANSIENT]))])
             peer.transient = kind == "4" or bool(flags & hap.TRANSIENT)
             if peer.transient != self.accessory.transient and self._insists():
-                return Response(AUTHORIZE)
+                return Response(codes.AUTHORIZE)
         reply = peer.handshakes.answer(body)
         if hap.read(reply).get(hap.STATE) == b"\6":
             self.accessory.done(peer)  # it may close the connection much later
         if reply.secret is not None:
             peer.verify("transient", reply)
-        return Response(200, headers=[("Content-Type", OCTETS)], body=bytes(reply))
+        return Response(200, headers=[("Content-Type", codes.OCTETS)], body=bytes(reply))
 
     def _insists(self) -> bool:
         """True if there is one way to pair only: who tries another one is told so at once."""
@@ -318,13 +309,13 @@ class VirtualAirPlay:
                 return Response(400 if refusal.code == hap.UNKNOWN else 403)
             if reply.client is not None:
                 peer.verified, peer.client = "legacy", reply.client
-            return Response(200, headers=[("Content-Type", OCTETS)], body=bytes(reply))
+            return Response(200, headers=[("Content-Type", codes.OCTETS)], body=bytes(reply))
         if kind != "3":
-            return Response(AUTHORIZE)
+            return Response(codes.AUTHORIZE)
         reply = peer.handshakes.answer(query.body)
         if reply.secret is not None:
             peer.verify("hap", reply)
-        return Response(200, headers=[("Content-Type", OCTETS)], body=bytes(reply))
+        return Response(200, headers=[("Content-Type", codes.OCTETS)], body=bytes(reply))
 
     def _pair_setup_pin(self, peer: AirPlayPeer, query: Query) -> Response:
         if self.about.generation.transient:
@@ -332,8 +323,8 @@ class VirtualAirPlay:
         try:
             reply = peer.legacy.setup(query.body)
         except Refusal as refusal:
-            return Response(400 if refusal.code == hap.UNKNOWN else AUTHORIZE)
-        return Response(200, headers=[("Content-Type", PLIST)], body=bytes(reply))
+            return Response(400 if refusal.code == hap.UNKNOWN else codes.AUTHORIZE)
+        return Response(200, headers=[("Content-Type", codes.PLIST)], body=bytes(reply))
 
     def _auth_setup(self, peer: AirPlayPeer, query: Query) -> Response:
         if len(query.body) != 33 or query.body[:1] != b"\1":
@@ -342,23 +333,23 @@ class VirtualAirPlay:
         nothing = secrets.token_bytes(128)  # a certificate and a signature that nobody can check
         length = len(nothing).to_bytes(4, "big")
         body = public + length + nothing + length + nothing
-        return Response(200, headers=[("Content-Type", OCTETS)], body=body)
+        return Response(200, headers=[("Content-Type", codes.OCTETS)], body=body)
 
     # -- sessions --------------------------------------------------------------------------------
 
     def _setup(self, peer: AirPlayPeer, query: Query) -> Response:
         body = _dict(query.body)
         if peer.secret is None:
-            return Response(AUTHORIZE)
+            return Response(codes.AUTHORIZE)
         if "streams" in body:
             return self._setup_streams(peer, body["streams"])
         if peer.session is not None:
-            return Response(WRONG_STATE)
+            return Response(codes.WRONG_STATE)
         if not isinstance(body.get("sessionUUID"), str) or not body["sessionUUID"]:
             return Response(400)
         alone = bool(body.get("isRemoteControlOnly"))
         if not alone and self._is_busy(peer):
-            return Response(BUSY)
+            return Response(codes.BUSY)
         answer: dict[str, Any] = {}
         timing = body.get("timingProtocol")
         if timing != "None" or not alone:
@@ -389,19 +380,23 @@ class VirtualAirPlay:
     def _setup_streams(self, peer: AirPlayPeer, streams: Any) -> Response:
         session = peer.session
         if session is None or not session.recorded:
-            return Response(WRONG_STATE)
+            return Response(codes.WRONG_STATE)
         answers = []
         for stream in streams if isinstance(streams, list) else [None]:
-            if not isinstance(stream, dict) or stream.get("type") != STREAM:
+            if not isinstance(stream, dict) or stream.get("type") != codes.STREAM:
                 return Response(400)
             kind = stream.get("controlType"), stream.get("clientTypeUUID")
-            answer: dict[str, Any] = {"type": STREAM}
-            if kind == (2, MEDIA_REMOTE) and self.tunnel and self.mrp is not None:
+            answer: dict[str, Any] = {"type": codes.STREAM}
+            if (
+                kind == (codes.DATA_CONTROL, codes.MEDIA_REMOTE)
+                and self.tunnel
+                and self.mrp is not None
+            ):
                 seed = stream.get("seed")
                 if not isinstance(seed, int) or not stream.get("wantsDedicatedSocket"):
                     return Response(400)
                 answer["streamID"], answer["dataPort"] = session.add_data_stream(seed)
-            elif kind == (1, PLAY_QUEUE) and not session.remote_only:
+            elif kind == (codes.QUEUE_CONTROL, codes.PLAY_QUEUE) and not session.remote_only:
                 answer["streamID"] = session.add_queue()
             else:
                 return Response(400)
@@ -411,24 +406,24 @@ class VirtualAirPlay:
     def _record(self, peer: AirPlayPeer, query: Query) -> Response:
         session = peer.session
         if session is None or not session.wait_for_events():
-            return Response(WRONG_STATE)
+            return Response(codes.WRONG_STATE)
         session.recorded = True
         info = self.about.info(self._state, peer.sender)
         session.push({"type": "updateInfo", "value": info})
         return Response(200, headers=[("Audio-Latency", "0")])
 
     def _teardown(self, peer: AirPlayPeer, query: Query) -> Response:
-        return Response(200 if peer.end_session() else WRONG_STATE)
+        return Response(200 if peer.end_session() else codes.WRONG_STATE)
 
     def _in_session(self, peer: AirPlayPeer, query: Query) -> Response:
-        return Response(WRONG_STATE if peer.session is None else 200)
+        return Response(codes.WRONG_STATE if peer.session is None else 200)
 
     def _feedback(self, peer: AirPlayPeer, query: Query) -> Response:
         return _binary({"streams": []})
 
     def _set_parameter(self, peer: AirPlayPeer, query: Query) -> Response:
         if peer.session is None or peer.session.remote_only:
-            return Response(WRONG_STATE)
+            return Response(codes.WRONG_STATE)
         try:
             level = float(_parameters(query.body)["volume"])
         except (KeyError, ValueError):
@@ -440,7 +435,7 @@ class VirtualAirPlay:
 
     def _get_parameter(self, peer: AirPlayPeer, query: Query) -> Response:
         if peer.session is None or peer.session.remote_only:
-            return Response(WRONG_STATE)
+            return Response(codes.WRONG_STATE)
         if query.body.strip() != b"volume":
             return Response(400)
         return _text(f"volume: {decibels(self._state.volume):.6f}\r\n")
@@ -460,7 +455,7 @@ class VirtualAirPlay:
         if not isinstance(url, str) or not url:
             return Response(400)
         if self._is_busy(peer):
-            return Response(BUSY)
+            return Response(codes.BUSY)
         uuid = str(body.get("uuid") or query.request.header("X-Apple-Session-ID") or "")
         if generation.airplay == 1:
             peer.playing_id = body.get("X-Apple-Session-ID") or uuid
@@ -571,7 +566,7 @@ class VirtualAirPlay:
             peer.link.close()
             return Response(400)
         if self._is_busy(peer):
-            return Response(BUSY)
+            return Response(codes.BUSY)
         start = item.get("Start-Position-Seconds", _seconds(item.get("Start-Position")))
         title = item.get("title")
         title = title if isinstance(title, str) else None
@@ -584,7 +579,7 @@ class VirtualAirPlay:
         inner = params.get("params") if isinstance(params, dict) else None
         if load is None or not isinstance(inner, dict):
             return
-        prefix, item = "kMRMediaRemoteNowPlayingInfo", load.player.items[0]
+        prefix, item = codes.NOW_PLAYING, load.player.items[0]
         with self._state.change():
             for key, field in (("Title", "title"), ("Artist", "artist"), ("Album", "album")):
                 if isinstance(inner.get(prefix + key), str):
@@ -636,7 +631,9 @@ class VirtualAirPlay:
                 _push(session, {"type": "playbackState", "params": {"playbackState": name}})
         elif self.about.generation.airplay == 1 and kind == "state":
             content = {"category": "video", "sessionID": 1, "state": name}
-            request = Request("POST", "/event", [("Content-Type", XML)], plistlib.dumps(content))
+            request = Request(
+                "POST", "/event", [("Content-Type", codes.XML_PLIST)], plistlib.dumps(content)
+            )
             for other in self.peers:
                 if other.reversed_for is not None and other.reversed_for == peer.playing_id:
                     try:
@@ -754,15 +751,15 @@ def _push(session: AirPlaySession, content: dict[str, Any]) -> None:
 
 
 def _binary(content: dict[str, Any]) -> Response:
-    return Response(200, headers=[("Content-Type", PLIST)], body=plist.dumps(content))
+    return Response(200, headers=[("Content-Type", codes.PLIST)], body=plist.dumps(content))
 
 
 def _xml(content: dict[str, Any]) -> Response:
-    return Response(200, headers=[("Content-Type", XML)], body=plistlib.dumps(content))
+    return Response(200, headers=[("Content-Type", codes.XML_PLIST)], body=plistlib.dumps(content))
 
 
 def _text(text: str) -> Response:
-    return Response(200, headers=[("Content-Type", PARAMETERS)], body=text.encode())
+    return Response(200, headers=[("Content-Type", codes.PARAMETERS)], body=text.encode())
 
 
 def _dict(data: bytes) -> dict[str, Any]:

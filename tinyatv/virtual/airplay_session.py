@@ -16,6 +16,7 @@ from ..crypto.chacha20poly1305 import Session as Ciphers
 from ..errors import AppleTVError, CommandTimeout
 from ..link import Link, Listener
 from ..pairing.hap import channel_keys
+from ..wire import airplay_codes as codes
 from ..wire import plist, varint
 from ..wire.datastream import HEADER, SIZE, DataStreamWire, property_list
 from ..wire.hap import HapWire
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PLIST = "application/x-apple-binary-plist"
-EPOCH = 2208988800  # Unix time 0 as NTP has it
-TIMING = ">BBH4x8s8s8s"
+TIMING = ">2sH4x8s8s8s"
 AGAIN = 0.5  # s until a timing request is repeated
 
 
@@ -241,7 +240,7 @@ class AirPlaySession:
                 return
 
     def _push(self, link: Link, content: dict[str, Any]) -> None:
-        headers = [("CSeq", str(self._cseq)), ("Content-Type", PLIST)]
+        headers = [("CSeq", str(self._cseq)), ("Content-Type", codes.PLIST)]
         request = Request("POST", "/command", headers, plist.dumps(content), "RTSP/1.0")
         answer = link.request(request, self._odd.event_deadline)
         what = str(content.get("type") or "event")
@@ -416,19 +415,19 @@ def ask_time(host: str, port: int, deadline: float, gone: Callable[[], bool]) ->
             if left <= 0:
                 return False
             sock.settimeout(min(left, AGAIN))
-            now = struct.pack(">Q", int((time.time() + EPOCH) * (1 << 32)))
+            now = struct.pack(">Q", int((time.time() + codes.NTP_EPOCH) * (1 << 32)))
             number += 1
             try:
-                request = struct.pack(TIMING, 0x80, 0xD2, number, bytes(8), bytes(8), now)
+                request = struct.pack(TIMING, codes.TIMING_REQUEST, number, bytes(8), bytes(8), now)
                 sock.sendto(request, (host, port))
                 data, _ = sock.recvfrom(128)
             except OSError:
                 time.sleep(min(left, 0.05))  # a closed port is noticed at once
                 continue
-            if len(data) == 32:
-                first, kind, _, reference, received, sent = struct.unpack(TIMING, data)
+            if len(data) == codes.TIMING_SIZE:
+                kind, _, reference, received, sent = struct.unpack(TIMING, data)
                 times = [int.from_bytes(one, "big") >> 32 for one in (received, sent)]
-                near = all(abs(one - time.time() - EPOCH) < 60 for one in times)
-                if (first, kind, reference) == (0x80, 0xD3, now) and near:
+                near = all(abs(one - time.time() - codes.NTP_EPOCH) < 60 for one in times)
+                if (kind, reference) == (codes.TIMING_REPLY, now) and near:
                     return True
     return False

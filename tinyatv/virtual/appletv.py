@@ -22,7 +22,7 @@ from .state import State
 if TYPE_CHECKING:
     from ..discovery import Announcement
     from ..discovery.records import Record
-    from ..pairing.hap_device import Accessory
+    from ..pairing.accessory import Accessory
     from .airplay import VirtualAirPlay
     from .companion import VirtualCompanion
     from .mrp import VirtualMrp
@@ -192,9 +192,9 @@ class VirtualAppleTV:
     def _new_accessory(
         self, pin: str | None, seed: bytes | None, credentials: tuple[str, ...] | None
     ) -> None:
+        from ..pairing.accessory import Accessory
         from ..pairing.credentials import Credentials, parse
         from ..pairing.hap import Identity
-        from ..pairing.hap_device import Accessory
         from ..wire import opack
 
         identity = Identity(self.identifier.encode(), seed)
@@ -319,6 +319,8 @@ class VirtualAppleTV:
         if self._companion is not None:
             self._companion.stop()
         self.state.stop()
+        if self.recording is not None:
+            self.recording.close()
 
     def move(self, port: int = 0) -> None:
         """Do what a reboot does: drop everybody, forget sessions, come back on another port.

@@ -12,8 +12,9 @@ from ..crypto.chacha20poly1305 import Session
 from ..errors import AppleTVError, ConnectionLost
 from ..model import MediaType, PowerState
 from ..pairing import hap
+from ..pairing.accessory import Accessory
 from ..pairing.hap import channel_keys
-from ..pairing.hap_device import Accessory
+from ..wire import companion_codes as codes
 from ..wire.companion import (
     AUTH,
     EVENT,
@@ -28,62 +29,37 @@ from ..wire.companion import (
     CompanionWire,
 )
 from . import companion_text
-from .companion_about import REMOTES, CompanionAbout, CompanionOddities
+from .companion_about import CompanionAbout, CompanionOddities
 from .peer import StreamPeer, StreamServer
 from .server import Fault, Faults
 from .state import EFFECTS, State, direction
 
 log = logging.getLogger(__name__)
 
-BUTTONS = {
-    1: "up", 2: "down", 3: "left", 4: "right", 5: "menu", 6: "select", 7: "home", 8: "volume_up",
-    9: "volume_down", 10: "siri", 11: "screensaver", 12: "turn_off", 13: "turn_on",
-    14: "play_pause", 15: "channel_up", 16: "channel_down", 17: "guide", 18: "page_up",
-    19: "control_center",  # as page down it is known, too
-    20: "skip_forward", 21: "skip_backward", 22: "back", 23: "exit", 24: "info", 25: "captions",
-    26: "accessibility", 27: "input", 29: "mute", 30: "power",
-}  # fmt: skip
-DOWN, UP = 1, 2
+BUTTONS = {code: name for name, code in codes.BUTTONS.items()}  # of two, what it does counts
 
-MEDIA = {  # number: word
-    1: "play",
-    2: "pause",
-    3: "next",
-    4: "previous",
-    5: "volume",
-    6: "set_volume",
-    7: "skip",
-    8: "fast_forward",
-    9: "end_seeking",
-    10: "rewind",
-    11: "end_seeking",
-    12: "captions",
-    13: "set_captions",
+MEDIA = {  # command: word
+    codes.PLAY: "play",
+    codes.PAUSE: "pause",
+    codes.NEXT: "next",
+    codes.PREVIOUS: "previous",
+    codes.GET_VOLUME: "volume",
+    codes.SET_VOLUME: "set_volume",
+    codes.SKIP_BY: "skip",
+    codes.BEGIN_FAST_FORWARD: "fast_forward",
+    codes.END_FAST_FORWARD: "end_seeking",
+    codes.BEGIN_REWIND: "rewind",
+    codes.END_REWIND: "end_seeking",
+    codes.GET_CAPTIONS: "captions",
+    codes.SET_CAPTIONS: "set_captions",
 }
 
-CONTROLS = {  # command: flag
-    "play": 0x0001,
-    "pause": 0x0002,
-    "next": 0x0004,
-    "previous": 0x0008,
-    "fast_forward": 0x0010,
-    "rewind": 0x0020,
-    "skip_forward": 0x0200,
-    "skip_backward": 0x0400,
-}
-MUSIC_CONTROLS = 0x00C0  # seen with music, and not with videos
-VOLUME_CONTROL = 0x0100
-
-ASLEEP, SCREENSAVER, AWAKE = 1, 2, 3  # of FetchAttentionState
-STATUS_EVENTS = ("SystemStatus", "TVSystemStatus")
-
-PRESS, MOVE, HOLD, RELEASE, CLICK = range(1, 6)  # phases of a touch
-PAD = 1000  # largest width and height of a touch pad
+COMMANDS = (
+    "play", "pause", "next", "previous", "fast_forward", "rewind", "skip_forward", "skip_backward",
+)  # fmt: skip  # of what plays: those that the flags tell of
 
 STRAY = 0x7FFFFFFE  # number of a request that nobody made
-NO_HANDLER = 58822
 REFUSED = 1
-NOT_DOWN = 1337
 
 NOTHING = """
     _ping, _systemInfoUpdate, FetchUpNextInfoEvent, FetchSiriStatus,
@@ -217,7 +193,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         if now.flags != before.flags:
             peer.tell("MediaControlStatus", {"MediaControlFlags": now.flags})
         if now.attention != before.attention and peer.identity and not odd.no_power_events:
-            for name in STATUS_EVENTS[: 1 if odd.system_status_only else 2]:
+            for name in codes.STATUS_EVENTS[: 1 if odd.system_status_only else 2]:
                 peer.tell(name, {"state": now.attention})
         if now.playing != before.playing:
             peer.tell("NowPlayingInfo", self._now_playing_info())
@@ -299,7 +275,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
             if handler is None:
                 if self.oddities.lenient:
                     return {"_c": {}}
-                raise _Refused("No request handler", NO_HANDLER)
+                raise _Refused("No request handler", codes.NO_HANDLER)
             answer = handler(peer, content)
         except _Refused as refused:
             return _error(refused.code, str(refused))
@@ -309,7 +285,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         """The words by which faults know a message."""
         if name == "_hidC":  # once for both edges
             word = BUTTONS.get(_code(content.get("_hidC")), "")
-            wanted = UP if word in ("turn_off", "turn_on") else DOWN
+            wanted = codes.UP if word in ("turn_off", "turn_on") else codes.DOWN
             return [word] if word and content.get("_hBtS") == wanted else []
         if name == "_mcc":
             word = MEDIA.get(_code(content.get("_mcc")), "")
@@ -399,7 +375,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
 
     def _session_start(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any]:
         number = _number(content.get("_sid"))
-        if content.get("_srvT") != REMOTES or number is None or not 0 <= number < 1 << 32:
+        if content.get("_srvT") != codes.SERVICE or number is None or not 0 <= number < 1 << 32:
             raise _Refused("No such service")
         ours = secrets.randbits(32)
         peer.session = ours << 32 | number
@@ -413,7 +389,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
 
     def _remote_session(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any]:
         if not self.about.generation.remote_sessions:
-            raise _Refused("No request handler", NO_HANDLER)
+            raise _Refused("No request handler", codes.NO_HANDLER)
         peer.remote_session = True
         return content
 
@@ -444,18 +420,18 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
 
     def _button(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any]:
         button, edge = BUTTONS.get(_code(content.get("_hidC"))), content.get("_hBtS")
-        if button is None or edge not in (DOWN, UP):
+        if button is None or edge not in (codes.DOWN, codes.UP):
             raise _Refused("No such button")
         if not self._in_session(peer, "_hidC"):
             return {}
         if button in ("turn_off", "turn_on"):
-            if edge == UP:
+            if edge == codes.UP:
                 (self._state.sleep if button == "turn_off" else self._state.wake)()
-        elif edge == DOWN:
+        elif edge == codes.DOWN:
             peer.buttons.add(button)
             self._state.button_down(button)
         elif button not in peer.buttons:
-            raise _Refused("It was not down", NOT_DOWN)
+            raise _Refused("It was not down", codes.NOT_DOWN)
         else:
             peer.buttons.discard(button)
             if button in ("volume_up", "volume_down", "mute"):
@@ -465,7 +441,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
 
     def _touch_start(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any]:
         sides = content.get("_width"), content.get("_height")
-        if not all(isinstance(side, (int, float)) and 0 < side <= PAD for side in sides):
+        if not all(isinstance(side, (int, float)) and 0 < side <= codes.PAD for side in sides):
             raise _Refused("No such touch pad")
         peer.pad = True
         return {"_i": 1}
@@ -481,11 +457,11 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         if not peer.pad or phase is None or x is None or y is None:
             self._complain(peer, f"_hidT {content!r}"[:200])
             return
-        x, y = (max(0, min(PAD, one)) for one in (x, y))
+        x, y = (max(0, min(codes.PAD, one)) for one in (x, y))
         self.touches.append((phase, x, y))
-        if phase == PRESS:
+        if phase == codes.PRESS:
             peer.touch = x, y
-        elif phase == RELEASE and peer.touch is not None:
+        elif phase == codes.RELEASE and peer.touch is not None:
             (from_x, from_y), peer.touch = peer.touch, None
             button = direction(x - from_x, y - from_y)
             if button is not None:
@@ -498,14 +474,14 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         if word is None:
             raise _Refused("No such command")
         if word == "volume":
-            if not View(state).flags & VOLUME_CONTROL:
+            if not View(state).flags & codes.CONTROLS["volume"]:
                 raise _Refused("No volume")
             return {"_vol": state.volume / 100}
         if word == "set_volume":
             level = content.get("_vol")
             if not isinstance(level, (int, float)) or not 0 <= level <= 1:
                 raise _Refused("No such volume")
-            if not View(state).flags & VOLUME_CONTROL:
+            if not View(state).flags & codes.CONTROLS["volume"]:
                 raise _Refused("No volume")
             self._tell_volume()
             state.set_volume(round(level * 100, 1))
@@ -513,7 +489,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
             return {"_mcs": state.captions}
         elif word == "set_captions":
             setting = content.get("_mcs")
-            if setting not in (1, 2, 3, 4):
+            if not isinstance(setting, int) or setting not in codes.CAPTIONS.values():
                 raise _Refused("No such setting")
             state.set_captions(setting)
         else:
@@ -580,7 +556,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
 
     def _attention(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any] | None:
         if self.attention == "error":
-            raise _Refused("No request handler", NO_HANDLER)
+            raise _Refused("No request handler", codes.NO_HANDLER)
         if self.attention == "never" or (self.attention == "session" and not peer.remote_session):
             return None
         return {"state": View(self._state).attention}
@@ -660,17 +636,17 @@ class View:
     def __init__(self, state: State) -> None:
         with state.lock:
             player, item = state.player, state.item
-            self.flags = sum(flag for word, flag in CONTROLS.items() if player.takes(word))
+            self.flags = sum(codes.CONTROLS[word] for word in COMMANDS if player.takes(word))
             if item is not None and item.media_type is MediaType.Music:
-                self.flags |= MUSIC_CONTROLS
+                self.flags |= codes.CONTROLS["music"]
             if state.volume_control and state.absolute_volume:
-                self.flags |= VOLUME_CONTROL
+                self.flags |= codes.CONTROLS["volume"]
             self.volume: float | None = state.volume
             self.captions = state.captions
             if state.power is PowerState.Off:
-                self.attention = ASLEEP
+                self.attention = codes.ASLEEP
             else:
-                self.attention = SCREENSAVER if state.screensaver else AWAKE
+                self.attention = codes.SCREENSAVER if state.screensaver else codes.AWAKE
             self.field = state.field
             about = () if item is None else (item.identifier, item.title, item.artist, item.album)
             self.playing = (player.app.identifier, player.device_state, player.speed, *about)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any, NamedTuple
 
-REMOTES = "com.apple.tvremoteservices"  # the service of sessions
+from ..wire.companion_codes import SERVICE
+
 HOME_ONLY, PIN_PAIRING = 0x0004, 0x4000  # flags
 
 
@@ -123,7 +124,7 @@ class CompanionAbout:
             "_mrID": self.identifier, "_msRo": 1, "_msSt": 1, "_pubID": self.mac, "_sf": 65536,
             "_siriInfo": {"audio-session-coordination.system-info": {"mediaRemoteGroupIdentifier":
                 self.identifier}},
-            "_stA": [REMOTES, "com.apple.LiveAudio", "com.apple.siri.wakeup"],
+            "_stA": [SERVICE, "com.apple.LiveAudio", "com.apple.siri.wakeup"],
             "_sv": self.generation.source_version, "model": self.model, "name": name,
         }  # fmt: skip
 

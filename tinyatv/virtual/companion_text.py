@@ -6,6 +6,7 @@ from plistlib import UID
 from typing import Any, NamedTuple
 
 from ..wire import archive
+from ..wire.companion_codes import TEXT_ARCHIVER
 from .contents import TextField
 from .state import State
 
@@ -32,7 +33,7 @@ def field(session: bytes, shown: TextField) -> bytes:
         traits = {"secureTextEntry": shown.secure, "keyboardType": 0, "returnKeyType": 0}
         document["documentTraits"] = UID(5)
         objects += [{**traits, "title": UID(6), "prompt": UID(7)}, shown.title, shown.prompt]
-    return archive.dumps("RTIKeyedArchiver", {"sessionUUID": 1, "documentState": 2}, objects)
+    return archive.dumps(TEXT_ARCHIVER, {"sessionUUID": 1, "documentState": 2}, objects)
 
 
 def typed(data: Any) -> Typed:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..model import App, Artwork, DeviceState, MediaType, RepeatState, ShuffleState
+from ..proto.commands import DEFAULT_PLAYER
 from .artwork import render
 
 MUSIC = App("Music", "com.apple.TVMusic")
@@ -38,8 +39,6 @@ ACCOUNTS = {
     "6A3B1F52-0C7D-4E8B-9A15-2D4C6E8F0A1B": "Alex",
     "C4D5E6F7-1829-4A3B-8C4D-5E6F70819203": "Kim",
 }
-
-DEFAULT_PLAYER = "MediaRemote-DefaultPlayer"
 
 
 class Item:

@@ -15,6 +15,7 @@ from ..link import reason
 from ..model import DeviceState, MediaType, RepeatState, ShuffleState
 from ..pairing import dmap as pairing
 from ..wire import dmap
+from ..wire import dmap_codes as codes
 from ..wire.http import Response
 from .server import Faults, HttpServer, Peer, Query, compress
 from .state import State, direction
@@ -22,25 +23,31 @@ from .state import State, direction
 log = logging.getLogger(__name__)
 
 CAPS = {
-    DeviceState.Loading: 1,
-    DeviceState.Stopped: 2,
-    DeviceState.Paused: 3,
-    DeviceState.Playing: 4,
-    DeviceState.Seeking: 5,
+    DeviceState.Loading: codes.LOADING,
+    DeviceState.Stopped: codes.STOPPED,
+    DeviceState.Paused: codes.PAUSED,
+    DeviceState.Playing: codes.PLAYING,
+    DeviceState.Seeking: codes.SEEKING_FORWARD,
 }
-MEDIA_KIND = {MediaType.Unknown: 1, MediaType.Music: 2, MediaType.Video: 3, MediaType.TV: 64}
+MEDIA_KIND = {
+    MediaType.Unknown: 1,
+    MediaType.Music: codes.MUSIC,
+    MediaType.Video: codes.MOVIE,
+    MediaType.TV: codes.TV_SHOW,
+}
 
-BUTTONS = {"select": "select", "menu": "menu", "topmenu": "top_menu", "contextmenu": "select hold"}
+BUTTONS = {
+    codes.SELECT: "select",
+    codes.MENU: "menu",
+    codes.TOP_MENU: "top_menu",
+    codes.HOLD_SELECT: "select hold",
+}
 TOUCH = re.compile(r"touch(Down|Move|Up)&time=\d+&point=(-?\d+),(-?\d+)")
 HOLD = 0.5
 """Seconds between first and last touch from which on it counts as held."""
 
-CLIENT_HEADERS = (
-    "Client-DAAP-Version",
-    "Client-ATV-Sharing-Version",
-    "Client-iTunes-Sharing-Version",
-    "Viewer-Only-Client",
-)
+CLIENT_HEADERS = [name for name, _ in codes.HEADERS if "Client" in name]
+AGENT = "Remote/"
 
 
 class VirtualDmap:
@@ -186,14 +193,14 @@ class VirtualDmap:
         return Response(200)
 
     def _is_remote(self, query: Query) -> bool:
-        if not (query.request.header("User-Agent") or "").startswith("Remote/"):
+        if not (query.request.header("User-Agent") or "").startswith(AGENT):
             return False
         return all(query.request.header(name) is not None for name in CLIENT_HEADERS)
 
     def _dmap(self, items: list[tuple[str, object]]) -> Response:
         headers = [
             ("DAAP-Server", "iTunes/11.1b37 (OS X)"),
-            ("Content-Type", "application/x-dmap-tagged"),
+            ("Content-Type", codes.CONTENT_TYPE),
         ]
         response = Response(200, headers=headers, body=dmap.encode(items))
         return compress(response) if self.gzip else response
@@ -254,7 +261,7 @@ class VirtualDmap:
         if item is None:
             return [("cmst", [*fields, *self.extra])]
         fields += [
-            ("caps", CAPS.get(state.device_state, 2)),
+            ("caps", CAPS.get(state.device_state, codes.STOPPED)),
             ("cash", 0 if state.shuffle is ShuffleState.Off else 1),
             ("carp", state.repeat.value),
             ("cafs", False),
@@ -312,14 +319,14 @@ class VirtualDmap:
 
     def _set_properties(self, query: Query) -> Response:
         known = {
-            "dacp.playingtime": lambda n: self._state.set_position(n / 1000),
-            "dacp.shufflestate": lambda n: self._state.set_shuffle(
+            codes.POSITION: lambda n: self._state.set_position(n / 1000),
+            codes.SHUFFLE: lambda n: self._state.set_shuffle(
                 ShuffleState.Songs if n else ShuffleState.Off
             ),
-            "dacp.repeatstate": lambda n: self._state.set_repeat(RepeatState(int(n))),
+            codes.REPEAT: lambda n: self._state.set_repeat(RepeatState(int(n))),
         }
         if self._state.absolute_volume:
-            known["dmcp.volume"] = self._state.set_volume
+            known[codes.VOLUME] = self._state.set_volume
         given = {k: v for k, v in query.args.items() if k not in ("session-id", "prompt-id")}
         if not given or self._state.item is None:
             return Response(500)
@@ -335,16 +342,16 @@ class VirtualDmap:
         (_, status) = self._status()[0]
         shown = dict(status) if isinstance(status, list) else {}
         known = {
-            "dacp.playingtime": ("cant", "cast"),
-            "dacp.shufflestate": ("cash",),
-            "dacp.repeatstate": ("carp",),
+            codes.POSITION: ("cant", "cast"),
+            codes.SHUFFLE: ("cash",),
+            codes.REPEAT: ("carp",),
             "dacp.playerstate": ("caps",),
             "dacp.nowplaying": ("cann", "cana", "canl", "cang"),
             "dacp.volumecontrollable": ("cavc",),
         }
         fields: list[tuple[str, object]] = [("mstt", 200)]
         for name in query.args.get("properties", "").split(","):
-            if name == "dmcp.volume" and state.absolute_volume:
+            if name == codes.VOLUME and state.absolute_volume:
                 fields.append(("cmvo", round(state.volume)))
             elif name in known:
                 fields += [(code, shown[code]) for code in known[name] if code in shown]

@@ -11,9 +11,9 @@ from .. import proto
 from ..crypto.chacha20poly1305 import Session
 from ..errors import AppleTVError
 from ..model import Artwork, RepeatState, ShuffleState
+from ..pairing.accessory import Accessory
 from ..pairing.hap import ERROR, METHOD, STATE, UNAVAILABLE, Reply, channel_keys
-from ..pairing.hap_device import Accessory
-from ..proto import Message, build
+from ..proto import Message, build, commands
 from ..wire import hid, tlv8
 from ..wire.hap import HapWire
 from ..wire.mrp import MrpWire
@@ -25,12 +25,12 @@ from .state import EFFECTS, State, direction
 
 log = logging.getLogger(__name__)
 
-NO_APP, INVALID_OPTIONS, NO_HANDLERS = 1, 7, 8  # errors of a command
-COMMAND_FAILED, NOTHING_PLAYS = 2, 10  # what its handler says
-NOT_PAIRED = 110  # error of a message
 UNKNOWN_CLIENT = -6727  # status of a pairing
 
-SYSTEM_COMMANDS = [48, 58]  # set the queue, get ready for that: what Music can while it is closed
+SYSTEM_COMMANDS = [
+    commands.SET_QUEUE,
+    commands.PREPARE_QUEUE,
+]  # set the queue, get ready for that: what Music can while it is closed
 
 _WORDS = {  # kind: words by which faults know it, besides its name
     proto.DEVICE_INFO: ["connect"],
@@ -159,7 +159,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
             if message.kind not in (proto.DEVICE_INFO, proto.CRYPTO_PAIRING) and not (
                 self.allow_unpaired or peer.client is not None
             ):
-                self._acknowledge(peer, message, NOT_PAIRED)
+                self._acknowledge(peer, message, commands.NOT_PAIRED)
                 return
             handler = self._handlers.get(message.kind, self._acknowledge)
             if message.kind == proto.CRYPTO_PAIRING:
@@ -336,7 +336,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
         state, number, options = self._state, body.command, body.options
         word = COMMANDS.get(number)
         if word is None:
-            return NO_HANDLERS, 0
+            return commands.NO_HANDLERS, 0
         app = body.playerPath.client.bundleIdentifier
         with state.lock:
             player = state.player
@@ -344,42 +344,42 @@ class VirtualMrp(StreamServer["MrpPeer"]):
                 try:
                     player = state.find_player(app)
                 except ValueError:
-                    return NO_APP, 0
+                    return commands.NO_APP, 0
             known, disabled = player.knows(word), word in player.disabled
         if player.item is None:
-            return NO_HANDLERS, NOTHING_PLAYS
+            return commands.NO_HANDLERS, commands.NOTHING_PLAYS
         if not known:
-            return NO_HANDLERS, 0
+            return commands.NO_HANDLERS, 0
         if disabled:
-            return NO_HANDLERS, COMMAND_FAILED
+            return commands.NO_HANDLERS, commands.HANDLER_FAILED
         if player is not state.player:
             state.activate(player)  # who is told to do something becomes the one that counts
         if word in ("skip_forward", "skip_backward"):
             far = (options.skipInterval,) if options.HasField("skipInterval") else ()
             if not all(map(math.isfinite, far)):
-                return INVALID_OPTIONS, 0
+                return commands.INVALID_OPTIONS, 0
             (state.skip_forward if word == "skip_forward" else state.skip_backward)(*far)
         elif word in ("set_position", "set_rate"):
             field = "playbackPosition" if word == "set_position" else "playbackRate"
             value = getattr(options, field)
             if not options.HasField(field) or not math.isfinite(value):
-                return INVALID_OPTIONS, 0
+                return commands.INVALID_OPTIONS, 0
             (state.set_position if word == "set_position" else state.set_rate)(value)
         elif word == "set_shuffle":
             following = {s: n % 3 + 1 for s, n in SHUFFLES.items()}[state.shuffle]
-            wanted = options.shuffleMode if number == 47 else following
+            wanted = options.shuffleMode if number == commands.SET_SHUFFLE else following
             shuffles: dict[int, ShuffleState] = {n: s for s, n in SHUFFLES.items()}
             if wanted not in shuffles:
-                return INVALID_OPTIONS, 0
+                return commands.INVALID_OPTIONS, 0
             state.set_shuffle(shuffles[wanted])
         elif word == "set_repeat":
             following = {s: n % 3 + 1 for s, n in REPEATS.items()}[state.repeat]
-            wanted = options.repeatMode if number == 46 else following
+            wanted = options.repeatMode if number == commands.SET_REPEAT else following
             repeats: dict[int, RepeatState] = {n: s for s, n in REPEATS.items()}
             if wanted not in repeats:
-                return INVALID_OPTIONS, 0
+                return commands.INVALID_OPTIONS, 0
             state.set_repeat(repeats[wanted])
-        elif number in (10, 12):
+        elif number in (commands.END_FAST_FORWARD, commands.END_REWIND):
             state.end_seeking()
         else:
             EFFECTS[word](state)
@@ -458,13 +458,13 @@ class VirtualMrp(StreamServer["MrpPeer"]):
 
     def _text(self, peer: MrpPeer, request: Message) -> None:
         state, body = self._state, request.body
-        if body.actionType == 1:
+        if body.actionType == commands.TEXT_INSERT:
             state.text_append(body.text)
-        elif body.actionType == 2:
+        elif body.actionType == commands.TEXT_SET:
             state.text_set(body.text)
-        elif body.actionType == 3:
+        elif body.actionType == commands.TEXT_DELETE:
             state.text_delete()
-        elif body.actionType == 4:
+        elif body.actionType == commands.TEXT_CLEAR:
             state.text_clear()
         self._acknowledge(peer, request)
 

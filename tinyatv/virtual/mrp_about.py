@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import proto
 from ..model import PowerState
+from ..proto import commands
 from .state import State
 
 
@@ -124,12 +125,12 @@ class Hardware:
     def capabilities(self) -> int:
         """How the volume can be changed: 1 by steps, 2 to what one wants."""
         control, relative, absolute = self.facts[3]
-        return (relative + 2 * absolute) * control
+        return (relative * commands.RELATIVE + absolute * commands.ABSOLUTE) * control
 
     @functools.cached_property
     def volumes(self) -> dict[str, float]:
         """Levels from 0 to 1, of the outputs that tell."""
-        if not self.capabilities & 2:
+        if not self.capabilities & commands.ABSOLUTE:
             return {}
         return {
             self._about.output if own else uid: level

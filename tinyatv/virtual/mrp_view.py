@@ -14,51 +14,53 @@ from typing import Any, Callable
 
 from .. import proto
 from ..model import App, DeviceState, MediaType, RepeatState, ShuffleState
-from ..proto import Message, build
+from ..proto import Message, build, commands
 from ..wire import varint
-from .contents import DEFAULT_PLAYER, Item, Player, TextField
+from .contents import Item, Player, TextField
 from .mrp_about import About, Hardware, Oddities
 from .state import FAST, SKIP, State
 
-EPOCH = 978307200  # Unix time of 2001-01-01, from which Apple counts
 ORIGIN = 1280262988  # "LOCL"
 FIRST_PROCESS = 123
 JUMP = 0.05  # s; a position that is further off than this has moved by more than the clock
 
 STATES = {
-    DeviceState.Idle: 2,
-    DeviceState.Loading: 4,
-    DeviceState.Paused: 2,
-    DeviceState.Playing: 1,
-    DeviceState.Stopped: 3,
-    DeviceState.Seeking: 5,
+    DeviceState.Idle: commands.STATE_PAUSED,
+    DeviceState.Loading: commands.STATE_INTERRUPTED,
+    DeviceState.Paused: commands.STATE_PAUSED,
+    DeviceState.Playing: commands.STATE_PLAYING,
+    DeviceState.Stopped: commands.STATE_STOPPED,
+    DeviceState.Seeking: commands.STATE_SEEKING,
 }
-PAUSED = STATES[DeviceState.Paused]
-SHUFFLES = {ShuffleState.Off: 1, ShuffleState.Albums: 2, ShuffleState.Songs: 3}
-REPEATS = {RepeatState.Off: 1, RepeatState.Track: 2, RepeatState.All: 3}
-MEDIA = {MediaType.Unknown: 0, MediaType.Music: 1, MediaType.Video: 2, MediaType.TV: 2}
+SHUFFLES = {ShuffleState[name]: mode for name, mode in commands.SHUFFLE_MODES.items()}
+REPEATS = {RepeatState[name]: mode for name, mode in commands.REPEAT_MODES.items()}
+MEDIA = {
+    MediaType.Unknown: commands.MEDIA_UNKNOWN,
+    MediaType.Music: commands.MEDIA_AUDIO,
+    MediaType.Video: commands.MEDIA_VIDEO,
+    MediaType.TV: commands.MEDIA_VIDEO,
+}
 
-COMMANDS = {  # number: word
-    1: "play",
-    2: "pause",
-    3: "play_pause",
-    4: "stop",
-    5: "next",
-    6: "previous",
-    7: "set_shuffle",  # to the next state
-    8: "set_repeat",  # to the next state
-    9: "fast_forward",
-    10: "fast_forward",  # ends
-    11: "rewind",
-    12: "rewind",  # ends
-    18: "skip_forward",
-    19: "skip_backward",
-    20: "set_rate",
-    45: "set_position",
-    46: "set_repeat",
-    47: "set_shuffle",
+COMMANDS = {  # command: word, by which the app knows it
+    commands.PLAY: "play",
+    commands.PAUSE: "pause",
+    commands.PLAY_PAUSE: "play_pause",
+    commands.STOP: "stop",
+    commands.NEXT: "next",
+    commands.PREVIOUS: "previous",
+    commands.ADVANCE_SHUFFLE: "set_shuffle",
+    commands.ADVANCE_REPEAT: "set_repeat",
+    commands.BEGIN_FAST_FORWARD: "fast_forward",
+    commands.END_FAST_FORWARD: "fast_forward",
+    commands.BEGIN_REWIND: "rewind",
+    commands.END_REWIND: "rewind",
+    commands.SKIP_FORWARD: "skip_forward",
+    commands.SKIP_BACKWARD: "skip_backward",
+    commands.SET_RATE: "set_rate",
+    commands.SET_POSITION: "set_position",
+    commands.SET_REPEAT: "set_repeat",
+    commands.SET_SHUFFLE: "set_shuffle",
 }
-NOT_EDITING, DID_BEGIN, EDITING, TEXT_CHANGED, DID_END = range(1, 6)  # states of a text field
 
 
 class Config:
@@ -88,7 +90,7 @@ class PlayerView:
         self.app = app
         self.identifier = "" if odd.client_without_player else player.identifier
         self.elapsed = player.position
-        self.at = time.time() - EPOCH
+        self.at = time.time() - commands.EPOCH
         self.speed = player.speed
         self._hidden = odd.netflix and player is state.player
         item = None if self._hidden else player.item
@@ -108,7 +110,7 @@ class PlayerView:
     @property
     def state(self) -> int:
         """What it does, as a number of messages."""
-        return PAUSED if self._hidden else STATES[self._does]
+        return commands.STATE_PAUSED if self._hidden else STATES[self._does]
 
     @property
     def commands(self) -> list[dict[str, Any]]:
@@ -263,7 +265,7 @@ class View:
             )
             for app, numbers in defaults.items()
         ]
-        now = time.time() - EPOCH
+        now = time.time() - commands.EPOCH
         messages.append(build(proto.ORIGIN_CLIENT_PROPERTIES, lastPlayingTimestamp=now))
         if self.odd.old_messages:
             messages += [
@@ -329,7 +331,9 @@ class View:
         for key, player in before.players.items():
             if key in self.players:
                 continue
-            yield player.set_state(playbackQueue={"location": 0}, playbackState=PAUSED)
+            yield player.set_state(
+                playbackQueue={"location": 0}, playbackState=commands.STATE_PAUSED
+            )
             if key[0] in self.clients:
                 yield build(proto.REMOVE_PLAYER, playerPath=player.path)
         for key, player in self.players.items():
@@ -401,7 +405,7 @@ class View:
     def keyboard(self, identifier: str = "", state: int | None = None) -> Message:
         """The text field as it is."""
         if state is None:
-            state = NOT_EDITING if self.field is None else EDITING
+            state = commands.NOT_EDITING if self.field is None else commands.EDITING
         field = self.field or TextField()
         traits = {
             "autocapitalizationType": 0,
@@ -423,8 +427,10 @@ class View:
 
     def _keyboard_event(self, before: View) -> Message:
         if self.field is None:
-            return self.keyboard(state=DID_END)
-        return self.keyboard(state=TEXT_CHANGED if self.field is before.field else DID_BEGIN)
+            return self.keyboard(state=commands.DID_END)
+        return self.keyboard(
+            state=commands.TEXT_CHANGED if self.field is before.field else commands.DID_BEGIN
+        )
 
 
 @functools.lru_cache(maxsize=64)
@@ -440,7 +446,7 @@ def player_path(
     if whole:
         path["player"] = {
             "identifier": identifier, "displayName": name,
-            "isDefaultPlayer": identifier == DEFAULT_PLAYER,
+            "isDefaultPlayer": identifier == commands.DEFAULT_PLAYER,
         }  # fmt: skip
     return build(proto.UPDATE_PLAYER, playerPath=path).body.playerPath
 
@@ -451,12 +457,12 @@ def list_commands(
 ) -> list[dict[str, Any]]:
     """The commands that an app knows, whether it takes them now, and what they need."""
     details: dict[int, dict[str, Any]] = {
-        18: {"preferredIntervals": [SKIP]},
-        19: {"preferredIntervals": [SKIP]},
-        20: {"supportedRates": [0.5, 1.0, 1.5, FAST]},
-        45: {"canScrub": 1},
-        46: {"repeatMode": REPEATS[repeat]},
-        47: {"shuffleMode": SHUFFLES[shuffle]},
+        commands.SKIP_FORWARD: {"preferredIntervals": [SKIP]},
+        commands.SKIP_BACKWARD: {"preferredIntervals": [SKIP]},
+        commands.SET_RATE: {"supportedRates": [0.5, 1.0, 1.5, FAST]},
+        commands.SET_POSITION: {"canScrub": 1},
+        commands.SET_REPEAT: {"repeatMode": REPEATS[repeat]},
+        commands.SET_SHUFFLE: {"shuffleMode": SHUFFLES[shuffle]},
     }
     return [
         {"command": number, "enabled": word not in disabled, **details.get(number, {})}

@@ -9,7 +9,8 @@ import weakref
 from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 
 from ..link import Link, Listener
-from ..pairing.hap_device import Accessory, Handshakes
+from ..pairing.accessory import Accessory
+from ..pairing.hap_device import Handshakes
 from .server import Faults
 from .state import State
 

@@ -9,6 +9,7 @@ Handshakes are not on the tape: the replaying device has keys of its own.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 import weakref
@@ -16,18 +17,17 @@ from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Callable
 from urllib.parse import parse_qsl, urlsplit
 
-from .. import proto, trace
+from .. import link, proto, trace
 from ..decode import companion_frame
 from ..wire import hid
 from ..wire.companion import AUTH, REPLY, REQUEST
+from ..wire.companion_codes import NO_HANDLER
 from ..wire.http import HttpWire, Request, Response
-from .companion import NO_HANDLER, CompanionPeer, VirtualCompanion
+from .companion import CompanionPeer, VirtualCompanion
 from .dmap import VirtualDmap
 from .mrp import MrpPeer, VirtualMrp
 
 if TYPE_CHECKING:
-    import os
-
     from .peer import StreamPeer
     from .server import Peer, Query
 
@@ -179,17 +179,22 @@ class Recording:
         path: Of the file.
 
     Attributes:
+        file: Which one that is.
         missing: What was asked for and is not on a tape, in words.
         profile: The profile of a device that speaks what was recorded.
         protocols: Those of it.
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is no trace, or there is nothing in it to be replayed.
+        ValueError: It is no trace, or one that is being written, or there is nothing in it to be
+            replayed.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         with open(path, "rb") as file:
+            self.file = os.fstat(file.fileno())
+            if isinstance(link.observer, trace.Trace) and link.observer.writes(self.file):
+                raise ValueError(f"{os.fspath(path)} cannot be replayed: a trace is written to it")
             records = [record for record in trace.read(file) if record.ended is None]
         if any(not record.at_device for record in records):  # of two ends in one, one is enough
             records = [record for record in records if not record.at_device]
@@ -202,6 +207,7 @@ class Recording:
             self.profile = "atv3"
             self.protocols = ("dmap",)
             self.dmap()  # what is damaged is to be noticed now
+            trace.replays.add(self)
             return
         tunnel = any(
             record.protocol == "airplay" and record.name.startswith("SETUP") for record in records
@@ -217,6 +223,11 @@ class Recording:
             self.mrp(number)
         for number in range(len(self._companion)):
             self.companion(number)
+        trace.replays.add(self)
+
+    def close(self) -> None:
+        """It is not being replayed any more: its file may be overwritten."""
+        trace.replays.discard(self)
 
     def mrp(self, number: int) -> Tape:
         """The tape for a connection of MRP.

@@ -2,7 +2,8 @@
 
     {"$version": 100000, "$archiver": NAME, "$top": {key: UID}, "$objects": ["$null", ...]}
 
-A UID stands for the object of that number. Not for MicroPython: see ``plist.py``.
+A UID stands for the object of that number. This is what NSKeyedArchiver of Apple's Foundation
+writes; Companion's text fields use it. Not for MicroPython: see ``plist.py``.
 """
 
 from plistlib import UID
@@ -36,7 +37,7 @@ def loads(data: bytes) -> "dict[str, Any]":
     """Read an archive, to be walked through with :func:`follow`.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a keyed archive.
     """
     content = plist.loads(data)
     if not isinstance(content, dict) or not isinstance(content.get("$top"), dict):
@@ -51,7 +52,7 @@ def follow(content: "dict[str, Any]", *path: str) -> "Any":
     objects, found = content["$objects"], content["$top"]
     for key in path:
         found = found.get(key) if isinstance(found, dict) else None
-        for _ in objects:  # one may lead to the next, but not for ever
+        for _ in objects:  # a UID may refer to another one, but not endlessly
             if not isinstance(found, UID):
                 break
             found = objects[found.data] if found.data < len(objects) else None

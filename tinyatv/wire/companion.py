@@ -4,9 +4,10 @@
     | kind: 1 | length: 3, big | OPACK, sealed once keys are set |
     +---------+----------------+---------------------------------+
 
-The length counts what follows it: of a sealed payload, 16 bytes more than the OPACK has. Kind and
-length are protected together with the payload. Frames without a payload mean nothing, and frames
-of pairing are never sealed.
+The length counts what follows it: for a sealed payload, that includes the tag of 16 bytes. Kind and
+length are authenticated together with the payload. The nonce is the number of the sealed frame in
+its direction, 12 bytes, little-endian (MRP and AirPlay have 4 zero bytes before 8). Frames without
+a payload mean nothing and do not count. Frames of pairing are never sealed.
 """
 
 from . import opack
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     Frame = tuple[int, "dict[Any, Any] | None"]
 
 
-NO_OP = 0x01
-SETUP_START, SETUP_NEXT = 0x03, 0x04  # pair-setup: the client's first message, all others
+NO_OP = 0x01  # without payload; ignored, and never sent: an empty frame cannot be sealed
+SETUP_START, SETUP_NEXT = 0x03, 0x04  # pair-setup: M1, all others in both directions
 VERIFY_START, VERIFY_NEXT = 0x05, 0x06  # pair-verify, likewise
 OPACK = 0x08  # everything else
 
@@ -36,8 +37,9 @@ EVENT, REQUEST, REPLY = 1, 2, 3  # values of _t
 
 HEADER = 4
 TAG = 16
-FIRST_LIMIT = 64 * 1024  # bytes; largest frame of a peer that has not proved who it is
-LIMIT = 0xFFFFFF  # bytes; what the length can say
+FIRST_LIMIT = 64 * 1024  # bytes; ours, for a peer that has not authenticated yet
+FIRST_OBJECTS = 1000  # in its frames; those of pairing have five
+LIMIT = 0xFFFFFF  # bytes; the largest length that fits
 
 
 class CompanionWire:
@@ -47,10 +49,11 @@ class CompanionWire:
         limit: Largest payload that is accepted, in bytes.
     """
 
-    owes = False  # never anything: see owed()
+    has_replies = False  # see pending_replies()
 
     def __init__(self) -> None:
         self.limit = FIRST_LIMIT
+        self._objects = FIRST_OBJECTS
         self._cipher: "Cipher | None" = None
         self._buffer = bytearray()
         self._start = 0
@@ -82,7 +85,7 @@ class CompanionWire:
     def next_message(self) -> "tuple[int, dict[Any, Any]] | None":
         """Return the next (kind, dictionary), or None until more bytes are fed.
 
-        Empty frames, and those of kinds that nobody knows, are skipped.
+        Empty frames and frames of unknown kinds are skipped.
 
         Raises:
             ValueError: Too large, not sealed with our keys and in order, or no dictionary.
@@ -104,22 +107,24 @@ class CompanionWire:
                 continue
             if kind not in AUTH:
                 if self._cipher is not None:
-                    payload = self._cipher.open(payload, header)  # it counts, known or not
+                    payload = self._cipher.open(
+                        payload, header
+                    )  # unknown kinds advance the nonce, too
                 elif kind == OPACK:
                     raise ValueError("a sealed frame, before there are keys")
                 if kind != OPACK:
                     continue
-            message, _ = opack.unpack(payload)
+            message, _ = opack.unpack(payload, self._objects)
             if not isinstance(message, dict):
                 raise ValueError("a message that is no dictionary")
             return kind, message
 
-    def owed(self) -> bytes:
-        """Nothing: messages are answered by those who understand them."""
+    def pending_replies(self) -> bytes:
+        """Nothing: only the owner of the connection replies to messages."""
         return b""
 
     def key(self, message: "Frame") -> "Any":
-        """What pairs a reply with its request: ``_x``, or one key for all of a handshake.
+        """What matches a reply with its request: ``_x``, or one key for all of a handshake.
 
         None for events.
         """
@@ -135,7 +140,8 @@ class CompanionWire:
         """From here on, seal and open with `cipher`, which counts both directions itself."""
         self._cipher = cipher
         self.limit = LIMIT
+        self._objects = opack.OBJECTS
 
     def prepare(self) -> "bool | None":
-        """Let the cipher do a piece of work ahead; False if there is none, None if never."""
+        """Let the cipher work ahead; False if there is nothing to do now, None if never."""
         return self._cipher is not None and self._cipher.prepare()

@@ -7,7 +7,9 @@
                                     or zeros     rest is                    length: varint | message
                                                                             ...}}, or nothing
 
-Every ``sync`` is owed a ``rply`` with its sequence. Not for MicroPython: see ``plist.py``.
+Every ``sync`` is answered by a ``rply`` with the same sequence: without payload by the client, with
+the property list of ``{}`` by the device. A ``sync`` without payload is a ping. Nothing waits for a
+``rply``. Seen between iPhones and tvOS 15 to 18. Not for MicroPython: see ``plist.py``.
 """
 
 import functools
@@ -25,11 +27,13 @@ if TYPE_CHECKING:
 HEADER = ">I4s8x4sQ4x"
 HEADERS = Struct(HEADER)
 SIZE = 32  # bytes of a header
-LIMIT = 16 * 1024 * 1024  # bytes of a frame; artwork comes in one piece
+LIMIT = 16 * 1024 * 1024  # bytes of a frame; ours: artwork comes in one piece
 HEAD = b"bplist00\xd1\1\2\x56params\xd1\3\4\x54data"  # of {"params": {"data": ...}}
 OFFSETS = (8, 11, 18, 21, len(HEAD))  # of the objects in it; data is the last
 TRAILER = Struct(">6xBBQQQ")
-MESSAGE = 8  # first byte of a message without a length: no message is 8 bytes long
+# CONFIGURE_CONNECTION was seen without a length. 8 is the protobuf tag of field 1, with which every
+# message begins, and no message is 8 bytes long: so 8 is not a length.
+MESSAGE = 8
 
 
 class DataStreamWire:
@@ -38,10 +42,10 @@ class DataStreamWire:
     Args:
         dumps: Turns a message into bytes.
         loads: Turns bytes into a message; ValueError if they make no sense.
-        key: What pairs a message's reply with it, or None.
+        key: What matches a message with its reply, or None.
         device: The device's end.
-        sequence: Number of all our frames, for tests. Else the client draws one for all of its
-            frames, and the device a new one for each, as they are known to do.
+        sequence: Number of all frames that are sent, for tests. Otherwise the client draws one for
+            all of its frames, as iOS does, and the device a new one for each, as tvOS does.
     """
 
     def __init__(
@@ -57,14 +61,14 @@ class DataStreamWire:
         self.key = key
         self._device = device
         if sequence is None and not device:
-            sequence = 1 << 32 | int.from_bytes(os.urandom(4), "big")
+            sequence = 1 << 32 | int.from_bytes(os.urandom(4), "big")  # iOS: 0x1_xxxxxxxx
         self._sequence = sequence
         self._reply = plist.dumps({}) if device else b""
         self._buffer = bytearray()
         self._start = 0
-        self._data = b""  # of the frame that is being taken apart
+        self._data = b""  # of the current frame
         self._at = 0
-        self._owed: "deque[bytes]" = deque()  # one thread may read while another one writes
+        self._replies: "deque[bytes]" = deque()  # one thread may read while another one writes
 
     def encode(self, message: "Any") -> bytes:
         """Turn a message into a frame."""
@@ -93,7 +97,7 @@ class DataStreamWire:
             if not self._next_frame():
                 return None
         data, start = self._data, self._at
-        self._at = len(data)  # behind what is damaged, there is nothing to be found
+        self._at = len(data)  # nothing can be found behind a damaged message
         if data[start] == MESSAGE:
             return self._loads(data[start:])
         prefix = varint.decode(data, start)
@@ -103,12 +107,12 @@ class DataStreamWire:
         self._at = start + length
         return self._loads(data[start : self._at])
 
-    def owed(self) -> bytes:
-        """The replies to all frames that came since the last call, pings included."""
-        owed = []
-        while self._owed:
-            owed.append(self._owed.popleft())
-        return b"".join(owed)
+    def pending_replies(self) -> bytes:
+        """The replies to all frames that arrived since the last call, pings included."""
+        replies = []
+        while self._replies:
+            replies.append(self._replies.popleft())
+        return b"".join(replies)
 
     def unused(self) -> bytes:
         """Take back what was fed and belongs to no frame yet: encryption begins there."""
@@ -118,7 +122,7 @@ class DataStreamWire:
         return data
 
     def _next_frame(self) -> bool:
-        """Begin the next frame; False if it is not there."""
+        """Begin the next frame; False if it is not complete."""
         have = len(self._buffer) - self._start
         if have < 4:
             return False
@@ -131,7 +135,7 @@ class DataStreamWire:
         self._start += size
         _, kind, _, sequence = HEADERS.unpack_from(frame)
         if kind == b"sync":
-            self._owed.append(_frame(b"rply", b"", sequence, self._reply))
+            self._replies.append(_frame(b"rply", b"", sequence, self._reply))
             self._data = _data(frame[SIZE:]) if size > SIZE else b""
             self._at = 0
         return True
@@ -166,7 +170,7 @@ def _width(number: int) -> int:
 
 
 def _data(payload: bytes) -> bytes:
-    """What is in a property list of the usual shape; there are others, which mean nothing to us.
+    """The data in a property list of the usual shape; empty for others, which have no meaning here.
 
     Raises:
         ValueError: It is no property list.

@@ -1,4 +1,4 @@
-"""DMAP items, the bodies of everything an Apple TV 1-3, iTunes and Music say.
+"""DMAP items, the bodies of all messages of Apple TV 1 to 3, iTunes and Music.
 
     +---------+----------------+--------------+
     | code: 4 | length: 4, big | data: length |    items follow each other without padding
@@ -8,8 +8,8 @@
                                +-- text, UTF-8          cann 00000002 4869          ("cann", "Hi")
                                +-- items                cmst 00000009 caps...       ("cmst", [...])
 
-Decoded, a body is a list of (code, value) pairs: order counts, and codes repeat. The code alone
-tells the type of the data, so what is not in the table of tags stays bytes.
+Decoded, a body is a list of (code, value) pairs: the order matters, and codes repeat. The type of
+the data follows from the code alone, so data of an unknown code stays bytes.
 """
 
 from binascii import hexlify
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 HEADER = 8
-MAX_DEPTH = 32  # containers inside each other; devices need four
+MAX_DEPTH = 32  # nested containers; ours: devices need four
+MAX_ITEMS = 16384  # in a body; an empty one takes 8 bytes here and 200 in memory
+MAX_NUMBER = 16  # bytes; devices send up to 8, and Python prints no more than 4300 digits
 SHOWN_BYTES = 32  # of a raw value, by dump()
 
 # The same table by the four bytes on the wire. Dates and versions read like any other number.
@@ -31,6 +33,7 @@ _KNOWN = {
     code.encode(): (code, "uint" if tag[0] in ("date", "version") else tag[0])
     for code, tag in TAGS.items()
 }
+_KNOWN[b"ated"] = ("ated", "bits")  # a flag of two bytes; servers send 1 and 7 in it
 
 
 class TrailingBytes(ValueError):
@@ -48,17 +51,19 @@ class TrailingBytes(ValueError):
 
 
 def decode(
-    data: bytes, plist: "Callable[[bytes], object] | None" = None
+    data: bytes, plist: "Callable[[bytes], object] | None" = None, bounded: bool = True
 ) -> "list[tuple[str, Any]]":
     """Return the items of a body.
 
-    Numbers come as int whatever their width, flags as bool (only 1 is True), text as str with
-    replacement characters where it is not UTF-8, containers as list, the rest as bytes.
+    Numbers come as int whatever their width, up to 16 bytes; flags as bool (only 1 is True, in
+    ``ated`` anything but 0); text as str without the NUL that some servers end it with, and with
+    replacement characters where it is not UTF-8; containers as list, the rest as bytes.
 
     Args:
         data: The whole body; may be empty.
         plist: Reads a property list, like ``plistlib.loads``. Without it, if it fails, and if the
             outcome is not a dict, the value stays bytes.
+        bounded: False for data of one's own: any number of items, and numbers of any length.
 
     Raises:
         TrailingBytes: Less than a header is left after the last item.
@@ -71,6 +76,7 @@ def decode(
     end, append = len(data), items.append
     outer: "list[tuple[int, Callable[[tuple[str, Any]], None]]]" = []
     at = 0
+    room = MAX_ITEMS
     # No recursion, and no call per item for the frequent types: that is most of the speed.
     while True:
         start = at + HEADER
@@ -85,12 +91,20 @@ def decode(
         at = start + length
         if at > end:
             raise _overlong(raw, start, length, end - start, bool(outer))
+        room -= 1
+        if room < 0 and bounded:
+            raise ValueError(f"more than {MAX_ITEMS} items")
         code, kind = known(raw) or (_text_of(raw), "raw")
+        if length > MAX_NUMBER and bounded and kind in ("uint", "int", "bool", "bits"):
+            raise ValueError(f"{code!r} at offset {start - HEADER}: a number of {length} bytes")
         if kind == "string":
             try:
-                append((code, data[start:at].decode()))
+                text = data[start:at].decode()
             except UnicodeError:
-                append((code, _lenient(data[start:at])))
+                text = _lenient(data[start:at])
+            if text[-1:] == "\0":
+                text = text.rstrip("\0") or text  # nothing but a NUL says something in "cmcc"
+            append((code, text))
         elif kind == "uint":
             append((code, number(data[start:at], "big")))
         elif kind == "container":
@@ -103,6 +117,8 @@ def decode(
             at = start
         elif kind == "bool":
             append((code, number(data[start:at], "big") == 1))
+        elif kind == "bits":
+            append((code, number(data[start:at], "big") != 0))
         elif kind == "int":
             append((code, _signed(data[start:at])))
         elif kind == "bplist" and plist:
@@ -162,9 +178,9 @@ def _replaced(data: bytes) -> str:
 def _property_list(data: bytes, plist: "Callable[[bytes], object]") -> object:
     try:
         value = plist(data)
-    except Exception:  # plistlib lets a dozen kinds out, RecursionError and OverflowError included
+    except Exception:  # plistlib raises a dozen kinds, even RecursionError and OverflowError
         return data
-    # A list would be taken for a container.
+    # A list would be mistaken for a container.
     return value if isinstance(value, dict) else data
 
 
@@ -250,7 +266,7 @@ def first(items: "list[tuple[str, Any]]", *path: str) -> "Any":
 
 
 def version_text(number: int) -> str:
-    """Return a version the way people write it: 0x0003000C is 3.12."""
+    """Return a version as text: 0x0003000C is 3.12."""
     return f"{number >> 16}.{number & 0xFFFF}"
 
 
@@ -282,7 +298,7 @@ def _shown(kind: str, value: object) -> str:
     if isinstance(value, str):
         return repr(value)
     if isinstance(value, dict):
-        # Property lists from hostile hands can be small and print as gigabytes.
+        # Malicious property lists can be small and print as gigabytes.
         return f"property list with {len(value)} keys"
     if isinstance(value, int) and value >> 64 not in (0, -1):
         # Python refuses to print thousands of digits.

@@ -4,7 +4,7 @@ Nothing on the wire says what type an item is: it follows from its code.
 """
 
 # code: (type, name, bytes a device uses for it; None is "as many as it takes" or not known).
-# The name is "unknown" where nobody has found out what the tag stands for.
+# The name is "unknown" where the meaning of the tag has not been found out.
 TAGS: "dict[str, tuple[str, str, int | None]]" = {
     "abal": ("container", "daap.browsealbumlisting", None),
     "abar": ("container", "daap.browseartistlisting", None),
@@ -205,7 +205,7 @@ TAGS: "dict[str, tuple[str, str, int | None]]" = {
     "cavc": ("bool", "dacp.volumecontrollable", 1),
     "cave": ("bool", "dacp.visualizerenabled", 1),
     "cavs": ("uint", "dacp.visualizer", 1),
-    "ceGS": ("string", "com.apple.itunes.genius-selectable", None),
+    "ceGS": ("uint", "com.apple.itunes.genius-selectable", 1),
     "ceJC": ("int", "com.apple.itunes.jukebox-client-vote", 1),
     "ceJI": ("uint", "com.apple.itunes.jukebox-current", 4),
     "ceJS": ("int", "com.apple.itunes.jukebox-score", 2),

@@ -4,9 +4,11 @@
     | length: 2, little, clear  | sealed: length bytes   | tag: 16 |  ...
     +---------------------------+------------------------+---------+
 
-What is sealed is a stream: a message may take many blocks, a block may hold the end of one message
-and the beginning of the next. The length is protected, too. Before there is a cipher, bytes pass
-through as they are.
+What is sealed is a stream: a message may take many blocks, and a block may hold the end of one
+message and the beginning of the next. The length is authenticated together with the block. The
+nonce is the number of the block in its direction: 4 zero bytes, then 8 bytes, little-endian. Before
+there is a cipher, bytes pass through unchanged. AirPlay 2 has this from Apple's HomeKit Accessory
+Protocol over IP.
 """
 
 TYPE_CHECKING = False  # MicroPython has no typing
@@ -26,12 +28,12 @@ if TYPE_CHECKING:
         def encode(self, message: Any) -> bytes: ...
         def feed(self, data: bytes) -> None: ...
         def next_message(self) -> Any: ...
-        def owed(self) -> bytes: ...
+        def pending_replies(self) -> bytes: ...
         def key(self, message: Any) -> Any: ...
         def unused(self) -> bytes: ...
 
 
-BLOCK = 1024  # bytes sealed at once; up to 65535 are accepted
+BLOCK = 1024  # bytes sealed at once, the limit of HAP; up to 65535 are accepted
 LENGTH = 2
 TAG = 16
 
@@ -40,28 +42,28 @@ class HapWire:
     """One connection, either end.
 
     Args:
-        inner: Makes bytes of messages and messages of bytes.
+        inner: Turns messages into bytes and back.
 
     Attributes:
-        owes: False if the inner wire never owes anything.
+        has_replies: False if the inner wire never has to reply by itself.
     """
 
     def __init__(self, inner: "Inner") -> None:
-        self.owes = getattr(inner, "owes", True)
+        self.has_replies = getattr(inner, "has_replies", True)
         self._inner = inner
         self._cipher: "Cipher | None" = None
         self._buffer = bytearray()
         self._start = 0
 
     def encode(self, message: "Any") -> bytes:
-        """Turn a message, and what is owed, into bytes, sealed once there is a cipher."""
+        """Turn a message and pending replies into bytes, sealed once there is a cipher."""
         data = self._inner.encode(message)
-        return self._seal(data + self._inner.owed() if self.owes else data)
+        return self._seal(data + self._inner.pending_replies() if self.has_replies else data)
 
     def encode_all(self, messages: "Any") -> bytes:
         """The same for several at once: they take fewer blocks than one after the other."""
         data = b"".join([self._inner.encode(message) for message in messages])
-        return self._seal(data + self._inner.owed() if self.owes else data)
+        return self._seal(data + self._inner.pending_replies() if self.has_replies else data)
 
     def feed(self, data: bytes) -> None:
         """Store received bytes."""
@@ -91,24 +93,24 @@ class HapWire:
         return message
 
     def key(self, message: "Any") -> "Any":
-        """What pairs a message's reply with it, or None."""
+        """What matches a message with its reply, or None."""
         return self._inner.key(message)
 
-    def owed(self) -> bytes:
-        """What the inner wire owes, sealed: it has to leave before what is sealed after it."""
-        return self._seal(self._inner.owed())
+    def pending_replies(self) -> bytes:
+        """Replies of the inner wire, sealed: they must leave before whatever is sealed later."""
+        return self._seal(self._inner.pending_replies())
 
     def secure(self, cipher: "Cipher") -> None:
         """From here on, seal and open with `cipher`, which counts both directions itself.
 
-        What arrived behind the last message, and was not opened yet, is taken for sealed.
+        Bytes that arrived behind the last message and are still unused are treated as sealed.
         """
         if self._cipher is None:
             self._buffer += self._inner.unused()
         self._cipher = cipher
 
     def prepare(self) -> "bool | None":
-        """Let the cipher do a piece of work ahead; False if there is none, None if never."""
+        """Let the cipher work ahead; False if there is nothing to do now, None if never."""
         return self._cipher is not None and self._cipher.prepare()
 
     def _seal(self, data: bytes) -> bytes:
@@ -134,6 +136,6 @@ class HapWire:
         if len(self._buffer) < end:
             return None
         block = cipher.open(bytes(self._buffer[start:end]), length)
-        # Not before it opened: a stream must not go on behind a hole.
+        # Only once it was opened: the stream must not continue behind a gap.
         self._start = end
         return block

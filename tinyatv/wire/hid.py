@@ -1,18 +1,22 @@
 """Buttons and touches as MRP carries them: an event of Apple's HID family.
 
     offset  size
-         0     8  time stamp; any stale one is accepted
+         0     8  time stamp; any old one is accepted
          8     8  sender
         16    12  options, length of attributes, count
         28     4  32: bytes of the record that follows
         32     4  3: keyboard
         36     8  options, depth
-        44     2  usage page         all little endian
+        44     2  usage page         all little-endian
         46     2  usage
         48     4  1 down, 0 up
         52     8  flags, 1
 
-A touch is five 16 bit numbers, little endian: x, y, phase, device, finger.
+A touch is five 16-bit numbers, little-endian: x, y, phase, device, finger.
+
+The layout is that of Apple's IOHIDEvent, as iPhones send it to tvOS; usages are those of the USB
+HID Usage Tables, page 1 Generic Desktop and page 12 Consumer. The names of the fields at 16 and 36
+are guesses. Since tvOS 14, button events are not acknowledged: a request behind them flushes them.
 """
 
 import struct
@@ -27,7 +31,7 @@ USAGE = {  # button: (usage page, usage)
     "suspend": (1, 0x82),
     "wakeup": (1, 0x83),
     "home": (12, 0x40),
-    "top_menu": (12, 0x60),  # "Data On Screen" in the HID tables
+    "top_menu": (12, 0x60),  # "Data On Screen" in the HID tables; the home screen
     "siri": (12, 0x04),
     "play": (12, 0xB0),
     "pause": (12, 0xB1),
@@ -37,13 +41,13 @@ USAGE = {  # button: (usage page, usage)
     "play_pause": (12, 0xCD),
     "volume_up": (12, 0xE9),
     "volume_down": (12, 0xEA),
-    "mute": (12, 0xE2),  # of the HID tables; the others were seen
+    "mute": (12, 0xE2),  # from the HID tables; the others were seen
 }
 BUTTON = {usage: name for name, usage in USAGE.items()}
 
 BEGAN, MOVED, STATIONARY, ENDED, CANCELLED = 1, 2, 3, 4, 5  # phases of a touch
 
-TIME = 0x208CF228943  # mach time of a recorded event; devices do not look at it
+TIME = 0x208CF228943  # mach time of a recorded event; devices ignore it
 RECORD = "<QQIIIIIIIHHIII"
 
 

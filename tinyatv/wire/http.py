@@ -9,17 +9,27 @@
     | chunks                         |        | 1xx, 204 and 304               |
     +--------------------------------+        +--------------------------------+
 
-A message without length or chunks has no body: everybody here keeps connections open.
+A message without length or chunks has no body, although RFC 9112 section 6.3 lets the body of a
+response last until the connection closes: Apple TVs always send a length, and keep connections
+open. HTTP/1.1 and RTSP/1.0 requests are mixed on one AirPlay connection; an error response may
+begin with HTTP/1.1 even when the request was RTSP (airplay receivers of Apple, all systems).
 """
 
-HEAD_LIMIT = 65536
-BODY_LIMIT = 16 * 1024 * 1024
-GZIP = 16 + 15  # what zlib calls it, with the largest window
+import io
+
+HEAD_LIMIT = 65536  # bytes; ours
+BODY_LIMIT = 16 * 1024 * 1024  # bytes; ours
+FIRST_LIMIT = 1024 * 1024  # bytes of a body; ours, for a peer that has not proved who it is
+HEADERS = 256  # of a message
+CHUNKS = 65536  # of a body
+PIECE = 4096  # bytes; what arrives in smaller pieces is joined at once
+GZIP = 16 + 15  # wbits of zlib: gzip, with the largest window
 
 
 class _Message:
     headers = []  # type: list[tuple[str, str]]
     body = b""
+    interim = False  # True for a response that only announces another one: 100 Continue
 
     def header(self, name: str) -> "str | None":
         """Return the first header of that name, whatever its case, or None."""
@@ -29,11 +39,14 @@ class _Message:
                 return value
         return None
 
-    def plain(self) -> bytes:
+    def plain(self, limit: int = BODY_LIMIT) -> bytes:
         """The body, decompressed; not on MicroPython.
 
+        Args:
+            limit: Bytes that it may have.
+
         Raises:
-            ValueError: Damaged, cut short, or larger than ``BODY_LIMIT``.
+            ValueError: Damaged, cut short, or larger than that.
         """
         if self.header("Content-Encoding") != "gzip" or not self.body:
             return self.body
@@ -41,7 +54,7 @@ class _Message:
 
         unpack = zlib.decompressobj(GZIP)
         try:
-            body = unpack.decompress(self.body, BODY_LIMIT)
+            body = unpack.decompress(self.body, limit)
         except zlib.error as exc:
             raise ValueError(f"damaged compression: {exc}") from exc
         if not unpack.eof:
@@ -99,6 +112,7 @@ class Response(_Message):
         protocol: str = "HTTP/1.1",
     ) -> None:
         self.code = code
+        self.interim = 100 <= code < 200 and code != 101  # 101 is the last one of its kind
         self.reason = reason or REASONS.get(code, "Unknown")
         self.headers = headers or []
         self.body = body
@@ -128,26 +142,28 @@ REASONS = {
 
 
 class HttpWire:
-    """Cuts a byte stream into requests and responses, and makes bytes of them.
+    """Turns a byte stream into requests and responses, and back.
 
     Attributes:
         limit: Largest body that is accepted, in bytes.
     """
 
-    owes = False  # never anything: see owed()
+    has_replies = False  # see pending_replies()
 
     def __init__(self, limit: int = BODY_LIMIT) -> None:
         self.limit = limit
         self._buffer = b""
-        self._at = 0  # where in the buffer the next item begins
-        self._parts = []  # type: list[bytes]  # fed, and not joined to the buffer yet
+        self._at = 0  # index in the buffer of the next item
+        self._parts = []  # type: list[bytes]  # fed, but not joined to the buffer yet
         self._size = 0  # bytes in them
         self._broken = False  # there is a line break in them
         self._need = 1  # bytes to wait for; 0 waits for a line break
-        self._seen = 0  # bytes after the item's begin in which its end is not
+        self._seen = 0  # bytes of the item that were searched for its end
         self._head = None  # type: Request | Response | None
         self._length = 0  # of the body; -1 for chunks
-        self._chunks = []  # type: list[bytes]
+        self._body = io.BytesIO()  # what has come of the body
+        self._missing = 0  # bytes of it, or of the chunk, that have not
+        self._chunks = 0  # how many there were
         self._chunked = 0  # bytes in them
         self._chunk = -1  # size of the one that comes; -1 before its line
         self._last = False  # the last chunk is here, its trailer is not
@@ -155,13 +171,16 @@ class HttpWire:
 
     def feed(self, data: bytes) -> None:
         """Store received bytes."""
-        self._parts.append(data)
+        if self._parts and len(self._parts[-1]) < PIECE:
+            self._parts[-1] += data  # a piece of one byte would take forty
+        else:
+            self._parts.append(data)
         self._size += len(data)
         if b"\n" in data:
             self._broken = True
 
-    def owed(self) -> bytes:
-        """Nothing: HTTP owes no bytes by itself."""
+    def pending_replies(self) -> bytes:
+        """Nothing: in HTTP, only the owner of the connection replies."""
         return b""
 
     def key(self, message: "Request | Response") -> None:
@@ -192,29 +211,35 @@ class HttpWire:
         Raises:
             ValueError: Malformed or too large.
         """
-        if not self._join():
-            return None
         if self._head is None:
-            # Noticed at the first byte, since the end of a head that is none may never come.
+            if not self._join():
+                return None
+            # Detected at the first byte: garbage may never contain the end of a head.
             if self._at < len(self._buffer) and not 65 <= self._buffer[self._at] <= 90:  # A to Z
-                raise ValueError("not a message: it begins with no method or protocol")
+                raise ValueError("not a message: it does not begin with a method or protocol")
             text = self._until(b"\r\n\r\n", "head of the message")
             if text is None:
                 return None
             self._head = _head(_text(text))
-            self._length = _body_length(self._head, self.limit)
-        head = self._head
-        body = self._next_chunks() if self._length < 0 else self._exactly(self._length)
-        if body is None:
+            self._length = self._missing = _body_length(self._head, self.limit)
+        if self._length < 0:
+            whole = self._next_chunks()
+        else:
+            self._pour()
+            whole = not self._missing
+        if not whole:
             return None
-        head.body = body
+        head = self._head
+        if self._length:
+            head.body = self._body.getvalue()
+            self._body = io.BytesIO()
         self._head = None
         return head
 
     def _join(self) -> bool:
-        """Join what was fed to the buffer; False if it cannot complete anything anyway.
+        """Join what was fed to the buffer; False if that cannot complete anything yet.
 
-        Joining each of the parts as it comes would take a time that grows with their square.
+        Joining each part on arrival would take quadratic time.
         """
         if self._parts:
             waiting = len(self._buffer) - self._at + self._size
@@ -246,50 +271,70 @@ class HttpWire:
         self._need = 1
         return data
 
-    def _exactly(self, size: int) -> "bytes | None":
-        """Take a number of bytes; None until they are there."""
-        end = self._at + size
-        if end > len(self._buffer):
-            self._need = size
-            return None
-        data = self._buffer[self._at : end]
-        self._at = end
-        self._need = 1
-        return data
+    def _pour(self) -> None:
+        """Move what has come of the missing bytes to the body, so that they are kept once."""
+        end = self._at + self._missing
+        if end <= len(self._buffer):
+            self._body.write(self._buffer[self._at : end])
+            self._at = end
+            self._missing = 0
+            return
+        parts = [self._buffer[self._at :]] + self._parts
+        self._buffer = b""
+        self._at = 0
+        self._parts = []
+        self._size = 0
+        self._broken = False
+        for part in parts:
+            taken = min(len(part), self._missing)
+            self._body.write(part[:taken])
+            self._missing -= taken
+            if taken < len(part):
+                self.feed(part[taken:])
 
-    def _next_chunks(self) -> "bytes | None":
-        """Collect chunks; the body once the last one and its trailer have arrived."""
+    def _next_chunks(self) -> bool:
+        """Collect chunks; True once the last one and its trailer have arrived."""
         while not self._last:
             if self._chunk < 0:
-                line = self._until(b"\r\n", "line before a chunk")
+                line = self._line("line before a chunk")
                 if line is None:
-                    return None
-                self._chunk = _number(_text(line.split(b";")[0]).strip(), 16)
+                    return False
+                self._chunk = self._missing = _number(_text(line.split(b";")[0]).strip(), 16)
+                self._chunks += 1
                 self._chunked += self._chunk
                 if self._chunked > self.limit:
                     raise ValueError(f"body is over {self.limit} bytes")
+                if self._chunks > CHUNKS:
+                    raise ValueError(f"body is in over {CHUNKS} chunks")
             if self._chunk == 0:
                 self._last = True
             else:
-                data = self._exactly(self._chunk + 2)
-                if data is None:
-                    return None
-                if data[self._chunk :] != b"\r\n":
+                self._pour()
+                if self._missing:
+                    return False
+                self._need = 2
+                if not self._join():
+                    return False
+                if len(self._buffer) < self._at + 2:
+                    return False
+                if self._buffer[self._at : self._at + 2] != b"\r\n":
                     raise ValueError(f"chunk is not {self._chunk} bytes long")
-                self._chunks.append(data[: self._chunk])
+                self._at += 2
+                self._need = 1
             self._chunk = -1
         while self._last:  # the trailer: lines, the last of them empty
-            line = self._until(b"\r\n", "trailer")
+            line = self._line("trailer")
             if line is None:
-                return None
+                return False
             self._trailer += len(line)
             if self._trailer > HEAD_LIMIT:
                 raise ValueError(f"trailer is over {HEAD_LIMIT} bytes")
             self._last = line != b""
-        body = b"".join(self._chunks)
-        self._chunks = []
-        self._chunked = self._trailer = 0
-        return body
+        self._chunks = self._chunked = self._trailer = 0
+        return True
+
+    def _line(self, what: str) -> "bytes | None":
+        return self._until(b"\r\n", what) if self._join() else None
 
     def encode(self, message: "Request | Response") -> bytes:
         """Return the bytes of a message; Content-Length is added where one is expected.
@@ -333,6 +378,8 @@ def _text(data: bytes) -> str:
 
 def _head(text: str) -> "Request | Response":
     lines = text.split("\r\n")
+    if len(lines) > HEADERS:
+        raise ValueError(f"more than {HEADERS} headers")
     for line in lines:
         if [char for char in line if char < " " and char != "\t"]:
             raise ValueError(f"control character in a line: {line[:60]!r}")
@@ -364,7 +411,7 @@ def _body_length(head: "Request | Response", limit: int) -> int:
             if chunked or value.lower() != "chunked":
                 raise ValueError(f"unknown transfer coding {value[:60]!r}")
             chunked = True
-    if len(lengths) > 1:  # whoever else reads the stream may believe the other one
+    if len(lengths) > 1:  # request smuggling, RFC 9112 section 11.2
         raise ValueError("more than one Content-Length")
     if isinstance(head, Response) and (head.code < 200 or head.code in (204, 304)):
         return 0

@@ -4,9 +4,11 @@
     | length: varint, never encrypted | message, sealed once there is a cipher   |
     +---------------------------------+------------------------------------------+
 
-The length counts what follows it: of a sealed message, 16 bytes more than the message has. One
-frame is one message. Nothing separates frames, and a segment may end anywhere, also inside the
-length.
+The length counts what follows it: for a sealed message, that includes the tag of 16 bytes. One
+frame is one message. Nothing separates frames, and a TCP segment may end anywhere, even inside the
+length. A frame of length 0 is an empty message and harmless. The nonce is the number of the message
+in its direction, from 0 (direct connections, tvOS 9 to 14; later systems use the tunnel, see
+``datastream.py``).
 """
 
 from . import varint
@@ -23,8 +25,11 @@ if TYPE_CHECKING:
         def prepare(self) -> "bool | None": ...
 
 
-FIRST_LIMIT = 64 * 1024  # bytes; largest frame of a peer that has not proved who it is
-LIMIT = 16 * 1024 * 1024  # bytes; artwork comes in one piece
+FIRST_LIMIT = 64 * 1024  # bytes; ours, for a peer that has not authenticated yet
+OPEN_LIMIT = (
+    1024 * 1024
+)  # bytes; where neither end can prove anything; larger images come in pieces
+LIMIT = 16 * 1024 * 1024  # bytes; ours: artwork comes in one piece
 
 
 class MrpWire:
@@ -33,13 +38,13 @@ class MrpWire:
     Args:
         dumps: Turns a message into bytes.
         loads: Turns bytes into a message; ValueError if they make no sense.
-        key: What pairs a message's reply with it, or None.
+        key: What matches a message with its reply, or None.
 
     Attributes:
         limit: Largest frame that is accepted, in bytes.
     """
 
-    owes = False  # never anything: see owed()
+    has_replies = False  # see pending_replies()
 
     def __init__(
         self,
@@ -74,7 +79,7 @@ class MrpWire:
         """Return the next message, or None until more bytes are fed.
 
         Raises:
-            ValueError: Too large, not sealed with our keys and in order, or no message at all.
+            ValueError: Too large, not sealed with our keys and in order, or not a message.
         """
         if self._start == len(self._buffer):
             return None  # as after nearly every message
@@ -87,14 +92,14 @@ class MrpWire:
         end = start + length
         if len(self._buffer) < end:
             return None
-        body = bytes(self._buffer[start:end])
+        body = bytes(memoryview(self._buffer)[start:end])
         self._start = end
         if self._cipher is not None:
             body = self._cipher.open(body)
         return self._loads(body)
 
-    def owed(self) -> bytes:
-        """Nothing: messages are answered by those who understand them."""
+    def pending_replies(self) -> bytes:
+        """Nothing: only the owner of the connection replies to messages."""
         return b""
 
     def secure(self, cipher: "Cipher") -> None:
@@ -103,5 +108,5 @@ class MrpWire:
         self.limit = LIMIT
 
     def prepare(self) -> "bool | None":
-        """Let the cipher do a piece of work ahead; False if there is none, None if never."""
+        """Let the cipher work ahead; False if there is nothing to do now, None if never."""
         return self._cipher is not None and self._cipher.prepare()

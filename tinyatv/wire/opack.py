@@ -1,7 +1,7 @@
 """OPACK: what Companion messages are made of.
 
     +--------+---------+
-    | tag: 1 | content |     the tag tells the type, and a small value or a short length as well
+    | tag: 1 | content |     the tag gives the type, and a small value or a short length as well
     +--------+---------+
 
     01 02 04   true, false, null      40-60  text of 0 to 32 bytes     61-64  longer, length first
@@ -13,10 +13,12 @@
     35 36      float: 4, 8
 
 Numbers and lengths are little-endian. The table holds everything that was read before in the same
-object and took more than one byte, arrays and dictionaries excepted; what refers to it is read
-here, and never written: the table of the widespread client counts differently.
+object and took more than one byte, except arrays and dictionaries. References to it are read, but
+never written: pyatv counts the entries of the table differently.
 
-Sized numbers are written so that they are the same signed and unsigned, and read as unsigned.
+Sized numbers are written in the smallest size that reads the same signed and unsigned, as Apple's
+encoder does (3950126335 was seen in 8 bytes, from tvOS 15), and read as unsigned. Strings and data
+behind 61-64 and 91-94 have lengths of 1, 2, 4 and 8 bytes, as Apple's codec was probed to write.
 """
 
 import struct
@@ -26,15 +28,15 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 SIZES = (1, 2, 4, 8, 16)  # bytes of a number behind the tags 30 to 34
-DEPTH = 32  # containers in one another: boards have a small stack, and messages less than ten
-OBJECTS = 1 << 18  # in one object; an empty array takes one byte, and a hundred in memory
+DEPTH = 32  # nested containers; ours: boards have a small stack, and messages need less than ten
+OBJECTS = 1 << 18  # in one; ours: an empty array takes one byte, but a hundred in memory
 SHORT = 32  # bytes of text or data whose length is in the tag
 FEW = 14  # elements that are counted by the tag
 END = 3
 
 
 class Sized(int):
-    """A number that was written in more or less bytes than :func:`pack` would take.
+    """A number that was encoded in more or fewer bytes than :func:`pack` would take.
 
     Attributes:
         size: Bytes: 1, 2, 4, 8 or 16.
@@ -44,7 +46,7 @@ class Sized(int):
     size = 0
 
 
-# A class for each size: as an attribute of each number, it would take hundreds of bytes.
+# One class per size: an attribute of each number would take hundreds of bytes.
 _WIDE = {}  # type: dict[int, type[Sized]]
 for _size in SIZES:
     _WIDE[_size] = type("Sized", (Sized,), {"__slots__": (), "size": _size})
@@ -67,6 +69,13 @@ def sized(value: int, size: int) -> Sized:
     if size not in SIZES:
         raise ValueError(f"OPACK has no numbers of {size} bytes")
     return _WIDE[size](value)
+
+
+def signed(value: int) -> int:
+    """A number that was read, where what it stands for may be negative."""
+    size = getattr(value, "size", 0)  # without one, it is the same either way
+    number = int(value)
+    return number - (1 << 8 * size) if size and number >> (8 * size - 1) else number
 
 
 # -- writing
@@ -175,7 +184,7 @@ _DICT = [bytes([0xE0 + count]) for count in range(FEW + 1)]
 # -- reading
 
 
-def unpack(data: "bytes | bytearray | memoryview") -> "tuple[Any, bytes]":
+def unpack(data: "bytes | bytearray | memoryview", objects: int = OBJECTS) -> "tuple[Any, bytes]":
     """Read one value.
 
     Args:
@@ -190,7 +199,7 @@ def unpack(data: "bytes | bytearray | memoryview") -> "tuple[Any, bytes]":
     """
     data = bytes(data)
     try:
-        value, at = _value(data, 0, [], [OBJECTS], 0)
+        value, at = _value(data, 0, [], [objects], 0)
     except IndexError:
         raise ValueError("OPACK ends inside a value") from None
     except UnicodeError:
@@ -299,7 +308,7 @@ def _take(room: "list[int]", count: int) -> None:
     """Make room for more values."""
     room[0] -= count
     if room[0] < 0:
-        raise ValueError(f"more than {OBJECTS} OPACK values in one")
+        raise ValueError("too many OPACK values in one")
 
 
 # Bytes of a number, and what pack() writes in that size, from and below.

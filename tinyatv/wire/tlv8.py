@@ -4,11 +4,13 @@
     | tag: 1 | length: 1 | value |  ...
     +--------+-----------+-------+
 
-A value of more than 255 bytes is cut: pieces of 255 bytes and a last one of 1 to 255, all with the
-same tag, one after the other. Tag 255, length 0, separates records, and items of the same tag.
+A value of more than 255 bytes is split: pieces of 255 bytes and a last one of 1 to 255, all with
+the same tag, one after the other. Tag 255, length 0, separates records, and items of the same tag.
+The format is from Apple's HomeKit Accessory Protocol.
 """
 
 SEPARATOR = 255
+ITEMS = 1000  # in one list; ours: pairing messages have ten, and an empty item takes 150 bytes here
 
 
 def encode(items: "list[tuple[int, bytes]]") -> bytes:
@@ -31,7 +33,7 @@ def decode(data: bytes) -> "list[tuple[int, bytes]]":
     """Turn bytes into (tag, value) pairs; separators are pairs, too.
 
     Raises:
-        ValueError: The data ends inside an item.
+        ValueError: The data ends inside an item, or there are more than ``ITEMS``.
     """
     items = []  # type: list[tuple[int, bytearray]]
     at = 0
@@ -41,6 +43,8 @@ def decode(data: bytes) -> "list[tuple[int, bytes]]":
             raise ValueError("TLV8 ends inside an item")
         tag, length = data[at], data[at + 1]
         if not whole or items[-1][0] != tag:
+            if len(items) == ITEMS:
+                raise ValueError(f"more than {ITEMS} items of TLV8")
             items.append((tag, bytearray()))
         items[-1][1].extend(data[at + 2 : at + 2 + length])
         at += 2 + length

@@ -1,4 +1,7 @@
-"""Numbers in groups of seven bits, least significant first; all but the last have bit 7 set."""
+"""Numbers in groups of seven bits, least significant first; all but the last have bit 7 set.
+
+This is the base 128 varint of Protocol Buffers, where 10 bytes hold 64 bits.
+"""
 
 
 def encode(value: int) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conftest import cases
+from tests.support.vectors import cases
 from tinyatv.wire import varint
 
 

@@ -6,6 +6,7 @@ import plistlib
 import select
 import socket
 
+from tests.support.mrp_client import WAIT
 from tinyatv.crypto.chacha20poly1305 import Session
 from tinyatv.pairing import hap
 from tinyatv.pairing.credentials import parse
@@ -22,8 +23,6 @@ from tinyatv.wire.companion import (
     VERIFY_START,
     CompanionWire,
 )
-
-from .remote import WAIT
 
 SERVICE = "com.apple.tvremoteservices"
 NUMBER = 0x1E240  # of our sessions

@@ -13,12 +13,21 @@ field's other library, ``~/.pyatv.conf``, is read as well, so nobody pairs again
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import logging
 import os
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Callable
 
+from . import foreign
+from .deadline import Deadline
 from .errors import CredentialsError, DeviceNotFound
+from .files import expand, make_folder, read_json, replace_file
+from .files import store_path as default_path
+from .foreign import PYATV
+from .foreign import SECRETS as SECRETS
 from .model import (
     PROTOCOLS,
     Device,
@@ -26,15 +35,17 @@ from .model import (
     OperatingSystem,
     PairingRequirement,
     Service,
+    identifier_key,
+    identifier_keys,
 )
-from .places import store_path as default_path
+
+log = logging.getLogger(__name__)
 
 VERSION = 1
-FOREIGN = "~/.pyatv.conf"
-SECRETS = ("credentials", "password")  # fields of a service that nobody else may see
+PATIENCE = 10.0  # s; a lock is held for milliseconds
 
 
-class Known:
+class StoredDevice:
     """A device in the store.
 
     Attributes:
@@ -54,12 +65,16 @@ class Known:
 class Store:
     """Devices that are remembered.
 
-    Reading never fails because a file is missing; a damaged one is reported and left alone.
+    Reading never fails because a file is missing; a damaged one is reported and left alone. Another
+    library's store that cannot be read is passed over, with one warning in the log.
 
     Args:
-        path: File; None takes :func:`tinyatv.places.store_path`.
+        path: File; None takes :func:`tinyatv.files.store_path`.
         memory: Keep everything in memory and touch no file.
         foreign: Another library's store to read credentials from; None reads none.
+
+    Raises:
+        CredentialsError: No path is given, and there is no home folder.
     """
 
     def __init__(
@@ -67,7 +82,7 @@ class Store:
         path: str | os.PathLike[str] | None = None,
         *,
         memory: bool = False,
-        foreign: str | None = FOREIGN,
+        foreign: str | None = PYATV,
     ) -> None:
         self.path = None if memory else os.fspath(path) if path is not None else default_path()
         self._memory: dict[str, Any] = {}
@@ -78,7 +93,7 @@ class Store:
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def devices(self) -> list[Known]:
+    def devices(self) -> list[StoredDevice]:
         """All devices, in the order in which they were added.
 
         Raises:
@@ -86,7 +101,7 @@ class Store:
         """
         return [known for known, _ in self._known_entries()]
 
-    def _known_entries(self) -> list[tuple[Known, list[str]]]:
+    def _known_entries(self) -> list[tuple[StoredDevice, list[str]]]:
         """All devices, each with the identifiers that it answers to.
 
         These are more than its services have: some services are not stored, since they only name
@@ -96,14 +111,18 @@ class Store:
         default = data.get("default")
         return [
             (
-                Known(_device(entry), entry.get("alias"), default in entry["identifiers"]),
+                StoredDevice(
+                    _device(entry), entry.get("alias"), _is_among(default, entry["identifiers"])
+                ),
                 entry["identifiers"],
             )
             for entry in data.get("devices", [])
         ]
 
     def find(self, text: str) -> Device | None:
-        """The device of that alias, name, address or identifier (case is ignored), or None.
+        """The device of that alias, name, address or identifier, or None.
+
+        Case is ignored; of identifiers, colons as well.
 
         Raises:
             DeviceNotFound: Several devices have that name.
@@ -117,7 +136,7 @@ class Store:
         found = aliased or [
             k.device
             for k, identifiers in known
-            if k.device.is_called(text) or wanted in map(str.casefold, identifiers)
+            if k.device.is_called(text) or _is_among(text, identifiers)
         ]
         if len(found) > 1:
             several = ", ".join(f"{d.identifier} at {d.address}" for d in found)
@@ -135,11 +154,11 @@ class Store:
 
         What was paired wins over what the device announces (a Home Sharing id).
         """
-        foreign = _foreign_devices(self._foreign) if self._foreign else []
-        sources = [(known, known.identifiers) for known in foreign]
+        sources = [(known, known.identifiers) for known in self._foreign_devices()]
         sources += [(known.device, names) for known, names in self._known_entries()]
+        wanted = identifier_keys(device.identifiers)
         for known, identifiers in sources:
-            if not set(identifiers) & set(device.identifiers):
+            if not wanted & identifier_keys(identifiers):
                 continue
             for service in known.services:
                 mine = device.service(service.protocol)
@@ -165,16 +184,13 @@ class Store:
             entry = same[0] if same else {}
             if not same:
                 data["devices"].append(entry)
-            entry.update(name=device.name, address=device.address)
-            entry["identifiers"] = list(
-                dict.fromkeys([*device.identifiers, *entry.get("identifiers", [])])
-            )
-            for other in _entries(data, device)[1:]:  # what was seen in parts is one device
+            for other in same[1:]:  # what was seen in parts is one device
                 data["devices"].remove(other)
-                entry["identifiers"] += other["identifiers"]
-                entry["alias"] = entry.get("alias") or other.get("alias")
-                entry["services"] = {**other["services"], **entry.get("services", {})}
-            entry["identifiers"] = list(dict.fromkeys(entry["identifiers"]))
+                _merge(entry, other)
+            entry.update(name=device.name, address=device.address)
+            names = [*device.identifiers, *entry.get("identifiers", [])]
+            entry["identifiers"] = list({identifier_key(one): one for one in names[::-1]}.values())
+            entry["identifiers"].reverse()
             if device.query is not None:
                 entry["query"] = device.query
             entry.setdefault("info", {}).update(_told(device.info))
@@ -228,8 +244,8 @@ class Store:
         with self._change() as data:
             for entry in _entries(data, device):
                 data["devices"].remove(entry)
-            if data.get("default") in device.identifiers:
-                del data["default"]
+                if _is_among(data.get("default"), entry["identifiers"]):
+                    del data["default"]
         return device
 
     def set_alias(self, text: str, alias: str | None) -> Device:
@@ -286,33 +302,69 @@ class Store:
             seed = os.urandom(16)
         return str(uuid.UUID(bytes=hashlib.sha256(seed).digest()[:16], version=4))
 
-    def import_foreign(self, path: str | None = None) -> list[str]:
-        """Copy the credentials of another library's store into this one.
+    def import_foreign(
+        self, path: str | None = None, *, unusable: Callable[[str], object] | None = None
+    ) -> list[str]:
+        """Copy the credentials of another program's file into this store.
 
         Args:
-            path: Its file; None takes ``~/.pyatv.conf``.
+            path: The file of another library, or Home Assistant's ``.storage/core.config_entries``;
+                None takes ``~/.pyatv.conf``.
+            unusable: Called with one line for each thing in it that cannot be used, and why; None
+                writes them to the log.
 
         Returns:
             Main identifiers of the devices that were copied.
 
         Raises:
-            CredentialsError: The file is missing or damaged.
+            CredentialsError: The file is missing or damaged, or there is nothing in it to use.
+            OSError: It cannot be read, or the store cannot be written.
         """
-        path = os.path.expanduser(path or self._foreign or FOREIGN)
-        if not os.path.exists(path):
-            raise CredentialsError(f"{path} does not exist")
-        copied = []
-        for device in _foreign_devices(path):
+        path = expand(path or self._foreign or PYATV)
+        try:
+            found = foreign.read(path)
+        except FileNotFoundError:
+            raise CredentialsError(f"{path} does not exist") from None
+        copied, problems = [], []
+        for one in found:
+            problems += one.problems
+            device = one.device
             if device.identifier is not None:
-                known = self.find(device.identifier)
-                device.name = known.name if known else device.identifier
-                device.address = known.address if known else ""
-                for service in device.services:
-                    old = known.service(service.protocol) if known else None
-                    service.port = old.port if old else 0
-                self.save(device)
+                self._adopt(device)
                 copied.append(device.identifier)
+        if problems and not copied:
+            raise CredentialsError(f"{path} has nothing that can be used: {'; '.join(problems)}")
+        for problem in problems:
+            if unusable is None:
+                log.warning("%s: not imported: %s", path, problem)
+            else:
+                unusable(problem)
         return copied
+
+    def _adopt(self, device: Device) -> None:
+        """Save what another program knows of a device; what is known here stays."""
+        known = next((self.find(one) for one in device.identifiers if self.find(one)), None)
+        device.name = known.name if known else device.name or str(device.identifier)
+        device.address = known.address if known else device.address
+        for service in device.services:
+            old = known.service(service.protocol) if known else None
+            service.port = old.port if old else 0
+        self.save(device)
+
+    def _foreign_devices(self) -> list[Device]:
+        """Devices in the other library's store, or none if it cannot be read."""
+        if not self._foreign or os.path.expanduser(self._foreign).startswith("~"):
+            return []
+        try:
+            return [one.device for one in foreign.read(self._foreign)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except CredentialsError as exc:
+            _warn(f"{exc}: it is passed over")
+        except OSError as exc:
+            path = os.path.expanduser(self._foreign)
+            _warn(f"{path} cannot be read ({exc.strerror}): it is passed over")
+        return []
 
     def _known(self, text: str) -> Device:
         device = self.find(text)
@@ -326,11 +378,24 @@ class Store:
     def _read(self) -> dict[str, Any]:
         if self.path is None:
             return self._memory
-        data = _load(self.path)
+        try:
+            data = read_json(self.path)
+        except FileNotFoundError:
+            return {}
+        except ValueError as exc:
+            raise self._damaged(str(exc)) from exc
         problem = _problem(data)
-        if problem:
-            raise CredentialsError(f"{self.path} is damaged ({problem}): mend it or move it away")
-        return data
+        if problem is None:
+            return dict(data)
+        if _is_later(data):
+            raise CredentialsError(
+                f"{self.path} was written by a later version of tinyatv, and this one cannot read"
+                f" it ({problem}): update tinyatv"
+            )
+        raise self._damaged(problem)
+
+    def _damaged(self, problem: str) -> CredentialsError:
+        return CredentialsError(f"{self.path} is damaged ({problem}): mend it or move it away")
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[dict[str, Any]]:
@@ -339,33 +404,40 @@ class Store:
             self._memory.setdefault("devices", [])
             yield self._memory
             return
-        from ._files import replace_file  # its imports are worth the time only when writing
-
-        os.makedirs(os.path.dirname(os.path.abspath(self.path)), mode=0o700, exist_ok=True)
-        with _locked(self.path + ".lock"):
+        path = os.path.realpath(self.path)
+        make_folder(os.path.dirname(path))
+        with _locked(lock_path(path)):
             data = self._read()
-            data["version"] = VERSION
+            data.setdefault("version", VERSION)  # a later one stays: its fields do, too
             data.setdefault("devices", [])
             yield data
-            text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
-            replace_file(self.path, text.encode(), 0o600)
+            try:
+                text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+            except RecursionError:
+                raise self._damaged("it is nested too deeply") from None
+            # A name from the network may hold half a character, which no file can.
+            replace_file(path, text.encode("utf-8", "replace"), 0o600)
 
 
-def _load(path: str) -> dict[str, Any]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            data = json.load(file)
-    except FileNotFoundError:
-        return {}
-    except ValueError as exc:
-        raise CredentialsError(f"{path} is damaged ({exc}): mend it or move it away") from exc
-    if not isinstance(data, dict) or not isinstance(data.get("devices", []), list):
-        raise CredentialsError(f"{path} is damaged (no list of devices): mend it or move it away")
-    return data
+def lock_path(path: str) -> str:
+    """What is locked while a store is changed: the same file by whatever name it goes."""
+    return os.path.realpath(path) + ".lock"
 
 
-def _problem(data: dict[str, Any]) -> str | None:
+_warned: set[str] = set()
+
+
+def _warn(text: str) -> None:
+    """Log a warning, the first time in this process."""
+    if text not in _warned:
+        _warned.add(text)
+        log.warning("%s", text)
+
+
+def _problem(data: Any) -> str | None:
     """What is wrong with the content of a store, or None: people edit it, and disks fail."""
+    if not isinstance(data, dict) or not isinstance(data.get("devices", []), list):
+        return "no list of devices"
     client = data.get("client", {})
     if not isinstance(client, dict) or not isinstance(client.get("id", ""), str):
         return "the client has no identity"
@@ -380,15 +452,24 @@ def _problem(data: dict[str, Any]) -> str | None:
             return f"device {number} has a name that is no text"
         info = entry.get("info", {})
         system = info.get("operating_system", "Unknown") if isinstance(info, dict) else None
-        if not _texts(info) or system not in OperatingSystem.__members__:
+        known = _is_later(data) or system in OperatingSystem.__members__
+        if not known or not _texts(info, *_INFO):
             return f"device {number} is of an unknown kind"
         for protocol, fields in entry["services"].items():
+            if protocol not in PROTOCOLS:
+                continue
             if not isinstance(fields, dict) or not _texts(fields, *SECRETS, "identifier"):
                 return f"{protocol} of device {number} makes no sense"
             port = fields.get("port") or 0
-            if not isinstance(port, int) or not 0 <= port <= 65535:
+            if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65535:
                 return f"{protocol} of device {number} has no such port"
     return None
+
+
+def _is_later(data: Any) -> bool:
+    """True if a later version of this package has written it, which may know more."""
+    version = data.get("version") if isinstance(data, dict) else None
+    return isinstance(version, int) and version > VERSION
 
 
 def _texts(fields: Any, *optional: str) -> bool:
@@ -400,26 +481,30 @@ def _texts(fields: Any, *optional: str) -> bool:
     return all(isinstance(value, str) for value in fields.values())
 
 
-def _foreign_devices(path: str) -> list[Device]:
-    """Devices in the other library's store: identifiers and credentials, nothing else."""
-    devices = []
-    for entry in _load(os.path.expanduser(path)).get("devices", []):
-        services = []
-        protocols = entry.get("protocols") if isinstance(entry, dict) else None
-        for protocol, fields in (protocols if isinstance(protocols, dict) else {}).items():
-            if protocol in PROTOCOLS and isinstance(fields, dict):
-                known = {key: fields.get(key) for key in ("identifier", *SECRETS)}
-                services.append(
-                    _service(protocol, {k: v for k, v in known.items() if isinstance(v, str)})
-                )
-        devices.append(Device("", "", services))
-    return devices
-
-
 def _entries(data: dict[str, Any], device: Device) -> list[dict[str, Any]]:
     """The entries that are about a device; usually one."""
-    mine = set(device.identifiers)
-    return [entry for entry in data.get("devices", []) if mine & set(entry["identifiers"])]
+    mine = identifier_keys(device.identifiers)
+    return [
+        entry for entry in data.get("devices", []) if mine & identifier_keys(entry["identifiers"])
+    ]
+
+
+def _is_among(identifier: Any, identifiers: list[str]) -> bool:
+    return isinstance(identifier, str) and bool(
+        identifier_keys([identifier]) & identifier_keys(identifiers)
+    )
+
+
+def _merge(entry: dict[str, Any], other: dict[str, Any]) -> None:
+    """Add to an entry what only another one of the same device has."""
+    for key, value in other.items():
+        mine = entry.get(key)
+        if isinstance(mine, dict) and isinstance(value, dict):
+            _merge(mine, value)
+        elif key == "identifiers":
+            entry[key] = [*mine, *value] if mine else value
+        elif not mine:
+            entry[key] = value
 
 
 def _device(entry: dict[str, Any]) -> Device:
@@ -428,8 +513,10 @@ def _device(entry: dict[str, Any]) -> Device:
         for protocol, fields in entry["services"].items()
         if protocol in PROTOCOLS  # a later version may know more
     ]
-    told = {key: text for key, text in entry.get("info", {}).items() if key in _INFO}
-    system = OperatingSystem[told.pop("operating_system", "Unknown")]
+    told = {key: text for key, text in entry.get("info", {}).items() if key in _INFO and text}
+    system = OperatingSystem.__members__.get(
+        told.pop("operating_system", ""), OperatingSystem.Unknown
+    )
     return Device(
         entry.get("name", ""),
         entry.get("address", ""),
@@ -462,7 +549,11 @@ def _service(protocol: str, fields: dict[str, Any]) -> Service:
 
 @contextlib.contextmanager
 def _locked(path: str) -> Iterator[None]:
-    """Hold a lock that ends with the process. Without fcntl (Windows), go without."""
+    """Hold a lock that ends with the process. Without fcntl (Windows), go without.
+
+    Raises:
+        TimeoutError: Another process keeps it.
+    """
     try:
         import fcntl
     except ImportError:
@@ -470,7 +561,20 @@ def _locked(path: str) -> Iterator[None]:
         return
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        about = os.fstat(handle)
+        if about.st_mode & 0o777 != 0o600 and about.st_uid == os.geteuid():
+            os.fchmod(handle, 0o600)  # the umask may have taken more away
+        deadline, pause = Deadline(PATIENCE), 0.0005
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if deadline.over:
+                    text = f"another process has held it for {PATIENCE:g} s"
+                    raise TimeoutError(errno.ETIMEDOUT, text, path) from None
+            time.sleep(pause)  # the kernel tells nobody when a lock is free, except by waiting
+            pause = min(pause * 2, 0.01)
         yield
     finally:
         os.close(handle)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -9,15 +11,18 @@ import re
 import stat
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
-from tests.test_model import ROOT, limited
-from tinyatv.credentials import Store, default_path
+from tests.support.foreign import FOREIGN, GUID, HAP, HSGID, LEGACY
+from tests.support.program import ROOT, limited, run
 from tinyatv.errors import CredentialsError, DeviceNotFound
+from tinyatv.files import replace_file
 from tinyatv.model import Device, DeviceInfo, OperatingSystem, Service
+from tinyatv.store import Store, default_path
+from tinyatv.trace import Trace
 
-GUID = "0x0123456789ABCDEF"
 OTHER_GUID = "0xFEDCBA9876543210"
 
 
@@ -129,8 +134,8 @@ def test_full_disk_keeps_the_old_file(path, store):
     before = path.read_bytes()
     code = """
 import sys
-from tinyatv import _files
-from tinyatv.credentials import Store
+from tinyatv import files
+from tinyatv.store import Store
 from tinyatv.model import Device, Service
 LIMIT
 device = Device("Other", "192.0.2.11", [Service("dmap", 3689, identifier="BB22")])
@@ -277,7 +282,7 @@ def test_client_id_is_made_up_once(path, store):
 
 WRITER = """
 import sys
-from tinyatv.credentials import Store
+from tinyatv.store import Store
 from tinyatv.model import Device, Service
 path, number, protocol = sys.argv[1:]
 store = Store(path, foreign=None)
@@ -538,40 +543,6 @@ def test_null_is_as_good_as_missing_where_something_may_be_missing(path, store):
 
 # -- the other library's store
 
-HAP = ":".join(["ab" * 32, "cd" * 32, "41423a4344", "65662d3031"])
-LEGACY = f"{'0123456789ABCDEF'}:{'ef' * 32}"
-HSGID = "00000000-110e-2165-db5a-61d3c9944002"
-
-# Origin: the layout and the forms of credentials as documented; invented values.
-FOREIGN = json.dumps(
-    {
-        "version": 1,
-        "devices": [
-            {
-                "info": {"name": "Me", "mac": "02:70:79:61:74:76", "rp_id": "0123456789ab"},
-                "protocols": {
-                    "airplay": {"identifier": "11:22:33:44:55:66", "credentials": HAP},
-                    "companion": {"identifier": "CC33", "credentials": HAP},
-                    "mrp": {"identifier": "MM44", "credentials": HAP},
-                    "raop": {
-                        "identifier": "112233445566", "password": "pass", "timing_port": 5,
-                        "protocol_version": "2",
-                    },
-                },
-            },
-            {"info": {}, "protocols": {"airplay": {"identifier": "OLD", "credentials": LEGACY}}},
-            {"info": {}, "protocols": {"dmap": {"identifier": "AA11", "credentials": GUID}}},
-            {"info": {}, "protocols": {"dmap": {"identifier": "BB22", "credentials": HSGID}}},
-            {"info": {}, "protocols": {"dmap": {"identifier": "EE55", "credentials": ""}}},
-            {"info": {}, "protocols": {"dmap": {"credentials": GUID}}},
-            {"info": {}, "protocols": {"later": {"identifier": "FF66", "credentials": "x"}}},
-            {"info": {}, "protocols": {}},
-            {"info": {}},
-        ],
-    },
-    indent=4,
-)  # fmt: skip
-
 
 @pytest.mark.parametrize(
     ("protocol", "identifier", "credentials", "password"),
@@ -734,3 +705,358 @@ def test_odd_foreign_store(store, foreign, path, content):
 def test_paths_may_be_path_objects(tmp_path):
     Store(pathlib.Path(tmp_path) / "a.json").save(device())
     assert Store(str(tmp_path / "a.json")).find("Den").identifier == "AA11"
+
+
+# -- whatever the file is
+
+
+def as_a_folder(path):
+    path.mkdir()
+
+
+def as_a_pipe(path):
+    os.mkfifo(path)
+
+
+def as_nested(path):
+    path.write_bytes(b'{"devices": [], "later": ' + b"[" * 200_000 + b"]" * 200_000 + b"}")
+
+
+def as_half_a_character(path):
+    path.write_text(json.dumps(with_entry(name="Den \ud83d")))
+
+
+def as_too_large(path):
+    with open(path, "wb") as file:
+        file.truncate(1 << 40)
+
+
+@pytest.mark.parametrize(
+    "make", [as_a_folder, as_a_pipe, as_nested, as_half_a_character, as_too_large]
+)
+@pytest.mark.parametrize(
+    "words", [["devices"], ["-n", "Den", "up"], ["devices", "alias", "tv", "x"], ["scan"], ["pair"]]
+)
+def test_a_store_that_is_none(path, tv, capsys, make, words):
+    """One line and the exit code of credentials; what is there stays."""
+    path.unlink()
+    make(path)
+    before = path.stat()
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (6, "")
+    assert err.startswith(f"tinyatv: {path} is damaged (")
+    assert err.count("\n") == 1
+    assert path.stat().st_ino == before.st_ino
+
+
+def nested(depth):
+    return "[" * depth + "]" * depth
+
+
+@pytest.mark.parametrize("depth", [200, 400, 600, 800, 990])
+def test_nested_as_deep_as_can_be_read(path, store, depth):
+    """Reading takes more levels than writing: it is written as it was, or not at all."""
+    text = written(path, f'{{"version": 1, "devices": [], "later": {nested(depth)}}}')
+    try:
+        store.save(device())
+        data = json.loads(path.read_text("utf-8"))
+        assert "".join(json.dumps(data["later"]).split()) == nested(depth)
+    except CredentialsError:
+        assert path.read_text("utf-8") == text
+
+
+def test_half_a_character_from_the_network(path, store):
+    store.save(device("Den \ud83d"))
+    assert store.find("AA11").name == "Den ?"
+
+
+# -- versions
+
+
+def test_a_later_version_stays_one(path, store):
+    service = {"port": 3689, "identifier": "AA11", "credentials": GUID, "later": {"x": [1]}}
+    entry = {
+        "name": "Den", "address": "192.0.2.10", "identifiers": ["AA11"], "later": None,
+        "info": {"model": "Gen3", "operating_system": "LaterOS", "later": [1]},
+        "services": {"dmap": service, "telepathy": ["x"]},
+    }  # fmt: skip
+    made = {"version": 99, "later": {"x": 1}, "devices": [entry], "client": {"later": 5}}
+    written(path, json.dumps(made))
+    store.save(device(address="192.0.2.11"))
+    store.set_alias("Den", "tv")
+    store.set_default("tv")
+    identity = store.client_id()
+    store.save(device("Other", "BB22"))
+    store.forget("Other")
+    expect = json.loads(json.dumps(made))
+    expect["client"]["id"] = identity
+    expect["default"] = "AA11"
+    expect["devices"][0].update(address="192.0.2.11", alias="tv")
+    assert json.loads(path.read_text("utf-8")) == expect
+
+
+def test_a_later_version_that_cannot_be_read(path, store):
+    text = written(path, json.dumps({"version": 99, "devices": {"AA11": {}}}))
+    for action in (store.devices, lambda: store.save(device())):
+        with pytest.raises(CredentialsError, match=r"later version.*: update tinyatv$"):
+            action()
+    assert path.read_text("utf-8") == text
+
+
+def test_halves_keep_what_only_one_has(path, store):
+    """Unknown fields, and credentials of a protocol that both halves have."""
+    bare = {"port": 3689, "identifier": "AA11"}
+    full = {"port": 0, "identifier": "BB22", "credentials": GUID, "later": 1}
+    entries = [
+        {"identifiers": ["AA11"], "services": {"dmap": bare}},
+        {"identifiers": ["BB22"], "services": {"dmap": full}, "later": [1], "alias": "tv"},
+    ]
+    written(path, json.dumps({"devices": entries}))
+    both = [Service("dmap", 3689, identifier="AA11"), Service("mrp", 1, identifier="BB22")]
+    store.save(Device("Den", "192.0.2.10", both))
+    [entry] = json.loads(path.read_text("utf-8"))["devices"]
+    assert (entry["later"], entry["alias"]) == ([1], "tv")
+    assert entry["services"]["dmap"]["credentials"] == GUID
+    assert entry["services"]["dmap"]["later"] == 1
+
+
+# -- processes that meet, or end
+
+NAMES = """
+import sys
+from tinyatv.store import Store
+from tinyatv.model import Device, Service
+path, mark, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+store = Store(path, foreign=None)
+for number in range(count):
+    name = f"{mark}{number}"
+    store.save(Device(name, "192.0.2.1", [Service("dmap", 1, identifier=name)]))
+"""
+
+
+def test_a_link_and_its_target_are_one_store(path, tmp_path, share):
+    """Two processes write at once, one through a symbolic link: no device is lost."""
+    path.parent.mkdir()
+    link = tmp_path / "link.json"
+    link.symlink_to(path)
+    count = share(500)
+    writers = [
+        subprocess.Popen([sys.executable, "-c", NAMES, str(file), mark, str(count)], cwd=ROOT)
+        for file, mark in ((path, "a"), (link, "b"))
+    ]
+    try:
+        assert [writer.wait(timeout=300) for writer in writers] == [0, 0]
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+    expect = {f"{mark}{number}" for mark in "ab" for number in range(count)}
+    assert {known.device.name for known in Store(link).devices()} == expect
+    assert link.is_symlink()
+    assert {p.name for p in path.parent.iterdir()} == {"devices.json", "devices.json.lock"}
+
+
+DIES = """
+import os, signal, sys
+from tinyatv.store import Store
+from tinyatv.model import Device, Service
+kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+os.fsync = kill  # the data is in the temporary file
+for _ in range(int(sys.argv[2])):
+    child = os.fork()
+    if not child:
+        credentials = "0x0123456789ABCDEF"
+        service = Service("dmap", 1, identifier="AA11", credentials=credentials)
+        Store(sys.argv[1], foreign=None).save(Device("Den", "192.0.2.1", [service]))
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+"""
+
+
+def test_temporary_files_of_killed_processes_go(path, store, share):
+    """They hold credentials. Those that are being written, and files of others, stay."""
+    path.parent.mkdir()
+    others = {".devices.json-backup.tmp", ".devices.json-abc.tmp", ".other-12345678.tmp"}
+    for name in others:
+        (path.parent / name).write_text("mine")
+    count = share(200)
+    subprocess.run([sys.executable, "-c", DIES, str(path), str(count)], cwd=ROOT, check=True)
+    left = {p.name for p in path.parent.iterdir()} - others
+    assert [name for name in left if name.endswith(".tmp")], "none was killed in the middle"
+    with files_being_written(path) as living:
+        store.save(device("Other", "BB22"))
+        now = {p.name for p in path.parent.iterdir()}
+    assert now == {"devices.json", "devices.json.lock", living} | others
+    store.save(device("Other", "BB22"))
+    now = {p.name for p in path.parent.iterdir()}
+    assert now == {"devices.json", "devices.json.lock"} | others
+    assert [known.device.name for known in store.devices()] == ["Other"]
+
+
+@contextlib.contextmanager
+def files_being_written(path):
+    """A temporary file of a process that lives."""
+    name = f".{path.name}-abcd1234.tmp"
+    with open(path.parent / name, "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield name
+
+
+def test_other_files_are_cleaned_up_as_well(tmp_path):
+    """A proxy's memory holds keys, too."""
+    (tmp_path / ".image.png-12345678.tmp").write_text("half")
+    replace_file(tmp_path / "image.png", b"whole")
+    assert {p.name for p in tmp_path.iterdir()} == {"image.png", "home"}
+
+
+def test_a_temporary_file_that_somebody_removes(tmp_path, monkeypatch):
+    """Another writer may take it for a left one, in the moment before it is locked."""
+    write, times = os.fsync, []
+
+    def fsync(handle):
+        write(handle)
+        if len(times) < 2:
+            times.append(handle)
+            [temporary] = [p for p in tmp_path.iterdir() if p.name.endswith(".tmp")]
+            temporary.unlink()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    replace_file(tmp_path / "image.png", b"whole")
+    assert (tmp_path / "image.png").read_bytes() == b"whole"
+    assert len(times) == 2
+
+
+def test_a_lock_that_is_held_for_ever(path, tmp_path, monkeypatch, capsys):
+    """By its real path; reading needs no lock, and what was paired is not lost."""
+    Store().save(device())
+    monkeypatch.setattr("tinyatv.store.PATIENCE", 0.2)
+    link = tmp_path / "link.json"
+    link.symlink_to(path)
+    before = path.read_bytes()
+    with open(f"{path}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run(capsys, "--storage-filename", str(link), "devices")[0] == 0
+        code, out, err = run(
+            capsys, "--storage-filename", str(link), "devices", "alias", "Den", "tv"
+        )
+    assert (code, out) == (1, "")
+    assert err == f"tinyatv: {path}.lock: another process has held it for 0.2 s\n"
+    assert path.read_bytes() == before
+    assert run(capsys, "devices", "alias", "Den", "tv")[0] == 0
+
+
+# -- folders and users
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077, 0o277, 0o777])
+def test_folders_are_for_their_owner_alone(tmp_path, mask):
+    path = tmp_path / "a" / "b" / "c" / "devices.json"
+    before = os.umask(mask)
+    try:
+        Store(path).save(device())
+        Store(path).set_alias("Den", "tv")
+    finally:
+        os.umask(before)
+    assert [mode(folder) for folder in list(path.parents)[:3]] == [0o700] * 3
+    assert [mode(p) for p in path.parent.iterdir()] == [0o600] * 2
+    assert Store(path).find("tv").name == "Den"
+
+
+def test_folders_that_are_there_stay_as_they_are(tmp_path):
+    tmp_path.chmod(0o755)
+    Store(tmp_path / "a" / "devices.json").save(device())
+    assert mode(tmp_path) == 0o755
+
+
+BECOME = """
+import contextlib, importlib, io, os, pkgutil, sys
+import tinyatv
+from tests.support.program import main
+for module in pkgutil.walk_packages(tinyatv.__path__, "tinyatv."):  # while we may read them
+    importlib.import_module(module.name)
+with contextlib.redirect_stdout(io.StringIO()):
+    main(["--storage", "none", "devices"])
+os.setgid(4321)
+os.setuid(4321)
+"""
+
+
+def as_another_user(code, *args, **environment):
+    """Run code as a user that this machine does not know."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    env = {k: v for k, v in os.environ.items() if k not in ("HOME", "TINYATV_STORE")}
+    command = [sys.executable, "-c", BECOME + code, *map(str, args)]
+    return subprocess.run(
+        command, cwd=ROOT, env={**env, **environment}, capture_output=True, text=True, timeout=60
+    )
+
+
+MAIN = "sys.exit(main(sys.argv[1:]))"
+
+
+@pytest.mark.parametrize("words", [["devices"], ["up"], ["print_settings"]])
+def test_no_home(words):
+    """It says what to set, and makes no folder called ~."""
+    done = as_another_user(MAIN, *words)
+    assert (done.returncode, done.stdout) == (6, "")
+    assert "set HOME or TINYATV_STORE" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (pathlib.Path(ROOT) / "~").exists()
+
+
+@pytest.mark.parametrize("given", ["~nobody-of-that-name/x.json", "~~"])
+def test_a_home_that_is_not_known(monkeypatch, given):
+    monkeypatch.setenv("TINYATV_STORE", given)
+    with pytest.raises(CredentialsError, match="set HOME or TINYATV_STORE"):
+        Store()
+
+
+@pytest.fixture
+def shared():
+    """A folder that everybody can get at and write to; that of pytest is not."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        yield pathlib.Path(folder)
+
+
+def test_no_home_and_no_need_for_one(shared):
+    done = as_another_user(MAIN, "devices", TINYATV_STORE=str(shared / "devices.json"))
+    assert (done.returncode, done.stderr) == (0, "")
+    done = as_another_user(MAIN, "--storage", "none", "devices")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_files_of_another_user(shared):
+    """Their store cannot be read, their lock not taken, their folder not written: one line each."""
+    path = shared / "devices.json"
+    Store(path).save(device())
+    before = path.read_bytes()
+    for words in (["devices"], ["devices", "forget", "Den"], ["-n", "Den", "up"]):
+        done = as_another_user(MAIN, *words, TINYATV_STORE=str(path))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"tinyatv: {path}: Permission denied\n"
+    path.chmod(0o644)
+    done = as_another_user(MAIN, "devices", "forget", "Den", TINYATV_STORE=str(path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"tinyatv: {path}.lock: Permission denied\n"
+    (shared / "closed").mkdir(mode=0o700)
+    for name in ("closed/devices.json", "closed/more/devices.json"):
+        done = as_another_user(MAIN, "devices", TINYATV_STORE=str(shared / name))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.count("\n") == 1
+    assert path.read_bytes() == before
+
+
+def test_a_trace_into_a_file_of_another_user(shared):
+    path = shared / "trace.jsonl"
+    path.write_text("theirs")
+    path.chmod(0o666)
+    code = "tinyatv.Trace(sys.argv[1]).start()"
+    done = as_another_user(code, path)
+    assert done.returncode == 1
+    assert f"it belongs to another user, who could read the trace: '{path}'" in done.stderr
+    assert path.read_text() == "theirs"
+    path.unlink()
+    assert as_another_user(code, path).returncode == 0
+    with pytest.raises(PermissionError, match="belongs to another user"):
+        Trace(path).start()  # nor does root write into what a user may read

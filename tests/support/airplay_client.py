@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 
+from tests.support.mrp_client import WAIT, Remote
 from tinyatv import proto
 from tinyatv.crypto.chacha20poly1305 import Session
 from tinyatv.pairing import hap
@@ -18,8 +19,6 @@ from tinyatv.pairing.legacy import legacy_setup, legacy_verify
 from tinyatv.wire.datastream import DataStreamWire
 from tinyatv.wire.hap import HapWire
 from tinyatv.wire.http import HttpWire, Request, Response
-
-from .remote import WAIT, Remote
 
 MEDIA_REMOTE = "1910A70F-DBC0-4242-AF95-115DB30604E1"
 PLAY_QUEUE = "A6B27562-B43A-4F2D-B75F-82391E250194"
@@ -53,9 +52,9 @@ class Channel:
     def read(self):
         while True:
             message = self.wire.next_message()
-            owed = self.wire.owed()
-            if owed:
-                self.sock.sendall(owed)
+            replies = self.wire.pending_replies()
+            if replies:
+                self.sock.sendall(replies)
             if message is not None:
                 return message
             data = self.sock.recv(65536)
@@ -109,9 +108,9 @@ class Tunnel(Remote):
     def read(self):
         while True:
             message = self.wire.next_message()
-            owed = self.wire.owed()
-            if owed and self.replies:
-                self.write(owed)
+            replies = self.wire.pending_replies()
+            if replies and self.replies:
+                self.write(replies)
             if message is not None:
                 return message
             data = self.sock.recv(65536)

@@ -1,4 +1,4 @@
-"""A press by way of ``tinyatv serve``, which keeps connections open: the program's side of it.
+"""A press through ``tinyatv serve``, which keeps connections open: the client's side.
 
     request   length: 4, big | fields, each with a NUL behind it: version, what, store, words ...
     answer    kind: 1 | length: 4, big | payload
@@ -7,19 +7,19 @@
     server             "wait"    "ready"           "out" ...  "err" ...  "exit"
 
 Nothing is done before the program says "go". If it has not, and the server is gone, it can do the
-command itself; if it has, nobody knows what was done, and nothing may be done twice.
+command itself; if it has, what was done is unknown, and nothing may be done twice.
 
-Every press from the shell comes by here, so it imports next to nothing: the module ``socket`` alone
-would take as long as all the rest.
+Every press from the shell comes through here, so it imports next to nothing: the module ``socket``
+alone would take as long as all the rest.
 """
 
 import os
 import sys
 
-from . import __version__
-from .places import socket_path, store_path
+from .. import __version__
+from ..files import socket_path, store_path
 
-TYPE_CHECKING = False  # see __init__.py
+TYPE_CHECKING = False  # see ../__init__.py
 if TYPE_CHECKING:
     from _socket import socket as PlainSocket
     from socket import socket
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 NOT_MINE, WAIT, READY, OUT, ERR, EXIT = b"n", b"w", b"r", b"o", b"e", b"x"
 GO = b"g"
-UNKNOWN = "tinyatv serve ended in the middle: whether the device has acted is unknown"
+UNKNOWN = "tinyatv serve stopped in the middle: whether the device acted is unknown"
 
-ANSWERS = 2.0  # s until the server must have let us in; and then, until it must have said something
+ANSWERS = 2.0  # s until the server must have accepted; and then, until it must have answered
 CONNECTS = 60.0  # s until it must have connected to the device
 
 
@@ -47,7 +47,10 @@ def press(args: "list[str]") -> "int | None":
     """
     if os.environ.get("TINYATV_SERVE", "").lower() in ("off", "no", "0"):
         return None
-    store = os.path.abspath(store_path())
+    try:
+        store = os.path.abspath(store_path())
+    except ValueError:  # no home folder
+        return None
     try:
         sock = connect(socket_path(store)) if hasattr(os, "getuid") else None
     except BlockingIOError:
@@ -65,11 +68,11 @@ def connect(path: str) -> "socket | None":
     """A connection to the server that listens there, or None: there is none, or not one of ours.
 
     Raises:
-        BlockingIOError: There is one, and so many wait that it lets nobody else in within 2 s.
+        BlockingIOError: There is one, and so many callers wait that it accepts no other within 2 s.
     """
     try:
         if not is_ours(os.lstat(os.path.dirname(path))):
-            return None  # in /tmp, say, anybody may have made it
+            return None  # in /tmp, say, any user may have made it
         os.lstat(path)
     except OSError:
         return None
@@ -91,7 +94,7 @@ def connect(path: str) -> "socket | None":
 
 
 def _enter(sock: "PlainSocket", path: str) -> None:
-    """Connect, and wait for room where the system tells that there is none (Linux)."""
+    """Connect, and wait for room where the system says that there is none (Linux)."""
     until = None
     while True:
         try:
@@ -108,22 +111,22 @@ def _enter(sock: "PlainSocket", path: str) -> None:
 
 
 def is_ours(folder: os.stat_result) -> bool:
-    """True if it is a folder of the user that we are, and nobody else gets in."""
+    """True if it is a folder of the user that we are, and no other user gets in."""
     return folder.st_uid == os.geteuid() and folder.st_mode & 0o170077 == 0o040000
 
 
 def same_user(sock: object) -> bool:
-    """True if whoever is at the other end is the user that we are, as far as the system tells."""
+    """True if whoever is at the other end is the user that we are, as far as the system says."""
     import _socket
 
     get = sock.getsockopt  # type: ignore[attr-defined]
     if hasattr(_socket, "SO_PEERCRED"):  # Linux: pid, uid, gid
-        told = get(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+        peer = get(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
     elif sys.platform == "darwin":  # LOCAL_PEERCRED: version, uid, groups
-        told = get(0, 1, 76)
+        peer = get(0, 1, 76)
     else:
-        return True  # nobody else gets into the folder
-    return int.from_bytes(told[4:8], sys.byteorder) == os.geteuid()
+        return True  # no other user gets into the folder
+    return int.from_bytes(peer[4:8], sys.byteorder) == os.geteuid()
 
 
 def request(*fields: str) -> bytes:
@@ -201,7 +204,7 @@ def _log(why: str) -> None:
 
 
 def _unknown(json: bool) -> int:
-    from .cli.output import Output
-    from .errors import ConnectionLost
+    from ..errors import ConnectionLost
+    from .output import Output
 
     return Output(json).failure(ConnectionLost(UNKNOWN))

@@ -1,0 +1,1 @@
+"""What several test modules share. Nothing in here is a test."""

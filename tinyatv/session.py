@@ -1,0 +1,372 @@
+"""The connected backends of one device: opened together, watched for losses, brought back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Callable
+
+from .backends import load
+from .deadline import Deadline
+from .errors import (
+    AppleTVError,
+    ConnectionFailed,
+    ConnectionLost,
+    CredentialsError,
+    NotSupported,
+)
+from .events import (
+    Disconnected,
+    Events,
+    KeyboardChanged,
+    PlayingChanged,
+    PowerChanged,
+    Reconnected,
+    VolumeChanged,
+)
+from .model import Device, PairingRequirement, Service
+from .pairing.credentials import with_shared_credentials
+from .routes import BACKENDS, ROUTES, ProtocolRow
+
+if TYPE_CHECKING:
+    from .backends import Backend
+    from .backends.airplay_tunnel import Tunnel
+    from .events import Event, Listener
+
+log = logging.getLogger(__name__)
+
+EVENT_SOURCE: dict[type[Event], str] = {
+    # event: the command that asks for the same. Where several protocols report it, only the one
+    # that serves the command is believed, so that each change is posted once
+    PlayingChanged: "playing",
+    PowerChanged: "power_state",
+    VolumeChanged: "volume",
+    KeyboardChanged: "text_focus",
+}
+
+PAUSES = (1.0, 60.0)  # s; first and longest pause between two tries to reconnect
+FULL_RETRIES = 3  # tries that want all protocols back; a booting device opens its ports one by one
+
+
+class Session:
+    """The set of connected backends of one device.
+
+    Args:
+        device: What to connect to.
+        protocols: Names of the protocols to use; None uses all that can be.
+        timeout: Seconds that a command may take.
+        reconnect: True brings a lost connection back.
+        rediscover: Finds a device again that is not where it was.
+
+    Attributes:
+        device: As given, or where it was found again.
+        timeout: As given; it counts from the next connection on.
+        backends: Those that are connected, by protocol. Replaced as a whole, never changed.
+        events: What hands events to listeners.
+        closed: True after :meth:`close`.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        *,
+        protocols: Iterable[str] | None,
+        timeout: float,
+        reconnect: bool,
+        rediscover: Callable[[Device], Device] | None,
+    ) -> None:
+        self.device = device
+        self.timeout = timeout
+        self.reconnect = reconnect
+        self.backends: dict[str, Backend] = {}
+        self.events = Events(f"tinyatv-events-{device.address}")
+        self._wanted = None if protocols is None else tuple(protocols)
+        self._rediscover = rediscover
+        self._last_protocols: tuple[str, ...] = ()  # that were connected
+        self._early: dict[Backend, AppleTVError] = {}  # lost while others were still opening
+        self._error: AppleTVError | None = None
+        self._subscribed = False
+        self._lock = threading.Lock()
+        self._switching = threading.Lock()  # held by the thread that subscribes or unsubscribes
+        self._closing = threading.Event()
+        self._reconnecting: threading.Thread | None = None
+        self._retry_now = threading.Event()  # a caller waits for the connection
+        self._reconnected = threading.Event()
+
+    @property
+    def closed(self) -> bool:
+        return self._closing.is_set()
+
+    # -- opening ---------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open all protocols that have credentials, unless that is done.
+
+        Raises:
+            ConnectionFailed: None of them could be reached.
+            CredentialsError: No credentials, or they are not accepted any more.
+        """
+        if not self.backends:
+            self._open()
+
+    def _open(self, again: bool = False, wanted: Iterable[str] = ()) -> None:
+        """Open all protocols, `wanted` at least; after a loss (`again`), post that first."""
+        errors: dict[str, AppleTVError] = {}
+
+        def connect(backend: Backend) -> None:
+            try:
+                backend.connect()
+            except AppleTVError as exc:
+                log.info("%s: %s", backend.protocol, exc)
+                errors[backend.protocol] = exc
+
+        made = self._new_backends()
+        with self._lock:
+            self._early = {}
+        first, *rest = made
+        name = f"tinyatv-open-{self.device.address}"
+        threads = [threading.Thread(target=connect, args=(one,), name=name) for one in rest]
+        for thread in threads:
+            thread.start()
+        connect(first)
+        for thread in threads:
+            thread.join()
+        with self._lock:
+            for backend in made:
+                if backend in self._early:  # it was up, but not for long
+                    lost = ConnectionFailed(str(self._early[backend]))
+                    errors.setdefault(backend.protocol, lost)
+            backends = {b.protocol: b for b in made if b.protocol not in errors}
+            enough = (_notices_losses(backends) or not errors) and {*wanted} <= {*backends}
+            usable = bool(backends) and enough and not self.closed
+            if usable:
+                self.backends, self._error = backends, None
+                self._last_protocols = tuple(backends)
+                self._reconnected.set()
+                self._reconnecting = None  # from here on, a loss is a new one
+                if again:
+                    self.events.post(Reconnected(self._last_protocols))  # before another loss
+            subscribed = usable and self._subscribed
+        for backend in made:
+            if not usable or backend.protocol in errors:
+                backend.close()
+        if not usable:
+            failed = [errors[b.protocol] for b in made if b.protocol in errors]
+            raise failed[0] if failed else ConnectionLost("closed while connecting")
+        if subscribed:
+            for backend in backends.values():
+                backend.subscribe()
+
+    def _new_backends(self) -> list[Backend]:
+        """A backend for each protocol that can be used, in the order of the table."""
+        device = self.device
+        offered = {one.protocol: one for one in device.services if one.enabled and one.port}
+        rows = [BACKENDS[one] for one in BACKENDS if self._wanted is None or one in self._wanted]
+        carried = {row.name: found for row in rows if (found := self._tunnel(row, offered))}
+        tunnels = {service.protocol: tunnel for service, tunnel in carried.values()}
+        made: list[Backend] = []
+        missing: list[str] = []
+        for row in rows:
+            tunnel = tunnels.get(row.name)
+            if row.name in carried:
+                service, tunnel = carried[row.name]
+            elif row.name in offered:
+                service = offered[row.name]
+                if not service.credentials and _needs_credentials(row, service):
+                    service = with_shared_credentials(device, service)
+                    if not service.credentials:
+                        missing.append(row.name)
+                        continue
+            else:
+                continue
+            made.append(self._new_backend(row.name, service, tunnel))
+        if missing and not made:
+            unpaired = ", ".join(missing)
+            raise CredentialsError(f"{device.name} is not paired ({unpaired}): pair first")
+        if not made:
+            there = ", ".join(one.protocol for one in device.services) or "nothing"
+            asked = f", asked for {', '.join(self._wanted)}" if self._wanted is not None else ""
+            raise NotSupported(f"{device.name} offers nothing to connect to: {there}{asked}")
+        return made
+
+    def _tunnel(
+        self, row: ProtocolRow, offered: dict[str, Service]
+    ) -> tuple[Service, Tunnel] | None:
+        """The service that carries a protocol, and the tunnel; None if it connects directly."""
+        carrier, direct = offered.get(row.carrier), offered.get(row.name)
+        if carrier is None or (direct is not None and direct.credentials):
+            return None
+        carrier = with_shared_credentials(self.device, carrier)
+        tunnel = load(row.carrier).tunnel(self.device, carrier, timeout=self.timeout)
+        return None if tunnel is None else (carrier, tunnel)
+
+    def _new_backend(self, protocol: str, service: Service, tunnel: Tunnel | None) -> Backend:
+        backend = load(protocol)(
+            self.device, service, timeout=self.timeout, tunnel=tunnel,
+            post=lambda event: self._post(protocol, event),
+            lost=lambda error: self._lost(backend, error),
+        )  # fmt: skip
+        return backend
+
+    # -- closing, losses, and coming back --------------------------------------------------------
+
+    def close(self) -> None:
+        """Close all connections and end all threads. Safe to call more than once, from anywhere.
+
+        Listeners get a last :class:`~tinyatv.events.Disconnected`. Blocks up to 5 s.
+        """
+        with self._lock:
+            first = not self.closed
+            self._closing.set()
+            self._retry_now.set()
+            self._reconnected.set()
+            backends, self.backends = self.backends, {}
+            reconnecting = self._reconnecting
+        for backend in backends.values():
+            backend.close()
+        if reconnecting is not None and reconnecting is not threading.current_thread():
+            reconnecting.join(5)
+        if first and (backends or reconnecting is not None):
+            self.events.post(Disconnected(None))
+        self.events.close()
+
+    def _lost(self, backend: Backend, error: AppleTVError) -> None:
+        """A backend lost its device; called on any thread, once for each backend."""
+        protocol = backend.protocol
+        with self._lock:
+            if self.closed:
+                return
+            if self.backends.get(protocol) is not backend:
+                self._early[backend] = error
+                return
+            backends = self.backends.copy()
+            gone = [backends.pop(protocol)]
+            if not _notices_losses(backends):
+                gone += backends.values()
+                backends = {}
+            self.backends = backends
+            self._error = self._error or error
+            known = self._reconnecting is not None  # it comes back as a whole, and went as one
+            if self.reconnect and self._reconnecting is None:
+                name = f"tinyatv-reconnect-{self.device.address}"
+                thread = threading.Thread(target=self._reconnect_loop, name=name, daemon=True)
+                self._reconnecting = thread
+                thread.start()
+            if not known:
+                self.events.post(Disconnected(error, protocol))
+        log.info("%s: %s", protocol, error)
+        gone[0].close()
+        for extra in gone[1:]:
+            extra.close(error)  # for callers that wait for the end of what it plays
+
+    def _reconnect_loop(self) -> None:
+        pause, tries = PAUSES[0], 0
+        while True:
+            self._retry_now.wait(pause)
+            self._retry_now.clear()
+            if self.closed:
+                return
+            tries += 1
+            wanted = self._last_protocols if tries <= FULL_RETRIES else ()
+            try:
+                left, self.backends = self.backends, {}
+                for backend in left.values():
+                    backend.close()
+                try:
+                    self._open(again=True, wanted=wanted)
+                except ConnectionFailed:
+                    if self._rediscover is None or self.closed:
+                        raise
+                    self.device = self._rediscover(self.device)  # the port may have moved
+                    self._open(again=True, wanted=wanted)
+                return
+            except (AppleTVError, OSError) as exc:
+                log.debug("cannot reconnect to %s: %s", self.device.name, exc)
+                pause = min(pause * 2, PAUSES[1])
+
+    def wake(self) -> None:
+        """If the device is lost, and about to come back, wake it up; blocks for at most 15 s."""
+        if self._reconnecting is None or self.backends:
+            return
+        from .discovery.wake import WAKE_TIMEOUT, WakeOnLan
+
+        deadline = Deadline(WAKE_TIMEOUT)
+        self._reconnected.clear()
+        with WakeOnLan(self.device, at_once=True):
+            while not (self.backends or self.closed or deadline.over):
+                self._retry_now.set()
+                self._reconnected.wait(1.0)
+
+    def is_end(self, event: Event) -> bool:
+        """True if no event will follow this one."""
+        if not isinstance(event, Disconnected) or self.backends:
+            return False
+        return event.error is None or not self.reconnect
+
+    # -- who serves a command --------------------------------------------------------------------
+
+    def check_open(self) -> None:
+        """Raise ``ConnectionLost``, unless something is connected."""
+        if self.backends:
+            return
+        if self.closed:
+            raise ConnectionLost(f"{self.device.name}: closed")
+        why = self._error or "not connected"
+        raise ConnectionLost(f"{self.device.name}: {why}") from self._error
+
+    def unserved(self, command: str) -> NotSupported:
+        """Why no connected protocol serves a command.
+
+        Raises:
+            ConnectionLost: None is connected.
+        """
+        self.check_open()
+        serving, up = ", ".join(ROUTES[command]) or "no protocol yet", ", ".join(self.backends)
+        return NotSupported(f"{command} needs {serving}; connected: {up}")
+
+    # -- events ----------------------------------------------------------------------------------
+
+    def add_listener(self, listener: Listener) -> None:
+        """Call `listener` with every event; the first one subscribes to the device."""
+        if self.closed:
+            raise ConnectionLost(f"{self.device.name}: closed")
+        if self.events.add(listener) == 1:
+            self._follow_listeners()
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Stop calling `listener`; the last one unsubscribes from the device."""
+        if self.events.remove(listener) == 0:
+            self._follow_listeners()
+
+    def _follow_listeners(self) -> None:
+        """Subscribe if there are listeners now, whichever came and went meanwhile; else do not."""
+        with self._switching:
+            with self._lock:
+                on = self.events.heard
+                changed, self._subscribed = self._subscribed is not on, on
+                backends = self.backends.copy()
+            for backend in backends.values() if changed else ():
+                if on:
+                    backend.subscribe()
+                else:
+                    backend.unsubscribe()
+
+    def _post(self, protocol: str, event: Event) -> None:
+        """A backend has news; called on any thread."""
+        command = EVENT_SOURCE.get(type(event))
+        if command is not None:
+            serving = next((one for one in ROUTES[command] if one in self.backends), protocol)
+            if serving != protocol:
+                return
+        self.events.post(event)
+
+
+def _notices_losses(protocols: Iterable[str]) -> bool:
+    """False if all that is left keeps no connection open."""
+    left = [BACKENDS[one] for one in protocols]
+    return not left or any(row.connected for row in left)
+
+
+def _needs_credentials(row: ProtocolRow, service: Service) -> bool:
+    return not row.unpaired or service.pairing is PairingRequirement.Mandatory
