@@ -111,7 +111,7 @@ class Answers:
         """
         known = self._senders.get(sender)
         if known is None:
-            if self._count >= _INSTANCES:
+            if max(self._count, len(self._senders)) >= _INSTANCES:
                 return False
             known = self._senders[sender] = _Sender(sender, self._kinds, self._directed)
         before = len(known.instances)
@@ -287,7 +287,7 @@ class _Sender:
 def _note(table: dict[str, Any], name: str, value: object, gone: bool) -> None:
     if gone:
         table.pop(name, None)
-    else:
+    elif name in table or len(table) < _INSTANCES:
         table[name] = value
 
 
