@@ -485,7 +485,7 @@ def test_siri(atv, tv):
     assert "siri" in tv.state.held
     atv.siri_stop()
     assert tv.log == ["siri_start", "siri_stop", "siri"]
-    with pytest.raises(tinyatv.CommandFailed, match="Nobody spoke"):
+    with pytest.raises(tinyatv.CommandFailed, match="Siri is not listening"):
         atv.siri_stop()
     tv.fail("_siriStart", status=3)
     with pytest.raises(tinyatv.CommandFailed):

@@ -167,7 +167,7 @@ class VirtualAirPlay:
         return [peer.session for peer in self.peers if peer.session is not None]
 
     def start(self) -> None:
-        """Start to accept."""
+        """Start accepting connections."""
         self.server.start()
 
     def stop(self) -> None:
@@ -366,7 +366,7 @@ class VirtualAirPlay:
         if len(query.body) != 33 or query.body[:1] != b"\1":
             return Response(400)
         _, public = curve25519.generate()
-        nothing = secrets.token_bytes(128)  # a certificate and a signature that nobody can check
+        nothing = secrets.token_bytes(128)  # certificate and signature: no client checks them
         length = len(nothing).to_bytes(4, "big")
         body = public + length + nothing + length + nothing
         return Response(200, headers=[("Content-Type", codes.OCTETS)], body=body)
@@ -482,5 +482,5 @@ class VirtualAirPlay:
 
 
 def is_open(path: str) -> bool:
-    """Whether everybody may ask for it."""
+    """True if it may be asked for without being verified."""
     return path in ("/info", "/server-info", "/auth-setup") or path.startswith("/pair-")

@@ -27,7 +27,7 @@ class AirPlayIdentity:
         version: Of its system.
         public_key: That it proves itself with, 32 bytes.
         pairing_id: UUID that others know it by (``pi``).
-        access: ``"1"`` lets nobody in but members of the home.
+        access: ``"1"`` admits members of the home only.
         flags: Status flags.
         features: Feature bits.
         extra: More pairs for the service record; None takes one away.
@@ -135,7 +135,7 @@ class AirPlayQuirks:
         timing_deadline: Seconds within which the client's timing port must answer.
         named_state: Say the state of a played URL in ``name``, not in ``params``.
         ping_after: Seconds of quiet on a data stream after which the device pings; None never does.
-        unprefixed: Send a message without length at the begin of a data stream.
+        unprefixed: Send a message without length at the start of a data stream.
         batch: Put all messages that belong together into one frame of the data stream.
         split: Seal header and content of each frame on the data stream for themselves.
         one_byte_writes: Write data streams one byte at a time.

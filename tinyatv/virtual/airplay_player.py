@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 
 APP = App("AirPlay", "com.apple.TVAirPlay")
 
-CANNOT_OPEN = -6707  # error code; its domain is below
+CANNOT_OPEN = -6707  # error code and domain that a device gave in /playback-info
 DOMAIN = "NSOSStatusErrorDomain"
 PIECE = 64 * 1024  # bytes
 KEPT = 64 * 1024 * 1024  # bytes of a body
-SEGMENTS = 100  # of a playlist
+SEGMENTS = 100  # of a playlist; enough for any test
 HOPS = 10  # redirections
 REDIRECTIONS = (301, 302, 303, 307, 308)
 PLAYLISTS = (  # types of HLS, RFC 8216
@@ -187,7 +187,7 @@ class UrlPlayer:
             self._state.set_position(seconds)
 
     def stop(self, owner: object = None) -> None:
-        """Stop it; with an owner, only if it is his."""
+        """Stop it; with an owner, only if that sent it."""
         load = self._load
         if load is not None and owner in (None, load.owner):
             self._end(load)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOGGING_ID = 6  # letters that a playerLoggingID may have
+LOGGING_ID = 6  # letters of a playerLoggingID; longer ones were seen to make devices hang up
 
 
 class Playback:
@@ -233,12 +233,12 @@ class Playback:
             The answer: ``FCUP_Response_StatusCode``, ``FCUP_Response_Data`` and others.
 
         Raises:
-            ValueError: Nobody plays, or there is no answer.
+            ValueError: Nothing is played, or there is no answer.
         """
         load = self.player.load_now
         session = load.owner.session if load and isinstance(load.owner, AirPlayPeer) else None
         if session is None:
-            raise ValueError("nobody plays")
+            raise ValueError("nothing is played")
         self._messages += 1
         message_id = self._messages
         _push(session, {

@@ -27,7 +27,7 @@ from .mrp_view import dumper
 
 log = logging.getLogger(__name__)
 
-TIMING = ">2sH4x8s8s8s"
+TIMING = ">2sH4x8s8s8s"  # kind, sequence; reference, receive and send time as NTP has them
 AGAIN = 0.5  # s until a timing request is repeated
 
 
@@ -116,7 +116,7 @@ class AirPlaySession:
             self.port = self._open_door(self._event_came, "events").port
 
     def start(self) -> None:
-        """Start to push; does nothing once it is closed."""
+        """Start pushing; does nothing once it is closed."""
         with self._lock:  # close() on another thread joins it only once it runs
             if not self._closing.is_set():
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)

@@ -58,7 +58,7 @@ class VirtualAppleTV:
         home_sharing: Home Sharing id that logs in without pairing; True makes one up.
         credentials: What is accepted from the start: DMAP pairing GUIDs (``0x`` and 16 hex
             digits), or HAP credentials of this very device. None makes one up and puts it into
-            :attr:`device`, so that nobody has to pair.
+            :attr:`device`, so that no pairing is needed.
         pin: The PIN that it shows, always; None makes up a new one each time.
         seed: Its private key, 32 bytes; None derives it from `identifier`, if that is given.
         protocols: What it speaks; None is what `PROFILES` says, and so is what else it can.

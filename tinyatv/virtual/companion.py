@@ -61,8 +61,8 @@ COMMANDS = (
     "play", "pause", "next", "previous", "fast_forward", "rewind", "skip_forward", "skip_backward",
 )  # fmt: skip  # of what plays: those that the flags tell of
 
-STRAY = 0x7FFFFFFE  # number of a request that nobody made
-REFUSED = 1
+STRAY = 0x7FFFFFFE  # number of a request that was never made
+REFUSED = 1  # made up: which codes real devices give for refusals is not known
 
 NOTHING = """
     _ping, _systemInfoUpdate, FetchUpNextInfoEvent, FetchSiriStatus, PublishPresenceEvent,
@@ -605,7 +605,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
 
     def _siri_stop(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any]:
         if not peer.speaks:
-            raise _Refused("Nobody spoke")
+            raise _Refused("Siri is not listening")
         peer.speaks = False
         self._state.log_command("siri_stop")
         return {}
@@ -613,7 +613,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
     def _siri_audio(self, peer: CompanionPeer, content: dict[Any, Any]) -> None:
         data, packets = content.get(3), _list(content.get(5))
         if not peer.speaks or not isinstance(data, bytes):
-            self._complain(peer, "_siA that nobody expects")
+            self._complain(peer, "_siA without _siriStart")
             return
         for packet in packets:
             place = packet if isinstance(packet, dict) else {}
@@ -656,7 +656,7 @@ class CompanionView:
 
 
 class CompanionPeer(StreamPeer):
-    """Somebody who is connected.
+    """A client that is connected.
 
     Attributes:
         wire: What it speaks.
@@ -741,7 +741,7 @@ class _DeviceWire(CompanionWire):
         if self._quirks.noop:
             before += super().encode((NO_OP, None))
         if self._quirks.unknown_frames:
-            before += super().encode((0x20, {"_i": "nobody knows"}))
+            before += super().encode((0x20, {"_i": "unknown"}))
         return before + super().encode(message)
 
 

@@ -17,16 +17,16 @@ class CompanionQuirks:
     All are off.
 
     Attributes:
-        lenient: Answer requests that nobody knows with nothing, instead of error 58822.
+        lenient: Answer unknown requests with nothing, instead of error 58822.
         named_replies: Name the request in its answer (``_i``).
         events_first: What a request changes is told before the request is answered.
-        stray: Before each answer, one to a request that nobody made.
+        stray: Before each answer, one to a request that was never made.
         eager: ``_iMC`` follows whatever a client registers for, not only that.
         one_text_session: Do not answer ``_tiStart`` while another one is not stopped.
         no_power_events: Say nothing when the device falls asleep or wakes up.
         system_status_only: Say it as ``SystemStatus``, and not as ``TVSystemStatus``.
         noop: An empty frame before each message.
-        unknown_frames: A frame of a kind that nobody knows before each message.
+        unknown_frames: A frame of an unknown kind before each message.
         one_byte_writes: Write one byte at a time.
     """
 

@@ -114,7 +114,7 @@ class VirtualDmap:
         return self.server.requests
 
     def start(self) -> None:
-        """Start to accept connections."""
+        """Start accepting connections."""
         self.server.start()
 
     def stop(self) -> None:

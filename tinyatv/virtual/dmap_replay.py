@@ -65,7 +65,7 @@ def _as_it_was(recorded: Any, _: Any) -> Any:
 
 
 class ReplayDmap(VirtualDmap):
-    """Serves DMAP out of a recording; everybody may log in.
+    """Serves DMAP out of a recording; any client may log in.
 
     Args:
         recording: What to say.

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-UNKNOWN_CLIENT = -6727  # status of a pairing
+UNKNOWN_CLIENT = -6727  # status of a pairing; seen once, of a real device that had forgotten
 
 SYSTEM_COMMANDS = [
     commands.SET_QUEUE,
@@ -506,7 +506,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
 
 
 class MrpPeer(StreamPeer):
-    """Somebody who is connected.
+    """A client that is connected.
 
     Args:
         sock: The connection.

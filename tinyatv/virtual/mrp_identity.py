@@ -32,7 +32,7 @@ class MrpQuirks:
         late_ack: Seconds to wait before an empty acknowledgement.
         missing_type: Answers without the type field.
         old_messages: Messages that only systems before tvOS 13 send.
-        unknown_messages: Messages of types that nobody knows, with and without identifier.
+        unknown_messages: Messages of unknown types, with and without identifier.
         unknown_fields: Fields 500 and 501 of several wire types, in messages and bodies.
         wrong_types: Position and genre with another wire type than they have.
         one_byte_writes: Write one byte at a time.

@@ -20,8 +20,8 @@ from .contents import Item, Player, TextField
 from .mrp_identity import Hardware, MrpIdentity, MrpQuirks
 from .state import FAST, SKIP, State
 
-ORIGIN = 1280262988  # "LOCL"
-FIRST_PROCESS = 123
+ORIGIN = 1280262988  # "LOCL": what real devices call themselves
+FIRST_PROCESS = 123  # made up; real ones change with each launch, and are part of no key
 JUMP = 0.05  # s; a position that is further off than this has moved by more than the clock
 
 STATES = {
@@ -75,7 +75,7 @@ class Config:
 
     def __init__(self, body: Any) -> None:
         self.artwork: bool = body.artworkUpdates
-        self.now_playing: bool = body.nowPlayingUpdates  # everybody is told anyway
+        self.now_playing: bool = body.nowPlayingUpdates  # SET_STATE and its like come anyway
         self.volume: bool = body.volumeUpdates
         self.keyboard: bool = body.keyboardUpdates
         self.outputs: bool = body.outputDeviceUpdates

@@ -87,7 +87,7 @@ class StreamServer(Generic[AnyPeer]):
             return self._peers.copy()
 
     def start(self) -> None:
-        """Start to accept."""
+        """Start accepting connections."""
         if self._listener is not None:
             self._listener.start()
 

@@ -131,7 +131,7 @@ _AIRPLAY_2 = AirPlayProfile(2, 0x3C155FDE4A7FDFD5, 0x244, "550.10", ("NTP",))
 _AIRPLAY_QUEUE = _AIRPLAY_2._replace(
     features=0xBC157FDE4A7FDFD5, flags=0x18644, source_version="820.10.1", play="queue"
 )
-# From tvOS 26 on, NTP is refused, and so are clients that call themselves as many others do.
+# tvOS 26.5 refuses NTP. "cafecafecafe", which many clients call themselves, is refused since 18.4.
 _AIRPLAY_PTP = _AIRPLAY_QUEUE._replace(source_version="900.20.1", timing=("PTP",))
 _COMPANION_26 = CompanionProfile(
     0xB6782, "700.44", attention="session", refused=("cafecafecafe",)

@@ -54,7 +54,7 @@ def remember(seen: list[Any], request: Any) -> None:
 
 
 class Peer:
-    """Somebody who is connected.
+    """A client that is connected.
 
     Attributes:
         link: The connection.
@@ -135,11 +135,11 @@ class HttpServer:
             return self._peers.copy()
 
     def start(self) -> None:
-        """Start to accept."""
+        """Start accepting connections."""
         self._listener.start()
 
     def stop(self) -> None:
-        """Stop to listen, drop everybody, join all threads."""
+        """Stop listening, close all connections, join all threads."""
         self._stopping.set()
         self._listener.close()
         with self._lock:

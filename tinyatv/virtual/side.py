@@ -93,7 +93,7 @@ class Side(Protocol):
         """Credentials of its own that may log in; None if the accessory knows who may."""
 
     def start(self) -> None:
-        """Start to accept connections."""
+        """Start accepting connections."""
 
     def stop(self) -> None:
         """Stop listening, close all connections, join all threads."""

@@ -205,12 +205,12 @@ class State:
             return self._changed.wait_for(lambda: bool(condition(self)), timeout)
 
     def notify(self) -> None:
-        """Let everybody in :meth:`wait_for` look again."""
+        """Have all callers of :meth:`wait_for` look again."""
         with self.lock:
             self._changed.notify_all()
 
     def log_command(self, entry: str) -> None:
-        """Append to the log and wake everybody in :meth:`wait_for`."""
+        """Append to the log and wake all callers of :meth:`wait_for`."""
         with self.lock:
             self.log.append(entry)
             self._changed.notify_all()
@@ -228,7 +228,7 @@ class State:
 
     @property
     def device_state(self) -> DeviceState:
-        """What the player does."""
+        """What the player is doing."""
         return self.player.device_state
 
     @device_state.setter
@@ -417,7 +417,7 @@ class State:
             self.url = url
 
     def switch_account(self, account: str) -> None:
-        """Let somebody else use it; ValueError if there is no such account."""
+        """Switch to another account; ValueError if there is no such account."""
         if account not in self.accounts:
             raise ValueError(f"there is no account {account!r}")
         self.log_command(f"switch_account {account}")
@@ -598,7 +598,7 @@ class State:
                 self.device_state = DeviceState.Paused
 
     def _use_screen(self) -> None:
-        """Somebody wants to see something."""
+        """An app comes to the screen: wake up, end the screen saver."""
         if self.power is PowerState.Off or self.screensaver:
             self._set_power(PowerState.On)
 

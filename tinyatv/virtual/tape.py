@@ -1,4 +1,4 @@
-"""Answers out of a trace: what a device said to somebody is said again to whoever asks the same.
+"""Answers out of a trace: what a device answered once, it answers again to the same request.
 
 A tape is what was recorded, in order. A message of the client is looked for among those that have
 not come yet; what the device answered to it is sent, with the identifier of the one who asks now.
@@ -65,7 +65,7 @@ class Tape:
         self._lock = threading.Lock()
 
     def play(self, owner: Any, mark: Hashable, message: Any) -> list[tuple[Any, Any]] | None:
-        """Somebody sent a message; what to send now, and to whom (None: to whom it may concern).
+        """A client sent a message; what to send now, and to whom (None: to every client).
 
         Returns:
             None if nothing like it was recorded.

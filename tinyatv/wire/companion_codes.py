@@ -7,8 +7,8 @@ SERVICE = "com.apple.tvremoteservices"  # _srvT of a session
 TEXT_ARCHIVER = "RTIKeyedArchiver"  # of the archives of text fields
 STATUS_EVENTS = ("SystemStatus", "TVSystemStatus")  # of power; newer systems send both
 
-NO_HANDLER = 58822  # _ec: the system does not know the request
-NOT_DOWN = 1337  # _ec: a button comes up that was not down
+NO_HANDLER = 58822  # _ec, "No request handler": the system is too old for the request
+NOT_DOWN = 1337  # _ec: a button comes up that was not down; known of a simulator only
 
 # -- buttons: _hidC -------------------------------------------------------------------------------
 
