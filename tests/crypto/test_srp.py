@@ -6,11 +6,7 @@ import hashlib
 
 import pytest
 
-<<<<<<< HEAD
 from tests.support.srp import SALTED, ZEROS
-=======
-from tests.support.srp_values import SALTED, ZEROS
->>>>>>> store
 from tests.support.vectors import cases
 from tinyatv.crypto import srp
 
