@@ -134,7 +134,8 @@ def test_a_press_over_companion_loads_what_it_needs(tv):
         "code = main(['-n', 'Living Room', 'home']);"
         "print(code, *sorted(m for m in sys.modules if m in "
         "('zeroconf', 'asyncio', 'requests', 'dataclasses', 'tinyatv.discovery.scanner',"
-        "'tinyatv.virtual', 'plistlib', 'tinyatv.wire.http', 'google.protobuf', 'tinyatv.backends.mrp')))"
+        "'tinyatv.virtual', 'plistlib', 'tinyatv.wire.http', 'google.protobuf',"
+        "'tinyatv.backends.mrp')))"
     )
     with Program(command=("-c", script)) as process:
         out, err = process.communicate(timeout=60)
