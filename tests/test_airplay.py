@@ -96,18 +96,18 @@ def test_power_through_the_tunnel(atv, tv):
 
 @pytest.mark.parametrize(
     ("oddity", "value"),
-    [("batch", True), ("split", True), ("dribble", True), ("unprefixed", True),
+    [("batch", True), ("split", True), ("one_byte_writes", True), ("unprefixed", True),
      ("ping_after", 0.01), ("event_delay", 0.3), ("http_errors", True), ("cseq_zero", True),
      ("no_events", True)],
 )  # fmt: skip
 def test_odd_tunnels(tv, oddity, value):
-    setattr(tv.airplay.oddities, oddity, value)
+    setattr(tv.airplay.quirks, oddity, value)
     with tinyatv.connect(tv.device) as atv:
         atv.up()
         atv.pause()
         assert atv.playing().device_state is DeviceState.Paused
         assert tv.log == ["up", "pause"]
-        if not tv.airplay.oddities.no_events:
+        if not tv.airplay.quirks.no_events:
             assert tv.wait_for(lambda: tv.airplay.answered)
         assert tv.airplay.complaints == []
 
@@ -184,7 +184,7 @@ def test_a_device_that_says_nothing_of_itself(tv, film):
 @pytest.mark.parametrize("said", [{}, {"featuresEx": "1d9/St5fFTw"}])
 def test_the_other_form_of_the_feature_bits(tv, film, said):
     """In the service record, or else in what the device says of itself."""
-    tv.airplay.about.extra = {"features": None} if not said else {"features": None, "fex": None}
+    tv.airplay.identity.extra = {"features": None} if not said else {"features": None, "fex": None}
     tv.fail("/info", times=None, status=200, body=plistlib.dumps(said))
     device = tv.device
     assert "features" not in device.services[0].properties
@@ -272,7 +272,7 @@ def test_reboot_while_the_tunnel_is_opened(word):
     with VirtualAppleTV(profile="tvos15", protocols=["airplay"]) as tv:
         device = tv.device
         if word == "event port":
-            tv.airplay.oddities.event_delay = 60
+            tv.airplay.quirks.event_delay = 60
         else:
             tv.fail(word, silent=True)
 

@@ -226,7 +226,7 @@ def test_warm_press_loads_only_what_it_needs(tv):
     script = (
         "import sys; from tinyatv.cli.program import main; code = main(['play_pause']);"
         "print(code, *[m for m in ('zeroconf', 'asyncio', 'google.protobuf', 'dataclasses',"
-        "'tinyatv.discovery', 'tinyatv.virtual', 'plistlib') if m in sys.modules])"
+        "'tinyatv.discovery.scanner', 'tinyatv.virtual', 'plistlib') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
@@ -384,6 +384,91 @@ def test_help_and_version(capsys):
             code, out, _ = run(capsys, row.name, "--help")
             assert code == 0
             assert f"tinyatv {row.name}" in out
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["volume=20"], "volume shows the volume; set_volume=20 sets it"),
+        (["volume=12.5"], "set_volume=12.5 sets it"),
+        (["volume_up=x"], "volume_up: 'x' is not a number of times, 1 to 100"),
+        (["volume_up=101"], "1 to 100"),
+        (["PLAY"], "did you mean 'play'?"),
+        (["Volume-Up"], "did you mean 'volume_up'?"),
+        (["--reconect", "up"], "did you mean --reconnect?"),
+        (["watch", "--al"], "did you mean --all?"),
+        (["--TIMEOUT=3", "up"], "did you mean --timeout?"),
+        (["--timeout", "x", "up"], "argument --timeout: 'x' is not a number of seconds"),
+        (["--timeout", "nan", "up"], "argument --timeout: 'nan' is not a number of seconds"),
+        (["--port", "x", "up"], "argument --port: 'x' is not a port, 0 to 65535"),
+        (["pair", "--pairing-timeout", "x"], "'x' is not a number of seconds"),
+        (["pair", "--pairing-port", "70000"], "'70000' is not a port"),
+        (["play", "scan"], "scan is a program of its own"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_wrong_usage_is_one_line_that_says_what_is_right(tv, capsys, args, said):
+    code, out, err = run(capsys, *args)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
+    assert tv.requests == []
+
+
+def test_steps_repeat(tv, capsys):
+    assert run(capsys, "volume_up=3", "volume_down=x2", "next=2") == (0, "", "")
+    assert tv.log == [*["volume_up"] * 3, *["volume_down"] * 2, *["next"] * 2]
+    code, lines_ = run_json(capsys, "volume_up=2")
+    assert (code, [line["command"] for line in lines_]) == (0, ["volume_up"])
+
+
+def test_short_flag_for_the_version(capsys):
+    assert run(capsys, "-V") == run(capsys, "--version")
+
+
+def test_missing_package(own_store, capsys, monkeypatch):
+    monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{free_port()}")
+    monkeypatch.setitem(sys.modules, "zeroconf", None)
+    for name in [name for name in sys.modules if name.startswith("tinyatv.discovery")]:
+        monkeypatch.delitem(sys.modules, name)
+    code, out, err = run(capsys, "-t", "0.2", "scan")
+    assert (code, out) == (1, "")
+    assert err == "tinyatv: the package zeroconf is missing: pip install zeroconf\n"
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "err"),
+    [
+        ("commands >&-", 1, "tinyatv: standard output is closed\n"),
+        ("commands --json >&-", 1, "tinyatv: standard output is closed\n"),
+        ("commands >/dev/full", 1, "tinyatv: No space left on device\n"),
+        ("plya 2>&-", 2, ""),
+        ("wizard <&-", 3, None),
+        ("devices --trace /nowhere/at/all", 1, "tinyatv: /nowhere/at/all: No such file"),
+        ("doctor --json >&-", 1, "tinyatv: standard output is closed\n"),
+    ],
+)
+def test_streams_that_are_closed_or_full(own_store, monkeypatch, redirection, code, err):
+    """One line, if there is a place for it; and the right exit code."""
+    monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{free_port()}")
+    command = f"{sys.executable} -m tinyatv -t 0.1 {redirection}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert "bug" not in done.stderr
+    assert done.stderr.count("\n") == (err != "")
+    assert done.stderr.startswith(err or "")
+
+
+def test_the_prompt_of_the_shell_begins_on_a_line_of_its_own(tv):
+    """After Ctrl-C at a terminal, which shows ^C."""
+    screen, terminal = pty.openpty()
+    with Program("watch", **dict.fromkeys(("stdin", "stdout", "stderr"), terminal)) as process:
+        os.close(terminal)
+        person = Person(screen)
+        person.reads("-" * 20 + "\r\n")
+        process.send_signal(signal.SIGINT)
+        person.reads("\r\n")
+        assert process.wait(30) == 130
+    os.close(screen)
 
 
 # -- the store -------------------------------------------------------------------------------------

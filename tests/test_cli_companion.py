@@ -42,10 +42,8 @@ def unpaired(request, own_store, monkeypatch):
     [
         (["home", "menu=hold:0.6", "click=1", "click=2"],
          ["home", "menu hold", "select", "select", "select hold"]),
-        (["channel_up", "channel_down", "guide", "screensaver", "control_center", "page_up",
-          "page_down"],
-         ["channel_up", "channel_down", "guide", "screensaver", "control_center", "page_up",
-          "control_center"]),
+        (["channel_up", "channel_down", "guide", "screensaver", "control_center"],
+         ["channel_up", "channel_down", "guide", "screensaver", "control_center"]),
         ([f"launch={NETFLIX}", f"launch_app={NETFLIX}"], [f"launch_app {NETFLIX}"] * 2),
         (["launch=https://tv.example.com/a,b"], ["launch_app https://tv.example.com/a,b"]),
         ([f"switch_account={KIM}"], [f"switch_account {KIM}"]),
@@ -240,7 +238,7 @@ def test_companion_alone(unpaired, capsys):
 def test_wizard_lets_nobody_wait_for_what_cannot_be(own_store, monkeypatch):
     """Companion is for people of its home alone; the rest is set up."""
     with VirtualAppleTV("Bedroom", profile="tvos18", mdns_port=0, credentials=()) as tv:
-        tv.companion.about.flags = 0x627B6
+        tv.companion.identity.flags = 0x627B6
         monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
         with Terminal("wizard") as person:
             person.reads("q to leave)? ")

@@ -1,4 +1,4 @@
-"""AppleTV over Companion against the virtual one: commands, events, oddities, losses, pairing."""
+"""AppleTV over Companion against the virtual one: commands, events, quirks, losses, pairing."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from tinyatv.pairing.credentials import Credentials
 from tinyatv.pairing.hap import Identity
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.companion import VirtualCompanion
-from tinyatv.virtual.companion_about import CompanionAbout
 from tinyatv.virtual.contents import APPS
+from tinyatv.virtual.profiles import PROFILES as VIRTUAL
+from tinyatv.virtual.side import Setup
 
 WAIT = 5.0  # s; a deadline for things that take milliseconds
 PROFILES = ["tvos14", "tvos15", "tvos18", "tvos26", "tvos27"]
@@ -225,6 +226,15 @@ def test_volume(atv, tv):
         atv.volume("kitchen")
 
 
+@pytest.mark.parametrize("command", ["page_up", "page_down"])
+def test_no_button_for_pages(atv, tv, command):
+    """What was taken for them is mute and power: nothing is sent."""
+    with pytest.raises(tinyatv.NotSupported, match=f"{command}: .* once taken for it, is"):
+        getattr(atv, command)()
+    assert atv.features()[command] is FeatureState.Unsupported
+    assert "_hidC" not in tv.companion.requests
+
+
 def test_an_output_that_only_knows_steps(atv, tv):
     with tv.state.change():
         tv.state.absolute_volume = False
@@ -246,7 +256,7 @@ def test_a_volume_that_does_not_change(hurried, tv, impatient):
         hurried.set_volume(5)
     with tv.state.change():
         tv.state.volume_control = True
-    tv.state.set_volume = lambda level, output=None: tv.state.note("ignored")
+    tv.state.set_volume = lambda level, output=None: tv.state.log_command("ignored")
     with pytest.raises(tinyatv.CommandFailed, match="stays as it was"):
         hurried.set_volume(5)
 
@@ -271,7 +281,7 @@ def test_power(atv, tv):
 
 
 def test_a_system_that_tells_no_change(tv, impatient):
-    tv.companion.oddities.no_power_events = True
+    tv.companion.quirks.no_power_events = True
     with tinyatv.connect(tv.device) as atv:
         atv.turn_off(wait=True)
         assert tv.state.power is PowerState.Off
@@ -293,7 +303,7 @@ def test_it_does_not_wake_up(tv, impatient, monkeypatch):
     monkeypatch.setattr("tinyatv.backends.companion.WAKE_TIMEOUT", 0.2)
     tv.state.sleep()
     with tinyatv.connect(tv.device) as atv:
-        tv.state.wake = lambda: tv.state.note("not today")
+        tv.state.wake = lambda: tv.state.log_command("not today")
         with pytest.raises(tinyatv.CommandTimeout, match="the device is Off after"):
             atv.turn_on(wait=True)
 
@@ -362,7 +372,7 @@ def test_a_field_that_is_open_already(tv):
 
 def test_another_remote_has_the_field(tv, impatient):
     """The second one connects, and says that it cannot type."""
-    tv.companion.oddities.one_text_session = True
+    tv.companion.quirks.one_text_session = True
     tv.state.open_field()
     with tinyatv.connect(tv.device) as first, tinyatv.connect(tv.device, timeout=0.3) as second:
         assert second.text_focus() is KeyboardFocus.Unknown
@@ -475,7 +485,7 @@ def test_siri(atv, tv):
     assert "siri" in tv.state.held
     atv.siri_stop()
     assert tv.log == ["siri_start", "siri_stop", "siri"]
-    with pytest.raises(tinyatv.CommandFailed, match="Nobody spoke"):
+    with pytest.raises(tinyatv.CommandFailed, match="Siri is not listening"):
         atv.siri_stop()
     tv.fail("_siriStart", status=3)
     with pytest.raises(tinyatv.CommandFailed):
@@ -548,9 +558,11 @@ def test_a_press_is_an_event_over_dmap():
     accessory.remember(mine.identifier, mine.public)
     given = Credentials(device.public, mine.seed, device.identifier, mine.identifier)
     with VirtualAppleTV() as tv:
-        about = CompanionAbout("tvos14", "device", tv.mac, tv.model)
-        name = "virtual-companion"
-        side = VirtualCompanion(tv.state, tv.faults, tv.host, 0, name, accessory, about)
+        side = VirtualCompanion(Setup(
+            state=tv.state, faults=tv.faults, host=tv.host, port=0, thread="virtual-companion",
+            profile=VIRTUAL["tvos14"], name=tv.name, identifier="device", mac=tv.mac,
+            model=tv.model, accessory=accessory,
+        ))  # fmt: skip
         side.start()
         service = tinyatv.Service("companion", side.port, credentials=str(given))
         found = tinyatv.Device("Living Room", tv.host, [*tv.device.services, service])
@@ -589,8 +601,8 @@ def test_introduction(atv, tv):
         "FetchAttentionState",
     ]  # fmt: skip
     (peer,) = tv.companion.peers
-    assert len(peer.identity) == 12
-    assert int(peer.identity, 16) >= 0
+    assert len(peer.installation) == 12
+    assert int(peer.installation, 16) >= 0
     assert peer.interests == {"_iMC", "SystemStatus", "TVSystemStatus"}
     assert peer.info["_idsID"].encode() == peer.client
     assert tv.companion.complaints == []
@@ -656,7 +668,7 @@ def test_two_programs_do_not_throw_each_other_out(tv):
         one.menu()
         other.menu()
         one.menu()
-        assert len({peer.identity for peer in tv.companion.peers}) == 2
+        assert len({peer.installation for peer in tv.companion.peers}) == 2
     assert tv.log == ["menu"] * 3
 
 
@@ -778,16 +790,16 @@ def test_one_protocol_fails_and_the_others_work():
     assert tv.log == ["menu", "menu"]
 
 
-# -- oddities and losses ---------------------------------------------------------------------------
+# -- quirks and losses ---------------------------------------------------------------------------
 
 ODD = ["lenient", "named_replies", "events_first", "stray", "eager", "system_status_only", "noop",
-       "unknown_frames", "dribble"]  # fmt: skip
+       "unknown_frames", "one_byte_writes"]  # fmt: skip
 
 
 @pytest.mark.parametrize("oddity", ODD)
 def test_odd_devices(tv, oddity):
     """Everything works with each of them."""
-    setattr(tv.companion.oddities, oddity, True)
+    setattr(tv.companion.quirks, oddity, True)
     with tinyatv.connect(tv.device) as atv:
         heard = Heard(atv)
         atv.up(presses=2)
@@ -892,7 +904,7 @@ def test_gone_while_a_button_is_down(atv, tv):
 
 def test_gone_while_it_wakes_up(atv, tv):
     tv.state.sleep()
-    tv.state.wake = lambda: tv.state.note("not today")
+    tv.state.wake = lambda: tv.state.log_command("not today")
     error = in_background(lambda: atv.turn_on(wait=True))
     assert tv.wait_for(lambda: "not today" in tv.log)
     tv.stop()
@@ -1086,7 +1098,7 @@ def test_trouble_while_pairing(word, how, error):
 
 def test_it_does_not_allow_pairing():
     with VirtualAppleTV(profile="tvos18", protocols=["companion"], credentials=()) as tv:
-        tv.companion.about.allows_pairing = False
+        tv.companion.identity.allows_pairing = False
         with pytest.raises(tinyatv.PairingError, match="refuses to pair: Pairing not allowed"):
             tinyatv.pair(tv.device, pin="1111", store=tinyatv.Store(memory=True))
 
@@ -1095,7 +1107,7 @@ def test_only_for_people_of_its_home():
     """Companion is announced, and lets nobody in: everything else is paired."""
     store = tinyatv.Store(memory=True)
     with VirtualAppleTV(profile="tvos18", credentials=()) as tv:
-        tv.companion.about.flags = 0x627B6
+        tv.companion.identity.flags = 0x627B6
         device = tv.device
         assert device.service("companion").pairing is tinyatv.PairingRequirement.Disabled
         tinyatv.pair(device, pin=lambda: tv.pin, store=store)

@@ -1,4 +1,4 @@
-"""AppleTV over MRP against the virtual one: commands, events, artwork, oddities, losses."""
+"""AppleTV over MRP against the virtual one: commands, events, artwork, quirks, losses."""
 
 from __future__ import annotations
 
@@ -397,7 +397,7 @@ def test_no_artwork(atv, tv):
 
 
 def test_artwork_that_is_announced_and_not_delivered(atv, tv):
-    tv.mrp.oddities.artwork_not_delivered = True
+    tv.mrp.quirks.artwork_not_delivered = True
     assert atv.artwork() is None
 
 
@@ -412,7 +412,7 @@ def test_a_large_image_in_one_message(atv, tv):
 
 def test_a_larger_image_in_pieces(atv, tv):
     image = b"\xff\xd8\xff" + bytes(range(256)) * 4000
-    tv.mrp.oddities.artwork_limit = 100_000
+    tv.mrp.quirks.artwork_limit = 100_000
     tv.state.update(artwork=image)
     up_to_date(atv)
     assert atv.artwork().data == image
@@ -470,18 +470,18 @@ def test_artwork_by_url_and_then_from_the_device(atv, tv, web):
     assert atv.artwork().data == tv.state.artwork(512)
 
 
-# -- oddities of real devices ----------------------------------------------------------------------
+# -- quirks of real devices ----------------------------------------------------------------------
 
 ODD = [
     "hid_ack", "rate_zero", "update_client_first", "missing_type",
-    "unknown_messages", "unknown_fields", "wrong_types", "dribble", "coalesce",
+    "unknown_messages", "unknown_fields", "wrong_types", "one_byte_writes", "coalesce",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("oddity", ODD)
 def test_odd_devices(tv, oddity):
     """Everything works with each of them."""
-    setattr(tv.mrp.oddities, oddity, True)
+    setattr(tv.mrp.quirks, oddity, True)
     with tinyatv.connect(tv.device) as atv:
         heard = Heard(atv)
         atv.up()
@@ -496,7 +496,7 @@ def test_odd_devices(tv, oddity):
 
 
 def test_a_player_without_a_name_is_not_the_default_one(tv):
-    tv.mrp.oddities.client_without_player = True
+    tv.mrp.quirks.client_without_player = True
     with tinyatv.connect(tv.device) as atv:
         playing = atv.playing()
         assert (playing.device_state, playing.title) == (DeviceState.Idle, None)
@@ -506,14 +506,14 @@ def test_a_player_without_a_name_is_not_the_default_one(tv):
 
 
 def test_no_time_stamp(tv):
-    tv.mrp.oddities.no_timestamp = True
+    tv.mrp.quirks.no_timestamp = True
     with tinyatv.connect(tv.device) as atv:
         assert atv.playing().position is None
         assert atv.features()["position"] is FeatureState.Unavailable
 
 
 def test_paused_without_an_item(tv):
-    tv.mrp.oddities.netflix = True
+    tv.mrp.quirks.netflix = True
     with tinyatv.connect(tv.device) as atv:
         atv.pause()
         up_to_date(atv)
@@ -522,7 +522,7 @@ def test_paused_without_an_item(tv):
 
 
 def test_item_without_metadata(tv):
-    tv.mrp.oddities.no_metadata = True
+    tv.mrp.quirks.no_metadata = True
     with tinyatv.connect(tv.device) as atv:
         playing = atv.playing()
         assert (playing.device_state, playing.title) == (DeviceState.Playing, None)
@@ -531,7 +531,7 @@ def test_item_without_metadata(tv):
 
 
 def test_buttons_that_are_not_acknowledged(tv):
-    tv.mrp.oddities.no_generic_ack = True
+    tv.mrp.quirks.no_generic_ack = True
     with tinyatv.connect(tv.device, timeout=0.2) as atv:
         with pytest.raises(tinyatv.CommandTimeout, match=r"no reply to up within 0.2 s \(mrp\)"):
             atv.up()
@@ -560,7 +560,7 @@ def test_a_device_that_forgot_us(tv):
 
 
 def test_a_device_that_does_not_know_us_at_all(tv):
-    tv.mrp.oddities.refuse_verify = True
+    tv.mrp.quirks.refuse_verify = True
     with pytest.raises(tinyatv.CredentialsError, match=r"status -6727.*pair again"):
         tinyatv.connect(tv.device)
 
@@ -739,7 +739,7 @@ def test_a_device_that_does_not_answer_any_more(tv, monkeypatch):
     monkeypatch.setattr("tinyatv.backends.mrp.HEARTBEAT", 0.02)
     with tinyatv.connect(tv.device, timeout=0.1) as atv:
         heard = Heard(atv)
-        tv.mrp.oddities.no_generic_ack = True
+        tv.mrp.quirks.no_generic_ack = True
         error = heard.next(tinyatv.Disconnected).error
         assert "does not answer any more" in str(error)
         assert tv.requests[-2:] == ["GENERIC"] * 2

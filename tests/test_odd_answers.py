@@ -173,6 +173,7 @@ def test_what_is_no_image():
         ("32 96e5ffff", -6762),  # four bytes
         ("33 96e5ffffffffffff", -6762),
         ("31 96e5", -6762),
+        ("33 96e5ffff00000000", -6762),
         ("30 ff", -1),
         ("07", -1),
         ("32 c6e50000", 58822),
@@ -203,7 +204,7 @@ def test_what_is_an_error():
 
 def test_refused_with_a_negative_code():
     with virtual("tvos18", "companion") as tv, tinyatv.connect(tv.device) as atv:
-        tv.fail("launch_app", status=opack.sized((1 << 32) - 6762, 4))
+        tv.fail("launch_app", status=-6762)
         with pytest.raises(tinyatv.CommandFailed, match="error -6762") as caught:
             atv.launch("com.netflix.Netflix")
         assert caught.value.code == -6762

@@ -112,11 +112,12 @@ SURFACE = {
     **{
         name: Case(lambda atv, tv, name=name: getattr(atv, name)(), logged(name))
         for name in ("up", "down", "left", "right", "select", "menu", "home", "top_menu",
-                     "channel_up", "channel_down", "page_up", "guide", "screensaver",
+                     "channel_up", "channel_down", "guide", "screensaver",
                      "control_center", "siri_start", "suspend", "play_pause", "next", "previous",
                      "stop")
     },
-    "page_down": Case(lambda atv, tv: atv.page_down(), logged("control_center")),
+    "page_up": Case(lambda atv, tv: atv.page_up(), logged()),  # nobody has a button for it
+    "page_down": Case(lambda atv, tv: atv.page_down(), logged()),
     "siri_stop": Case(
         lambda atv, tv: (atv.siri_start(), atv.siri_stop()),
         logged("siri_start", "siri_stop", "siri"),
@@ -248,9 +249,9 @@ SILENT = {"events", "add_listener", "remove_listener"}  # AirPlay alone has noth
 def peers(tv):
     """Who is connected; DMAP and AirPlay keep nobody."""
     found = []
-    for protocol, side in (("companion", tv._companion), ("mrp", tv._mrp)):
-        if side is not None and protocol in (*tv.protocols, "mrp"):
-            found += side.peers
+    for protocol in ("companion", "mrp"):
+        if protocol in tv.sides:
+            found += tv.sides[protocol].peers
     return found
 
 

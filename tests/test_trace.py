@@ -271,7 +271,7 @@ def test_file_that_is_read(tv, tmp_path, monkeypatch, capsys, words, way):
         assert main(["--trace", str(other), *words]) == 2
     out, err = capsys.readouterr()
     what = "standard input" if words[-1] == "-" else path
-    assert err == f"tinyatv: --trace {other}: that is {what}, which is to be read: name another\n"
+    assert err == f"tinyatv: --trace {other}: that is {what}, which is read: name another file\n"
     assert out == ""
     assert path.read_bytes() == HEAD
     assert tv.log == []
@@ -369,9 +369,9 @@ def test_values_deep_inside_each_other(tmp_path, begin, end):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "no trace"),
-        (b"\x00\x01", "no trace"),
-        (LINE, "no trace"),
+        (b"", "not a trace"),
+        (b"\x00\x01", "not a trace"),
+        (LINE, "not a trace"),
         (HEAD.replace(b"1", b"2", 1), "version 2"),
         (HEAD.replace(b": 1", b': "x\\u001b"', 1), "version x"),
         (HEAD + b"\xff\n", "line 2 of the trace is damaged"),

@@ -11,6 +11,9 @@ def console() -> None:
     try:
         code = press(sys.argv[1:])
     except KeyboardInterrupt:
+        from .cli.output import interrupted
+
+        interrupted()
         code = 130
     except BrokenPipeError:
         code = 0  # the reader has what it wanted

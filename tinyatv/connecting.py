@@ -52,7 +52,7 @@ def connect(
         timeout: Seconds that a command may take. Waking a sleeping device up while connecting may
             take 25 s.
         scan_timeout: Seconds that a scan may take.
-        reconnect: After a loss, try again after 1, 2, 4 ... 60 s, for ever. Until then commands
+        reconnect: After a loss, try again after 1, 2, 4 ... 60 s, forever. Until then commands
             raise ``ConnectionLost``. The object and its listeners stay valid.
         store: Where credentials are; None takes the user's.
 

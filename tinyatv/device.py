@@ -5,9 +5,11 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, cast
 
 from .deadline import Deadline
+from .errors import NotSupported
+from .events import EventQueue
 from .model import Device, FeatureState, RepeatState, ShuffleState, TouchAction
 from .routes import FIELDS, ROUTES
 from .session import Session
@@ -184,17 +186,17 @@ class AppleTV:
         `timeout` seconds.
 
         Args:
-            timeout: Seconds to wait for each event; None waits for ever.
+            timeout: Seconds to wait for each event; None waits forever.
         """
-        received: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        received = EventQueue(f"events of {self.name}")
         self.add_listener(received.put)
         return self._take(received, timeout)
 
-    def _take(self, received: queue.SimpleQueue[Event], timeout: float | None) -> Iterator[Event]:
+    def _take(self, received: EventQueue, timeout: float | None) -> Iterator[Event]:
         try:
             while True:
                 try:
-                    event = received.get(timeout=Deadline(timeout).wait())
+                    event = cast("Event", received.get(timeout=Deadline(timeout).wait()))
                 except queue.Empty:
                     return
                 yield event
@@ -259,12 +261,24 @@ class AppleTV:
         self._via("channel_down").channel_down()
 
     def page_up(self) -> None:
-        """Go up by a page."""
-        self._via("page_up").page_up()
+        """Kept for programs that call it: no device is known to go up by a page.
+
+        Raises:
+            NotSupported: Always. Companion's button 18, once taken for it, is mute.
+        """
+        raise self._no_pages("page_up", "button 18 of Companion, once taken for it, is mute")
 
     def page_down(self) -> None:
-        """Go down by a page. Newer systems open the control centre instead."""
-        self._via("page_down").page_down()
+        """Kept for programs that call it; see :meth:`page_up`.
+
+        Raises:
+            NotSupported: Always. Companion's button 19, once taken for it, is power.
+        """
+        raise self._no_pages("page_down", "button 19 of Companion, once taken for it, is power")
+
+    def _no_pages(self, command: str, why: str) -> NotSupported:
+        self._session.check_open()
+        return NotSupported(f"{command}: no button is known for it; {why}")
 
     def guide(self) -> None:
         """Show what is on television, in apps that have such a guide."""
@@ -286,7 +300,7 @@ class AppleTV:
         self._via("siri_start").siri_start()
 
     def siri_stop(self) -> None:
-        """Let go of the Siri button; see :meth:`siri_start`."""
+        """Release the Siri button; see :meth:`siri_start`."""
         self._via("siri_stop").siri_stop()
 
     # -- touchpad --------------------------------------------------------------------------------
@@ -317,7 +331,7 @@ class AppleTV:
         self._via("touch").touch(*_place(x, y), TouchAction(action))
 
     def click(self, *, hold: float = 0.0, presses: int = 1) -> None:
-        """Click the touchpad, which chooses what is marked. Arguments as in :meth:`up`."""
+        """Click the touchpad, which chooses the highlighted item. Arguments as in :meth:`up`."""
         self._via("click").click(*_press(hold, presses))
 
     # -- old keys --------------------------------------------------------------------------------
@@ -576,7 +590,7 @@ class AppleTV:
         self._via("text_append").text_append(_text(text, "text", empty=True))
 
     def text_clear(self) -> None:
-        """Empty the text field; see :meth:`text_set`."""
+        """Clear the text field; see :meth:`text_set`."""
         self._via("text_clear").text_clear()
 
     # -- playing something of your own -----------------------------------------------------------

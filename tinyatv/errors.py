@@ -44,7 +44,13 @@ class ConnectionLost(AppleTVError, ConnectionError):
 
 
 class CommandTimeout(AppleTVError, TimeoutError):
-    """The device did not answer in time. Whether it acted is unknown."""
+    """The device did not answer in time. Whether it acted is unknown.
+
+    Attributes:
+        seconds: How long it had, if that is known.
+    """
+
+    seconds: float | None = None
 
 
 class CommandFailed(AppleTVError):

@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 Listener = Callable[[Any], object]
 
 
+QUEUED = 2000  # events that may wait for a listener
+
+
 class Event:
     """Something that happened."""
 
@@ -143,6 +146,47 @@ class Reconnected(Event):
 _GREETING = Event()  # in the queue: new listeners are to be told what plays
 
 
+class EventQueue:
+    """Events on their way to a thread that may be slow: so many, and the oldest are dropped.
+
+    Args:
+        name: Of the thread, for the log.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._dropped = 0  # since there was room last
+
+    def put(self, event: Event | None) -> None:
+        """Add an event, or None for the end. Never blocks."""
+        if event is None or self._queue.qsize() < QUEUED:
+            self._dropped = 0
+        else:
+            self._drop()
+        self._queue.put(event)
+
+    def _drop(self) -> None:
+        try:
+            oldest = self._queue.get_nowait()
+        except queue.Empty:
+            return  # taken meanwhile
+        if oldest is None or oldest is _GREETING:
+            self._queue.put(oldest)
+            return
+        self._dropped += 1
+        if self._dropped & (self._dropped - 1) == 0:  # 1, 2, 4, 8 ...
+            log.warning("%s: a listener is too slow: %d events dropped", self._name, self._dropped)
+
+    def get(self, timeout: float | None = None) -> Event | None:
+        """Wait for the next event.
+
+        Raises:
+            queue.Empty: None came in time.
+        """
+        return self._queue.get(timeout=timeout)
+
+
 class Events:
     """Calls listeners with events, in order, on one thread of its own.
 
@@ -153,7 +197,7 @@ class Events:
     def __init__(self, name: str) -> None:
         self._name = name
         self._listeners: list[Listener] = []
-        self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._queue = EventQueue(name)
         self._last_playing: PlayingChanged | None = None  # the last one that listeners got
         self._new: list[Listener] = []  # listeners that did not get it yet
         self._thread: threading.Thread | None = None

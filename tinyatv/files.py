@@ -15,7 +15,7 @@ SUFFIX, RANDOM = ".tmp", 8  # how temporary files end; before it, so many charac
 
 
 def store_path() -> str:
-    """Where the store is unless somebody says otherwise.
+    """Where the store is unless TINYATV_STORE says otherwise.
 
     Raises:
         CredentialsError: There is no home folder to put it in.

@@ -12,20 +12,19 @@ clear error.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
+from . import routes
 from .errors import CredentialsError
 from .files import expand, read_json
 from .model import PROTOCOLS, Device, PairingRequirement, Service
-from .pairing.credentials import LEGACY, parse
+from .pairing.credentials import check
 
 PYATV = "~/.pyatv.conf"
 SECRETS = ("credentials", "password")  # fields of a service that nobody else may see
-NUMBERED = {"1": "dmap", "2": "mrp", "3": "airplay", "4": "companion", "5": "raop"}
+NUMBERED = {str(row.number): name for name, row in routes.PROTOCOLS.items() if row.number}
 DOMAIN = "apple_tv"  # what Home Assistant calls its integration
-DMAP = re.compile(r"0x[0-9A-Fa-f]{16}|[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
 
 
 class Found:
@@ -61,14 +60,10 @@ def read(path: str) -> list[Found]:
 
 def problem_with(protocol: str, credentials: str) -> str | None:
     """Why a protocol cannot use these credentials, or None."""
-    if protocol == "dmap":
-        return None if DMAP.fullmatch(credentials) else "malformed DMAP credentials"
     try:
-        kind = parse(credentials).checked().kind
+        check(protocol, credentials)
     except CredentialsError as exc:
         return str(exc)
-    if protocol in ("mrp", "companion") and kind == "legacy":
-        return LEGACY
     return None
 
 
@@ -125,7 +120,7 @@ def _of_home_assistant(entry: dict[str, Any], number: int) -> Found:
     for service, identifier in zip(services, identifiers):
         service.identifier = identifier
     if services:  # whose identifiers these are is not told: the rest just name the device
-        services += [Service("mrp", identifier=one, enabled=False) for one in identifiers]
+        services += [Service(PROTOCOLS[0], identifier=one, enabled=False) for one in identifiers]
     return Found(Device(name, _text(data.get("address")), services), problems)
 
 

@@ -27,7 +27,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable
 
-from .deadline import Deadline
+from .deadline import Deadline, Patience
 from .errors import AppleTVError, CommandTimeout, ConnectionFailed, ConnectionLost, ProtocolError
 from .readiness import ExclusivePoller, ready
 
@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+EARLY = 32  # messages during a handshake that are no replies; ours: devices send none
+EARLY_BYTES = 128 * 1024  # of them, as far as they are not replies
 CHUNK = 65536  # bytes; the most that one recv() takes
 QUIET = 0.002  # s without traffic before `prepare` may use the reader thread
 
@@ -132,6 +134,8 @@ class Link:
         prepare: Does a piece of work ahead of time. Returns False if there is none now, None if
             there will never be any. Called after a message was sent, while a reply is awaited, and
             on the reader thread after a moment without traffic.
+        message_timeout: Seconds from the first byte of a message to its last, for peers that
+            nobody waits for; None for ever.
     """
 
     def __init__(
@@ -147,6 +151,7 @@ class Link:
         idle_after: float | None = None,
         idle_every: float | None = None,
         prepare: Callable[[], bool | None] | None = None,
+        message_timeout: float | None = None,
     ) -> None:
         sock.setblocking(
             False
@@ -176,6 +181,10 @@ class Link:
         self._state_lock = threading.Lock()  # over starting and ending
         self._ended = False
         self._reader: threading.Thread | None = None
+        self._unanswered = 0  # bytes received since the last reply
+        self._replied = 0  # how many replies there were
+        self._partial_since: float | None = None  # when the first bytes of a message arrived
+        self._message_timeout = message_timeout
         self._early: list[Any] = []  # messages during the handshake that were not replies
         self._keyed: dict[Any, queue.SimpleQueue[Any]] = {}  # who waits for which reply
         self._in_order: list[queue.SimpleQueue[Any]] = []  # on wires whose replies have no key
@@ -232,12 +241,15 @@ class Link:
         self._work_ahead()
 
     def request(
-        self, message: Any, timeout: float | None = None, *, after: Sequence[Any] = ()
-    ) -> Any:
+        self, message: Any, timeout: float | None = None, *, after: Sequence[Any] = (),
+        silent: float | None = None,
+    ) -> Any:  # fmt: skip
         """Send a message and wait for its reply.
 
         Args:
             timeout: Seconds; None takes that of the link.
+            silent: Seconds to wait instead while the peer says nothing: it may be waking up. Once
+                the reply has begun, `timeout` counts.
             after: Messages without a reply that are sent before it, in the same write.
 
         Raises:
@@ -260,11 +272,12 @@ class Link:
                 if reply in self._in_order:
                     self._in_order.remove(reply)
                 raise
-            error = self._write(data, *after, message)
-        if error is not None:
-            raise self._broken(error)
+            broken = self._write(data, *after, message)
+        if broken is not None:
+            raise self._broken(broken)
         before = self._arrivals, self._idle_count
-        deadline = Deadline(self._timeout if timeout is None else timeout)
+        seconds = self._timeout if timeout is None else timeout
+        deadline = Deadline(seconds) if silent is None else Patience(seconds, silent)
         try:
             if self._reader is None:
                 self._read_until(reply, deadline)
@@ -273,9 +286,11 @@ class Link:
             answer = reply.get(timeout=deadline.wait())
         except queue.Empty:
             self._timed_out(*before)
-            raise CommandTimeout(
+            error = CommandTimeout(
                 f"no reply to {_title(message)} within {deadline.seconds} s ({self.name})"
-            ) from None
+            )
+            error.seconds = deadline.seconds
+            raise error from None
         finally:
             # Only keyed ones: a late reply on a wire in order must still find its place.
             self._keyed.pop(key, None)
@@ -468,7 +483,10 @@ class Link:
                     return  # closed during the handshake; later, the read lock prevents that
                 waiting = False
                 if self._unread:
+                    replied = self._replied
                     self._read(last)
+                    if replied == self._replied:
+                        deadline.heard()
         except Exception as exc:
             self._failed(exc)
         except BaseException:
@@ -495,11 +513,35 @@ class Link:
         self._arrivals += 1
         self._idle_count = 0
         self._last_received = time.monotonic()
+        self._unanswered += len(data)
         self._wire.feed(data)
-        self._deliver(last)
+        if not self._deliver(last):
+            self._wait_for_rest()
 
-    def _deliver(self, last: queue.SimpleQueue[Any] | None = None) -> None:
-        """Deliver the messages that are complete, up to the reply that `last` waits for."""
+    def _wait_for_rest(self) -> None:
+        """Bytes came that complete nothing: a peer that sends one now and then has an end."""
+        if self._partial_since is None:
+            self._partial_since = self._last_received
+        elif (
+            self._message_timeout is not None
+            and self._last_received - self._partial_since > self._message_timeout
+        ):
+            limit = f"{self._message_timeout:g} s"
+            self._end(ConnectionLost(f"{self.name}: a message took more than {limit}"))
+
+    def _keep(self, message: Any) -> None:
+        """Keep a message until the handshake is over, of a peer that has proved nothing yet."""
+        self._early.append(message)
+        if len(self._early) > EARLY or self._unanswered > EARLY_BYTES:
+            self._end(ProtocolError(f"{self.name}: too many messages that nobody asked for"))
+
+    def _deliver(self, last: queue.SimpleQueue[Any] | None = None) -> bool:
+        """Deliver the messages that are complete, up to the reply that `last` waits for.
+
+        Returns:
+            True if there were any.
+        """
+        delivered = False
         while self._early and self._reader is not None and not self._ended:
             self._received(self._early.pop(0))
         while not self._ended and (last is None or last.empty()):
@@ -507,16 +549,21 @@ class Link:
                 message = self._wire.next_message()
             except ValueError as exc:
                 self._end(ProtocolError(f"{self.name}: {exc}"), exc)
-                return
+                return delivered
             if message is None:
                 break
+            delivered, self._partial_since = True, None
             if observer is not None or log.isEnabledFor(logging.DEBUG):
                 self._report(message, sent=False)
             waiter = self._waiter(message)
             if waiter is not None:
+                self._replied += 1
+                self._unanswered = 0
                 waiter.put(message)
+            elif getattr(message, "interim", False):
+                pass
             elif self._reader is None:
-                self._early.append(message)
+                self._keep(message)
             else:
                 self._received(message)
         if self._has_replies and not self._ended:
@@ -524,6 +571,7 @@ class Link:
                 error = self._write(b"")
             if error is not None:
                 self._end(error)
+        return delivered
 
     def _waiter(self, message: Any) -> queue.SimpleQueue[Any] | None:
         """The queue in which a requester waits for this message; None if it is not a reply."""

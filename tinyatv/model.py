@@ -18,6 +18,7 @@ from .info import OperatingSystem as OperatingSystem
 from .info import PairingRequirement as PairingRequirement
 from .info import identifier_key as identifier_key
 from .info import is_placeholder
+from .text import printable
 
 if TYPE_CHECKING:
     import os
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 PROTOCOLS = tuple(routes.PROTOCOLS)
 """Names of the protocols, in the order in which they name a device (its main identifier)."""
-PASSWORDS = ("airplay", "raop")
+PASSWORDS = tuple(name for name, row in routes.PROTOCOLS.items() if row.password)
 """Protocols in which a device may want a password."""
 
 
@@ -74,7 +75,7 @@ class PowerState(enum.Enum):
 
 
 class KeyboardFocus(enum.Enum):
-    """Whether a text field wants letters."""
+    """Whether a text field has focus."""
 
     Unknown = 0
     Unfocused = 1
@@ -468,7 +469,7 @@ class Playing(_Data):
 
     Attributes:
         media_type: Kind of media.
-        device_state: What the player does.
+        device_state: What the player is doing.
         title: Title; this and all texts are None if the device does not tell.
         artist: Artist.
         album: Album.
@@ -602,7 +603,7 @@ class Playing(_Data):
         ]
         rows = [(label, value) for label, value in rows if value is not None]
         width = max(len(label) for label, _ in rows)
-        return "\n".join(f"{label:>{width}}: {value}" for label, value in rows)
+        return "\n".join(f"{label:>{width}}: {printable(str(value))}" for label, value in rows)
 
     def _only_total(self) -> bool:
         return self.position is None and self.total_time > 0

@@ -15,6 +15,8 @@ class ProtocolRow:
         service_types: What its devices advertise over mDNS, full names.
         backend: ``module:class`` of the client side; "" if it is only discovered. See
             :class:`tinyatv.backends.Backend`.
+        credentials: What its credentials may be: ``"hap"``, ``"legacy"`` or ``"guid"``; empty does
+            not check them.
         pairing: Module that pairs; see :class:`tinyatv.backends.Pairing`.
         unpaired: True if it may work without credentials, where the device allows that.
         hap: True if it is paired by HAP. A device keeps one list of HAP controllers: what one of
@@ -22,13 +24,15 @@ class ProtocolRow:
         carrier: The protocol that can carry it, where it has no credentials of its own; or "".
         connected: False if it keeps no connection open, and so never notices a loss.
         pairing_key: Key of the TXT record that tells for certain whether it can be paired, or "".
+        password: True if a device may ask for its password.
+        number: What Home Assistant calls it in its files, or 0.
         proxy: ``module:class`` that passes it on to a real device, or "".
         serves: Commands and fields that it serves after all others, beside the rows that name it.
     """
 
     __slots__ = (
         "name", "service_types", "backend", "pairing", "unpaired", "hap", "carrier", "connected",
-        "pairing_key", "proxy", "serves",
+        "pairing_key", "credentials", "password", "number", "proxy", "serves",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +47,9 @@ class ProtocolRow:
         carrier: str = "",
         connected: bool = True,
         pairing_key: str = "",
+        credentials: tuple[str, ...] = (),
+        password: bool = False,
+        number: int = 0,
         proxy: str = "",
         serves: tuple[str, ...] = (),
     ) -> None:
@@ -55,6 +62,9 @@ class ProtocolRow:
         self.carrier = carrier
         self.connected = connected
         self.pairing_key = pairing_key
+        self.credentials = credentials
+        self.password = password
+        self.number = number
         self.proxy = proxy
         self.serves = serves
 
@@ -65,23 +75,29 @@ _ROWS = (
     ProtocolRow(
         "mrp", ("_mediaremotetv._tcp.local.",),
         "tinyatv.backends.mrp:MrpBackend", "tinyatv.backends.mrp_pairing",
-        unpaired=True, hap=True, carrier="airplay", proxy="tinyatv.proxy.mrp:ProxyMrp",
+        credentials=("hap",), number=2, unpaired=True, hap=True, carrier="airplay",
+        proxy="tinyatv.proxy.mrp:ProxyMrp",
     ),
     ProtocolRow(
         # the second beside the first while Home Sharing is on; the third is Music on a computer
         "dmap", ("_touch-able._tcp.local.", "_appletv-v2._tcp.local.", "_hscp._tcp.local."),
         "tinyatv.backends.dmap:DmapBackend", "tinyatv.backends.dmap_pairing",
+        credentials=("guid",), number=1,
     ),
     ProtocolRow(
         "airplay", ("_airplay._tcp.local.",),
         "tinyatv.backends.airplay:AirPlayBackend", "tinyatv.backends.airplay_pairing",
-        unpaired=True, hap=True, connected=False, proxy="tinyatv.proxy.airplay:ProxyAirPlay",
+        credentials=("hap", "legacy"), password=True, number=3, unpaired=True, hap=True,
+        connected=False, proxy="tinyatv.proxy.airplay:ProxyAirPlay",
     ),
-    ProtocolRow("raop", ("_raop._tcp.local.",)),
+    ProtocolRow(
+        "raop", ("_raop._tcp.local.",), credentials=("hap", "legacy"), password=True, number=5,
+    ),
     ProtocolRow(
         "companion", ("_companion-link._tcp.local.",),
         "tinyatv.backends.companion:CompanionBackend", "tinyatv.backends.companion_pairing",
-        hap=True, pairing_key="rpfl", proxy="tinyatv.proxy.companion:ProxyCompanion",
+        credentials=("hap",), number=4, hap=True, pairing_key="rpfl",
+        proxy="tinyatv.proxy.companion:ProxyCompanion",
     ),
 )  # fmt: skip
 
@@ -102,8 +118,8 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "home": ("mrp", "companion"),
     "channel_up": ("companion",),
     "channel_down": ("companion",),
-    "page_up": ("companion",),
-    "page_down": ("companion",),
+    "page_up": (),  # no button of any protocol is known to do it
+    "page_down": (),
     "guide": ("companion",),
     "screensaver": ("companion",),
     "control_center": ("companion",),

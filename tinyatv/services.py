@@ -1,7 +1,8 @@
 """What devices announce: one row for each service type, and what its TXT record says.
 
-A protocol is found, named, identified and judged by its rows in SERVICE_TYPES alone: a new one is a
-new row. Facts are of the DNS-SD records of real devices; keys are compared in lower case.
+`routes.py` says which protocol a service type is for; a row in SERVICE_TYPES says how its devices
+are named, identified and judged, if that is not as usual. Facts are of the DNS-SD records of real
+devices; keys are compared in lower case.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
 
 from .info import DeviceInfo, OperatingSystem, PairingRequirement, mac_of
+from .routes import PROTOCOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -98,6 +100,10 @@ def _before_underscore(instance: str, txt: Txt) -> str | None:
 # -- what can be used ------------------------------------------------------------------------------
 
 
+def _usual_access(txt: Txt, airplay: Txt) -> Access:
+    return Access(PairingRequirement.Optional)
+
+
 def _airplay_access(txt: Txt, airplay: Txt) -> Access:
     flags = _hex(txt.get("sf") or txt.get("flags"))
     password = (txt.get("pw") or "").lower() == "true" or bool(flags & _PASSWORD_FLAG)
@@ -177,7 +183,8 @@ class ServiceType(NamedTuple):
     """A service type that devices announce.
 
     Attributes:
-        protocol: The protocol that it is for; None if it only tells about the device.
+        protocol: The protocol that it is for, as `routes.py` says; None if it only tells about the
+            device.
         identifier: What identifies the device, out of instance name and TXT record.
         name: What its owner calls the device, likewise.
         access: Whether it can be used: from the TXT records of the protocol and of AirPlay.
@@ -185,13 +192,13 @@ class ServiceType(NamedTuple):
         more: Facts that are not a value of their own.
         system: What a device that announces it runs, unless its model says otherwise.
         credentials: TXT key whose value are credentials, ready to use.
-        about: Protocol whose devices it tells about; for one that is for none.
+        about: Service type of the devices that it tells about; for one that is for no protocol.
     """
 
     protocol: str | None = None
     identifier: Callable[[str, Txt], str | None] = _nothing
     name: Callable[[str, Txt], str | None] = _instance
-    access: Callable[[Txt, Txt], Access] | None = None
+    access: Callable[[Txt, Txt], Access] = _usual_access
     facts: tuple[tuple[str, str], ...] = ()
     more: Callable[[Txt], list[_Fact]] | None = None
     system: OperatingSystem | None = None
@@ -209,7 +216,6 @@ class ServiceType(NamedTuple):
 # which they are asked for, three in a packet.
 SERVICE_TYPES: dict[str, ServiceType] = {
     AIRPLAY: ServiceType(
-        "airplay",
         identifier=_key("deviceid"),
         access=_airplay_access,
         facts=(
@@ -221,13 +227,11 @@ SERVICE_TYPES: dict[str, ServiceType] = {
         ),
     ),
     COMPANION: ServiceType(
-        "companion",
         identifier=_key("rpmrtid"),  # of Apple TVs alone; everything else in there changes
         access=_companion_access,
         facts=(("rpmd", "model"),),
     ),
     TOUCH_ABLE: ServiceType(
-        "dmap",
         identifier=_before_underscore,
         name=_key("ctln"),
         access=_dmap_access,
@@ -235,7 +239,6 @@ SERVICE_TYPES: dict[str, ServiceType] = {
         credentials="hg",
     ),
     MRP: ServiceType(
-        "mrp",
         identifier=_key("uniqueidentifier"),
         name=_key("name"),
         access=_mrp_access,
@@ -244,7 +247,6 @@ SERVICE_TYPES: dict[str, ServiceType] = {
         system=_TVOS,
     ),
     HOME_SHARING: ServiceType(  # beside _touch-able, only while Home Sharing is on
-        "dmap",
         identifier=_before_underscore,
         name=_key("name"),
         access=_dmap_access,
@@ -252,7 +254,6 @@ SERVICE_TYPES: dict[str, ServiceType] = {
         credentials="hg",  # the Home Sharing group is the login
     ),
     MUSIC: ServiceType(  # Music or iTunes on a computer
-        "dmap",
         identifier=_key("machine id"),
         name=_key("machine name"),
         access=_dmap_access,
@@ -261,16 +262,20 @@ SERVICE_TYPES: dict[str, ServiceType] = {
         credentials="hg",
     ),
     RAOP: ServiceType(
-        "raop",
         identifier=_before_at,
         name=_behind_at,
         access=_raop_access,
         facts=(("am", "model"), ("ov", "version")),
     ),
-    AIRPORT: ServiceType(more=_airport_facts, about="raop"),  # beside RAOP on an AirPort Express
+    AIRPORT: ServiceType(more=_airport_facts, about=RAOP),  # beside RAOP on an AirPort Express
     DEVICE_INFO: ServiceType(facts=(("model", "board"),)),
     SLEEP_PROXY: ServiceType(),
 }
+for _row in PROTOCOLS.values():
+    for _kind in _row.service_types:
+        # One without a row here is identified by `id`, as HomeKit accessories are.
+        _known = SERVICE_TYPES.get(_kind, ServiceType(identifier=_key("id")))
+        SERVICE_TYPES[_kind] = _known._replace(protocol=_row.name)
 
 
 # -- models ----------------------------------------------------------------------------------------

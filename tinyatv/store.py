@@ -1,4 +1,4 @@
-"""The store: devices that were paired, where they were last, and what pairing gave.
+"""The store: devices that were paired, where they were last, and their credentials.
 
     ~/.config/tinyatv/devices.json, or $XDG_CONFIG_HOME/tinyatv/devices.json, or $TINYATV_STORE
 
@@ -395,7 +395,7 @@ class Store:
         raise self._damaged(problem)
 
     def _damaged(self, problem: str) -> CredentialsError:
-        return CredentialsError(f"{self.path} is damaged ({problem}): mend it or move it away")
+        return CredentialsError(f"{self.path} is damaged ({problem}): repair it or move it away")
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[dict[str, Any]]:

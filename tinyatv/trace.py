@@ -378,10 +378,10 @@ def read(file: IO[bytes], first: bytes | None = None) -> Iterator[Record]:
         first: Its first line, if that has been read already.
 
     Raises:
-        ValueError: It is no trace, or damaged. A last line that is cut short is left out.
+        ValueError: It is not a trace, or damaged. A last line that is cut short is left out.
     """
     if not is_trace(file.readline(LINE) if first is None else first):
-        raise ValueError("this is no trace")
+        raise ValueError("this is not a trace")
     number = 1
     while line := file.readline(LINE):
         number += 1

@@ -19,7 +19,7 @@ from tinyatv.discovery.records import (
 )
 from tinyatv.pairing.credentials import TRANSIENT, Credentials
 from tinyatv.services import airplay_features, parse_extended_features
-from tinyatv.virtual import airplay_about
+from tinyatv.virtual import airplay_identity
 from tinyatv.wire import airplay_codes, dmap, plist
 from tinyatv.wire.http import Response
 
@@ -187,9 +187,9 @@ def test_playback_info(case):
 def test_volume(case):
     """The virtual device, asked over the wire, is in ``tests/virtual/test_airplay.py``."""
     if "percent" in case:
-        assert airplay_about.decibels(case["percent"]) == pytest.approx(case["expect"]["db"])
+        assert airplay_identity.decibels(case["percent"]) == pytest.approx(case["expect"]["db"])
     else:
-        found = airplay_about.percent(case["db"])
+        found = airplay_identity.percent(case["db"])
         assert found == pytest.approx(case["expect"]["percent"], abs=case["tolerance"])
 
 

@@ -27,6 +27,13 @@ ENGINES = ("python", "cryptography")
 LIMIT = 1.05  # a ratio above it, and above the A/A ratio, is marked
 LIMITS = {"push": 1.15}
 LEAST = {"ms": 1.0, "MB": 1.0, "ms/min": 5.0}  # smaller differences are not marked
+SAVE = """
+import json, sys, tinyatv
+known = json.load(sys.stdin)
+keys = ("identifier", "credentials", "properties")
+service = tinyatv.Service(known["protocol"], known["port"], **{key: known[key] for key in keys})
+tinyatv.Store().save(tinyatv.Device("Device", "127.0.0.1", [service]))
+"""  # a device into the store
 PARTS = ("startup", "connect", "live", "idle")
 
 
@@ -39,14 +46,16 @@ class Change:
         before: Median of the other checkout.
         after: Median of this one.
         again: Median of the other one, taken once more.
+        noise: How far two medians of what is the same may well differ, as a part of them.
     """
 
-    def __init__(self, name, unit, before, after, again):
+    def __init__(self, name, unit, before, after, again, noise=0.0):
         self.name = name
         self.unit = unit
         self.before = before
         self.after = after
         self.again = again
+        self.noise = noise
 
     @property
     def ratio(self):
@@ -65,19 +74,21 @@ class Change:
         if self.ratio is None or self.same is None:
             return self.after > LEAST[self.unit]
         limit = max((v for k, v in LIMITS.items() if k in self.name.split()), default=LIMIT)
-        spread = abs(self.same - 1)
+        spread = max(abs(self.same - 1), self.noise)
         more = self.after - (self.before + self.again) / 2
         return self.ratio > limit + spread and more > LEAST[self.unit]
 
     def __str__(self):
         numbers = "".join(f"{number(getattr(self, name)):>10}" for name in NAMES)
         ratios = "".join(f"{'-' if r is None else f'{r:.3f}':>8}" for r in (self.ratio, self.same))
+        ratios += f"{self.noise:>8.3f}" if self.noise else f"{'':>8}"
         return f"{self.name:<{WIDTH}}{numbers} {self.unit:<7}{ratios}{'  WORSE' * self.worse}"
 
 
 def heading():
     """First line of the table."""
-    return f"{'':<{WIDTH}}{''.join(f'{n:>10}' for n in NAMES)} {'':<7}{'ratio':>8}{'A/A':>8}"
+    names = "".join(f"{name:>10}" for name in NAMES)
+    return f"{'':<{WIDTH}}{names} {'':<7}{'ratio':>8}{'A/A':>8}{'noise':>8}"
 
 
 def prepare(folder, other):
@@ -98,7 +109,21 @@ def _variants(sides, protocol):
 
 
 def _change(name, unit, values, scale=1.0):
-    return Change(name, unit, *(median(one) * scale for one in values))
+    return Change(name, unit, *(median(one) * scale for one in values), _noise(values))
+
+
+def _noise(sides):
+    """Twice the standard error of the difference of two medians, as a part of them.
+
+    Args:
+        sides: A list of values for each side.
+    """
+    errors = []
+    for values in sides:
+        middle = median(values)
+        deviation = 1.4826 * median(abs(value - middle) for value in values)
+        errors.append(1.2533 * deviation / len(values) ** 0.5 / middle if middle else 0.0)
+    return 2 * mean(errors) * 2**0.5
 
 
 def _in_turns(items, rounds, run):
@@ -149,12 +174,7 @@ def _presses(variants, protocol, where, home):
         own = home / f"{protocol}-{engine}-{name}"
         own.mkdir()
         extra = {"TINYATV_STORE": str(own / "store"), "XDG_RUNTIME_DIR": str(own), **env.variables}
-        known = [
-            "-m", "-i", where["identifier"], "--address", "127.0.0.1", "--port", str(where["port"]),
-            "--protocol", protocol, f"--{protocol}-credentials", where["credentials"],
-        ]  # fmt: skip
-        asked = "power_state" if protocol == "companion" else "playing"
-        timed([env.program, *known, asked], home, **extra)  # now it is in the store
+        timed([env.python, "-c", SAVE], home, json.dumps(where), **extra)
         commands.append(([env.program, "-i", where["identifier"], "play_pause"], extra))
     return commands
 
@@ -216,8 +236,10 @@ def _threes(labels, values):
 def _speeds(labels, taken):
     for name, clients in taken.items():
         values = [mean(median(kind) for kind in client.values()) * 1e-6 for client in clients]
-        for label, three in _threes(labels, values):
-            yield Change(f"{label}{name}", "ms", *three)
+        noises = [mean(map(_noise, zip(*(one.values() for one in three))))
+                  for _, three in _threes(labels, clients)]  # fmt: skip
+        for (label, three), noise in zip(_threes(labels, values), noises):
+            yield Change(f"{label}{name}", "ms", *three, noise)
 
 
 def _sizes(labels, sizes):
@@ -266,7 +288,7 @@ def run(flags, folder, protocols, home):
         rows.append(row)
         print(row, flush=True)
     if flags.json:
-        keys = ("name", "unit", *NAMES, "ratio", "same", "worse")
+        keys = ("name", "unit", *NAMES, "ratio", "same", "noise", "worse")
         data = [{key: getattr(row, key) for key in keys} for row in rows]
         flags.json.write_text(json.dumps({"rows": data}, indent=1) + "\n", encoding="utf-8")
     return sum(row.worse for row in rows)

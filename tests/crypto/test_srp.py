@@ -217,3 +217,105 @@ def test_legacy_recording():
     assert proof.hex() == expect["client_proof_hex"]
     assert client.key.hex() == expect["K_hex"]
     assert client.check(raw(expect, "device_proof"))
+
+
+# -- leading zeros
+
+
+def number(data):
+    return int.from_bytes(data, "big")
+
+
+def secret(text):
+    return hashlib.sha256(text.encode()).digest()
+
+
+SALTED = bytes(range(16, 32))
+# Origin: made up; searched for among secrets of that form, PIN 1234.
+A_ZERO, A_PLAIN, B_ZERO, B_PLAIN = secret("a 6"), secret("a 0"), secret("b 0"), secret("b 1")
+ZEROS = {"A": (A_ZERO, B_PLAIN), "B": (A_PLAIN, B_ZERO), "both": (A_ZERO, B_ZERO)}
+
+
+class Peer:
+    """SRP as RFC 5054 has it, written anew, by a side that takes its numbers padded, or short."""
+
+    def __init__(self, padded: bool) -> None:
+        self.prime, self.size = srp.HAP.prime, 384
+        self.form = self.pad if padded else self.short
+
+    def pad(self, value):
+        return value.to_bytes(self.size, "big")
+
+    def short(self, value):
+        return self.pad(value).lstrip(b"\0")
+
+    def hash(self, *parts):
+        return hashlib.sha512(b"".join(parts)).digest()
+
+    def proof(self, A, B, key):
+        n, g = self.hash(self.pad(self.prime)), self.hash(b"\5")
+        mark = bytes(x ^ y for x, y in zip(n, g))
+        return self.hash(
+            mark, self.hash(b"Pair-Setup"), SALTED, self.form(number(A)), self.form(number(B)), key
+        )
+
+    def answer(self, A, proof, key):
+        return self.hash(self.form(number(A)), proof, key)
+
+
+def exchange(kind, pin="1234"):
+    """Both ends of ours, after the public values have crossed."""
+    a, b = ZEROS[kind]
+    client = srp.Client(pin, private=a)
+    device = srp.Device("1234", private=b, salt=SALTED)
+    assert (client.public[0] == 0, device.public[0] == 0) == (kind in "A both", kind in "B both")
+    return client, device
+
+
+@pytest.mark.parametrize("kind", ZEROS)
+def test_leading_zeros_between_our_ends(kind):
+    client, device = exchange(kind)
+    assert client.check(device.check(client.public, client.respond(SALTED, device.public)))
+    assert client.key == device.key
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("kind", ZEROS)
+def test_leading_zeros_and_a_client_of_another_make(kind, padded):
+    """Our device takes its proof, in whichever form it takes and sends the numbers."""
+    client, device = exchange(kind)
+    client.respond(SALTED, device.public)  # for the key, which has one form alone
+    peer = Peer(padded)
+    proof = peer.proof(client.public, device.public, client.key)
+    for public in (client.public, client.public.lstrip(b"\0")):
+        answer = exchange(kind)[1].check(public, proof)
+        assert answer in {Peer(form).answer(public, proof, client.key) for form in (True, False)}
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("kind", ZEROS)
+def test_leading_zeros_and_a_device_of_another_make(kind, padded):
+    """Our client takes its proof."""
+    client, device = exchange(kind)
+    proof = client.respond(SALTED, device.public)
+    assert client.check(Peer(padded).answer(client.public, proof, client.key))
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("kind", ZEROS)
+def test_leading_zeros_and_a_wrong_pin(kind, padded):
+    client, device = exchange(kind, pin="1235")
+    proof = client.respond(SALTED, device.public)
+    with pytest.raises(srp.WrongProof):
+        device.check(client.public, proof)
+    with pytest.raises(srp.WrongProof):
+        device.check(client.public, Peer(padded).proof(client.public, device.public, client.key))
+    assert device.key == b""
+    right = exchange(kind)[0]
+    right.respond(SALTED, device.public)
+    assert not client.check(Peer(padded).answer(client.public, proof, right.key))
+
+
+def test_forms_differ_for_leading_zeros_alone():
+    assert len(srp.HAP.forms(srp.HAP.prime - 1)) == 1
+    assert len(srp.HAP.forms(srp.HAP.prime - 1, srp.HAP.prime >> 8)) == 2

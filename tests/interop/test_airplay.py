@@ -92,11 +92,11 @@ def test_pair(client, tv):
 
 @pytest.mark.parametrize("tv", ["tvos14", "tvos15", "tvos26", "homepod"], indirect=True)
 def test_tunnel(client, tv):
-    odd = tv.airplay.oddities
+    odd = tv.airplay.quirks
     odd.ping_after = 0.05
     odd.unprefixed = tv.profile == "tvos15"
     odd.batch = tv.profile == "tvos26"
-    odd.split = odd.dribble = tv.profile == "tvos14"
+    odd.split = odd.one_byte_writes = tv.profile == "tvos14"
     client("connect", where(tv, tunnel=True))
     client("until", {"title": "Harbour Lights", "device_state": "Playing"})
     client("call", "remote_control.pause")
@@ -123,7 +123,7 @@ def test_idle(client, tv, pings):
     Of a ping it does: it takes it for a broken property list that there is none in it. A ping is
     like that, though; the one recorded from a real device is in the vectors.
     """
-    tv.airplay.oddities.ping_after = 0.05 if pings else None
+    tv.airplay.quirks.ping_after = 0.05 if pings else None
     client("connect", where(tv, tunnel=True))
     client("until", {"title": "Harbour Lights", "device_state": "Playing"})
     tv.state.update(artwork=os.urandom(100_000))

@@ -343,7 +343,7 @@ def test_features(client, tv):
     for name in CONTROLS:
         assert client("call", "features.get_feature", f"FeatureName.{name}") == "Unavailable", name
     tv.state.volume_control = False
-    tv.companion.tell()
+    tv.companion.notify_peers()
     client.until("volume", 0.0)
     assert client("call", "features.get_feature", "FeatureName.SetVolume") == "Unavailable"
     tv.state.volume_control = True
@@ -353,11 +353,20 @@ def test_features(client, tv):
 
 
 @pytest.mark.parametrize(
-    "odd", ["named_replies", "events_first", "stray", "noop", "unknown_frames", "dribble", "eager"]
+    "odd",
+    [
+        "named_replies",
+        "events_first",
+        "stray",
+        "noop",
+        "unknown_frames",
+        "one_byte_writes",
+        "eager",
+    ],
 )
-def test_oddities(process, tv, odd):
+def test_quirks(process, tv, odd):
     """Those that a client must put up with."""
-    setattr(tv.companion.oddities, odd, True)
+    setattr(tv.companion.quirks, odd, True)
     process("connect", *where(tv), tv.credentials["companion"], "Companion")
     assert len(process("call", "apps.app_list")) == len(tv.state.apps)
     process.press("up")

@@ -200,7 +200,7 @@ def test_artwork(client, tv, size):
 
 
 def test_no_artwork(client, tv):
-    tv.mrp.oddities.artwork_not_delivered = True
+    tv.mrp.quirks.artwork_not_delivered = True
     assert client("call", "metadata.artwork") is None
 
 
@@ -331,7 +331,7 @@ def test_features(client):
     assert states["SeriesName"] == "Unavailable"
 
 
-# -- oddities --------------------------------------------------------------------------------------
+# -- quirks --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -339,8 +339,8 @@ def test_features(client):
     ["hid_ack", "update_client_first", "old_messages", "unknown_messages", "unknown_fields",
      "wrong_types", "coalesce"],
 )  # fmt: skip
-def test_oddities_that_it_survives(process, tv, switch):
-    setattr(tv.mrp.oddities, switch, True)
+def test_quirks_that_it_survives(process, tv, switch):
+    setattr(tv.mrp.quirks, switch, True)
     process("connect", tv.identifier, tv.ports["mrp"], tv.credentials["mrp"], "MRP")
     process.until("playing", {"title": "Harbour Lights"})
     process.press("up")
@@ -360,8 +360,8 @@ def test_oddities_that_it_survives(process, tv, switch):
         ("client_without_player", {"title": None, "device_state": "Idle"}),
     ],
 )
-def test_oddities_that_it_sees(process, tv, switch, expected):
-    setattr(tv.mrp.oddities, switch, True)
+def test_quirks_that_it_sees(process, tv, switch, expected):
+    setattr(tv.mrp.quirks, switch, True)
     process("connect", tv.identifier, tv.ports["mrp"], tv.credentials["mrp"], "MRP")
     seen = process("call", "metadata.playing")
     process("close")

@@ -9,6 +9,7 @@ import time
 import pytest
 
 import tinyatv
+from tests.crypto.test_srp import SALTED, ZEROS
 from tests.support.vectors import cases
 from tinyatv import CredentialsError, PairingBackOff, PairingError, ProtocolError
 from tinyatv.crypto import srp
@@ -543,3 +544,21 @@ def test_computed_before_the_pin_is_typed(protocol, monkeypatch):
         assert len(ready) == 1
         assert srp.HAP.drawn == []  # used, and not twice
         tinyatv.connect(store.devices()[0].device).close()
+
+
+@pytest.mark.parametrize("kind", ZEROS)
+def test_leading_zeros_of_public_values(accessory, kind):
+    """In A, in B, in both: paired; and a wrong PIN is still wrong."""
+    a, b = ZEROS[kind]
+    accessory._pin = "1234"
+    for pin, right in (("1234", True), ("1235", False)):
+        device = hap_setup_device(accessory, accessory, private=b, salt=SALTED)
+        next(device)
+        steps = hap_setup(CLIENT, pin, private=a)
+        if right:
+            made = drive(steps, device.send)
+            assert made.device_key == DEVICE.public
+            assert accessory.clients[CLIENT.identifier] == CLIENT.public
+        else:
+            with pytest.raises(PairingError, match="wrong PIN"):
+                drive(steps, device.send)

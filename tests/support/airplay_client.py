@@ -263,7 +263,7 @@ class Controller(Channel):
         self.events = self.connect_events(plistlib.loads(response.body)["eventPort"])
         response = self.rtsp("RECORD")
         assert (response.code, response.header("Audio-Latency")) == (200, "0")
-        if not self.airplay.oddities.no_events:
+        if not self.airplay.quirks.no_events:
             self.info = self.events.next()
             assert self.info["type"] == "updateInfo"
         return self

@@ -103,8 +103,6 @@ COMPANION_PRESSED = [
     ("home", {"hold": 0.6}, ["home hold"]),
     ("channel_up", {}, ["channel_up"]),
     ("channel_down", {}, ["channel_down"]),
-    ("page_up", {}, ["page_up"]),
-    ("page_down", {}, ["control_center"]),
     ("control_center", {}, ["control_center"]),
     ("guide", {}, ["guide"]),
     ("screensaver", {}, ["screensaver"]),

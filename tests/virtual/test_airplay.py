@@ -388,7 +388,7 @@ def test_broken_seal_ends_the_connection(known):
 
 
 def test_peculiar_heads(known, tv):
-    tv.airplay.oddities.http_errors = tv.airplay.oddities.cseq_zero = True
+    tv.airplay.quirks.http_errors = tv.airplay.quirks.cseq_zero = True
     known.post("RECORD", "*", protocol="RTSP/1.0")
     response = known.read()
     assert (response.code, response.protocol) == (455, "HTTP/1.1")
@@ -468,7 +468,7 @@ def test_order(known):
 
 
 def test_record_before_events(known, tv):
-    tv.airplay.oddities.event_patience = 0.05
+    tv.airplay.quirks.event_patience = 0.05
     assert known.rtsp("SETUP", REMOTE).code == 200
     assert known.rtsp("RECORD").code == 455
 
@@ -615,7 +615,7 @@ def test_golden_command(queue, tv):
 
 
 def test_event_port_opens_late(known, tv):
-    tv.airplay.oddities.event_delay = 0.3
+    tv.airplay.quirks.event_delay = 0.3
     port = plistlib.loads(known.rtsp("SETUP", REMOTE).body)["eventPort"]
     with pytest.raises(ConnectionRefusedError):
         known.connect_events(port)
@@ -638,7 +638,7 @@ def begin_without_answer(client):
 
 
 def test_event_must_be_answered(known, tv):
-    tv.airplay.oddities.event_deadline = 0.1
+    tv.airplay.quirks.event_deadline = 0.1
     events = begin_without_answer(known)
     assert events.command()[1] == "0"
     assert known.is_closed()
@@ -656,7 +656,7 @@ def test_event_answered_wrong(known, tv, cseq, code):
 
 
 def test_no_events(known, tv):
-    tv.airplay.oddities.no_events = True
+    tv.airplay.quirks.no_events = True
     known.begin().tunnel().ready()
     assert not select.select([known.events.sock], [], [], 0.05)[0]
 
@@ -678,10 +678,10 @@ def test_every_frame_is_replied_to(known):
     assert plistlib.loads(sealed[32:]) == {}
 
 
-@pytest.mark.parametrize("switch", ["split", "dribble", "batch", "unprefixed"])
-def test_stream_oddities(known, tv, switch):
-    setattr(tv.airplay.oddities, switch, True)
-    remote = known.begin().tunnel(bytewise=switch == "dribble").ready()
+@pytest.mark.parametrize("switch", ["split", "one_byte_writes", "batch", "unprefixed"])
+def test_stream_quirks(known, tv, switch):
+    setattr(tv.airplay.quirks, switch, True)
+    remote = known.begin().tunnel(bytewise=switch == "one_byte_writes").ready()
     assert remote.command(2) == (0, 0)
     messages = remote.news()
     assert any(message.kind == proto.SET_STATE for message in messages)
@@ -691,12 +691,12 @@ def test_stream_oddities(known, tv, switch):
 
 
 def test_unprefixed_message(known, tv):
-    tv.airplay.oddities.unprefixed = True
+    tv.airplay.quirks.unprefixed = True
     assert known.begin().tunnel().read().kind == proto.CONFIGURE_CONNECTION
 
 
 def test_batch(known, tv):
-    tv.airplay.oddities.batch = True
+    tv.airplay.quirks.batch = True
     remote = known.begin().tunnel()
     remote.hello()
     messages = remote.listen()
@@ -706,8 +706,16 @@ def test_batch(known, tv):
     assert stream.replied < 5
 
 
+@pytest.mark.parametrize(("profile", "last"), [
+    ("tvos14", 108), ("tvos15", 111), ("tvos18", 137), ("tvos26", 137), ("homepod", 121),
+])  # fmt: skip
+def test_last_message_that_it_knows(known, last):
+    """Origin: DEVICE_INFO of real devices."""
+    assert known.begin().tunnel().hello().lastSupportedMessageType == last
+
+
 def test_pings(known, tv):
-    tv.airplay.oddities.ping_after = 0.02
+    tv.airplay.quirks.ping_after = 0.02
     remote = known.begin().tunnel().ready()
     stream = tv.airplay.sessions[0].tunnels[0].stream
     for _ in range(3):
@@ -869,6 +877,36 @@ def test_server_without_ranges(client, tv, media):
 def test_play_a_playlist(client, tv, media, name):
     client.code("POST", "/play", {"Content-Location": f"{media.url}/{name}.m3u8"})
     assert tv.wait_for(lambda: tv.airplay.player.body == b"1" * 188 + b"2" * 188)
+
+
+@pytest.mark.parametrize("profile", ["airplay1"])
+@pytest.mark.parametrize("kind", ["application/vnd.apple.mpegurl", "audio/mpegurl"])
+def test_a_playlist_is_known_by_its_type(client, tv, media, kind):
+    media.files["/stream"] = media.files["/list.m3u8"]
+    media.kinds["/stream"] = kind
+    client.code("POST", "/play", {"Content-Location": f"{media.url}/stream"})
+    assert tv.wait_for(lambda: tv.airplay.player.body == b"1" * 188 + b"2" * 188)
+
+
+@pytest.mark.parametrize("profile", ["airplay1"])
+def test_redirections_are_followed(client, tv, media):
+    media.moved = {"/a": f"{media.url}/b", "/b": "/tiny.mp4", "/sub": "/sub/list.m3u8"}
+    media.files["/sub/list.m3u8"] = b"#EXTM3U\n#EXTINF:4,\ntwo.ts\n"
+    media.kinds["/sub/list.m3u8"] = "audio/mpegurl"
+    client.code("POST", "/play", {"Content-Location": f"{media.url}/a"})
+    assert tv.wait_for(lambda: tv.airplay.player.body == b"x")
+    client.code("POST", "/play", {"Content-Location": f"{media.url}/sub"})
+    assert tv.wait_for(lambda: tv.airplay.player.body == b"2" * 188)  # beside where it is
+
+
+@pytest.mark.parametrize("profile", ["airplay1"])
+def test_redirections_that_lead_nowhere(client, tv, media):
+    media.moved = {"/a": "/b", "/b": "/a", "/far": "https://tv.example.com/film.mp4"}
+    client.code("POST", "/play", {"Content-Location": f"{media.url}/a"})
+    assert tv.wait_for(lambda: tv.airplay.player.error is not None)
+    client.code("POST", "/play", {"Content-Location": f"{media.url}/far"})
+    assert started(tv)  # as whatever is elsewhere
+    assert tv.airplay.player.error is None
 
 
 @pytest.mark.parametrize("profile", ["airplay1"])
@@ -1103,7 +1141,7 @@ def test_play_without_a_session_does_nothing(known, tv, media):
 
 
 def test_nobody_tells_the_time(known, tv):
-    tv.airplay.oddities.timing_deadline = 0.1
+    tv.airplay.quirks.timing_deadline = 0.1
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         base = {**PTP, "timingProtocol": "NTP", "timingPort": sock.getsockname()[1]}
@@ -1188,7 +1226,7 @@ def queue(known, tv):
 @pytest.mark.parametrize("profile", ["tvos18", "tvos26", "tvos27"])
 @pytest.mark.parametrize("named", [False, True])
 def test_queue(queue, tv, media, named):
-    tv.airplay.oddities.named_state = named
+    tv.airplay.quirks.named_state = named
     tv.airplay.player.duration = 20
     queue.stream_id = 1
     assert queue.command("setRate", rate=1.0) == 500
@@ -1267,7 +1305,7 @@ def odd_value(rng, depth=3):
 @pytest.mark.parametrize("profile", ["airplay1", "tvos15", "tvos26"])
 def test_odd_bodies(tv, share, caplog):
     """Each is refused or done; nothing breaks at the device, and everybody else is served."""
-    tv.airplay.oddities.timing_deadline = 0.01
+    tv.airplay.quirks.timing_deadline = 0.01
     rng = random.Random(1000)
     paths = sorted(tv.airplay._paths) + [(name, "*") for name in sorted(tv.airplay._methods)]
     kinds = "insertPlayQueueItem setProperty setRate seek unhandledURL updateMRNowPlayingInfo"
@@ -1279,10 +1317,10 @@ def test_odd_bodies(tv, share, caplog):
         if connected is None:
             connected = Controller(tv.airplay)
             known_to(tv, connected)
-            tv.airplay.oddities.event_patience = WAIT
+            tv.airplay.quirks.event_patience = WAIT
             if tv.profile == "tvos26":
                 connected.begin(PTP).queue()
-            tv.airplay.oddities.event_patience = 0.01  # for what never connects
+            tv.airplay.quirks.event_patience = 0.01  # for what never connects
         body, headers = odd_value(rng), [("X-Apple-HKP", rng.choice("34"))]
         if path == "/command" and tv.profile == "tvos26":
             command = {name: odd_value(rng) for name in rng.sample(KEYS, 5)}

@@ -24,7 +24,7 @@ from tinyatv.services import COMPANION
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual.companion_text import field
 from tinyatv.virtual.contents import TextField
-from tinyatv.wire import opack
+from tinyatv.wire import archive, opack
 from tinyatv.wire.companion import (
     EVENT,
     OPACK,
@@ -107,7 +107,7 @@ def test_some_of_its_protocols():
 @pytest.mark.parametrize("case", cases("companion", "discovery"), ids=lambda case: case["name"])
 def test_flags_of_the_record(case):
     with VirtualAppleTV(profile="tvos15") as tv:
-        tv.companion.about.extra["rpFl"] = case["rpFl"]
+        tv.companion.identity.extra["rpFl"] = case["rpFl"]
         assert tv.device.service("companion").pairing.name == case["expect"]["pairing"]
 
 
@@ -216,7 +216,7 @@ def test_one_pin_for_all_protocols():
 
 
 def test_pairing_not_allowed(unpaired):
-    unpaired.companion.about.allows_pairing = False
+    unpaired.companion.identity.allows_pairing = False
     with Remote(unpaired) as remote, pytest.raises(Refused, match="Pairing not allowed"):
         remote.pair("1234")
     assert unpaired.pins == []
@@ -408,6 +408,7 @@ def test_old_systems_know_no_remote_sessions():
 
 NOTHING = [
     "_ping", "_systemInfoUpdate", "FetchUpNextInfoEvent", "FetchSiriStatus", "FetchSiriRemoteInfo",
+    "PublishPresenceEvent", "SwitchActiveUserAccountEvent",
     "FetchCurrentTopShelfItemsEvent", "AddToUpNextEvent", "RemoveFromUpNextEvent",
     "MarkAsWatchedEvent", "PlayMediaEvent", "FetchSupportedActionsEvent",
     "FetchCurrentNowPlayingInfoEvent", "TVRCSessionStop", "_touchStop",
@@ -427,7 +428,7 @@ def test_unknown_request(tv, remote):
     assert {key: message[key] for key in ("_ec", "_ed", "_em")} == {
         key: expected[key] for key in ("_ec", "_ed", "_em")
     }
-    tv.companion.oddities.lenient = True
+    tv.companion.quirks.lenient = True
     assert remote.ask("Foo") == {}
 
 
@@ -534,8 +535,8 @@ def test_damaged_messages(tv, remote, share):
 BUTTONS = {
     1: "up", 2: "down", 3: "left", 4: "right", 5: "menu", 6: "select", 7: "home", 8: "volume_up",
     9: "volume_down", 10: "siri", 11: "screensaver", 14: "play_pause", 15: "channel_up",
-    16: "channel_down", 17: "guide", 18: "page_up", 19: "control_center", 22: "back", 23: "exit",
-    24: "info", 25: "captions", 26: "accessibility", 27: "input", 29: "mute", 30: "power",
+    16: "channel_down", 17: "guide", 18: "mute", 19: "control_center", 22: "back", 23: "exit",
+    24: "info", 25: "captions", 26: "accessibility", 27: "input",
 }  # fmt: skip
 
 
@@ -544,6 +545,14 @@ def test_button(tv, remote, code):
     remote.tap(code)
     assert tv.log == [BUTTONS[code]]
     assert [button for button, _ in tv.state.presses] == [BUTTONS[code]]
+
+
+@pytest.mark.parametrize("code", [29, 30])
+def test_no_buttons(tv, remote, code):
+    """Another numbering has mute and power there; on the wire, nothing happens."""
+    remote.tap(code)
+    assert tv.log == []
+    assert tv.companion.complaints == [f"_hidC {code}, which is no button"] * 2
 
 
 def test_skip_buttons(tv, remote):
@@ -641,12 +650,12 @@ def test_who_hears_of_power(tv, remote):
         assert remote.news() == []
 
 
-def test_oddities_of_power(tv, remote):
+def test_quirks_of_power(tv, remote):
     remote.listen("SystemStatus", "TVSystemStatus")
-    tv.companion.oddities.system_status_only = True
+    tv.companion.quirks.system_status_only = True
     tv.state.sleep()
     assert remote.news() == [("SystemStatus", {"state": 1})]
-    tv.companion.oddities.no_power_events = True
+    tv.companion.quirks.no_power_events = True
     tv.state.wake()
     assert remote.news() == []
 
@@ -728,7 +737,7 @@ def test_controls(tv, remote):
     tv.state.activate(None)
     assert remote.news()[0] == ("_iMC", {"_mcF": 0x0100, "_mcs": 1})
     tv.state.volume_control = False
-    tv.companion.tell()
+    tv.companion.notify_peers()
     assert remote.news()[0] == ("_iMC", {"_mcF": 0, "_mcs": 1})
 
 
@@ -787,17 +796,30 @@ def test_now_playing(tv, remote):
     tv.state.update(title="Another title")
     (_, first), (_, second) = remote.news()
     for content, title in ((first, "Harbour Lights"), (second, "Another title")):
-        archive = plistlib.loads(content["NowPlayingInfoKey"])
-        info = archive["$objects"][archive["$top"]["root"].data]
-        metadata = archive["$objects"][info["metadata"].data]
-        assert (metadata["title"], info["playbackRate"]) == (title, 1.0)
-        names = archive["$objects"][info["$class"].data]
+        content = archive.loads(content["NowPlayingInfoKey"])
+        names = archive.follow(content, "root", "$class")
         assert names["$classname"] == "TVRCNowPlayingInfo"
+
+        def of(*path, content=content):
+            return archive.follow(content, "root", *path)
+
+        assert (of("playbackState"), of("playbackRate")) == (1, 1.0)
+        assert of("metadata", "title") == title
+        assert of("metadata", "bundleID") == MUSIC
+        assert 0 <= of("metadata", "timeOffset") < 60
+        assert {"artist", "album"} & {*of("metadata")} == set()
+        assert of("imageData").startswith(b"\x89PNG")
+        assert of("imageDataIsPlaceholder") is False
+    tv.state.pause()
+    ((_, paused),) = remote.news()
+    content = archive.loads(paused["NowPlayingInfoKey"])
+    assert archive.follow(content, "root", "playbackState") == 2
+    assert archive.follow(content, "root", "playbackRate") == 0.0
 
 
 def test_eager_device(tv, remote):
     """An _iMC may follow whatever was registered."""
-    tv.companion.oddities.eager = True
+    tv.companion.quirks.eager = True
     remote.listen("SystemStatus", "TVSystemStatus")
     assert [name for name, _ in remote.news()] == ["_iMC"] * 2
     tv.state.disable("next")
@@ -920,17 +942,57 @@ def test_secret_field(tv, remote):
 def test_type(tv, remote):
     tv.state.open_field("abc")
     session, _, _ = shown(remote.ask("_tiStart")["_tiD"])
-    for archive in (
+    for typed in (
         insertion(session, "def"), insertion(session, None, ""), insertion(session, "new"),
         insertion(session, " more", "other"), insertion(session, None),
     ):  # fmt: skip
-        remote.tell("_tiC", {"_tiV": 1, "_tiD": archive})
+        remote.tell("_tiC", {"_tiV": 1, "_tiD": typed})
     remote.ask("_ping")
     assert tv.state.text == "other more"
     assert tv.log == [
         "text_append def", "text_clear", "text_append new", "text_set other", "text_append  more",
     ]  # fmt: skip
     assert tv.companion.complaints == []
+
+
+def test_type_as_iphones_do(tv, remote):
+    """Origin: captures of iOS 26. They do not name the session, and backspace has a count."""
+    tv.state.open_field("abcdef")
+    remote.tell("_tiC", {"_tiD": iphone({"insertionText": "lost"})})  # before there is a session
+    remote.ask("_tiStart")
+    for output in (
+        {"deletionCount": 2, "producedByDeleteInput": True}, {"insertionText": "x"},
+        {"deletionCount": 1}, {"deletionCount": 0}, {"insertionText": "YZ"},
+    ):  # fmt: skip
+        remote.tell("_tiC", {"_tiD": iphone(output)})
+    remote.ask("_ping")
+    assert tv.state.text == "abcdYZ"
+    remote.tell("_tiC", {"_tiD": iphone({"deletionCount": 1 << 40})})
+    remote.ask("_ping")
+    assert tv.state.text == ""
+    assert len(tv.companion.complaints) == 1
+
+
+def iphone(output):
+    """An archive of what is typed that names no session."""
+    operations = {"keyboardOutput": plistlib.UID(2)}
+    content = {
+        "$version": 100000, "$archiver": "RTIKeyedArchiver",
+        "$top": {"textOperations": plistlib.UID(1)}, "$objects": ["$null", operations, output],
+    }  # fmt: skip
+    return plistlib.dumps(content, fmt=plistlib.FMT_BINARY)
+
+
+def test_events_that_nobody_knows_are_noticed(tv, remote):
+    remote.tell("_whatever", {})
+    remote.ask("_ping")
+    assert tv.companion.complaints == ["event '_whatever', which is not known"]
+
+
+@pytest.mark.parametrize(("status", "seen"), [(-6762, 0xFFFFE596), (58822, 58822), (1, 1)])
+def test_any_refusal(tv, remote, status, seen):
+    tv.fail("_ping", status=status)
+    refused(remote, seen, "_ping")
 
 
 def test_type_into_another_field(tv, remote):
@@ -969,7 +1031,7 @@ def test_focus(tv, remote):
 
 
 def test_one_text_session(tv, remote):
-    tv.companion.oddities.one_text_session = True
+    tv.companion.quirks.one_text_session = True
     assert remote.ask("_tiStart") == {}
     remote.send("_tiStart")
     assert remote.is_silent()
@@ -1085,7 +1147,7 @@ def test_nobody_speaks_to_siri(tv, remote):
 
 def test_noop_and_unknown_frames(tv, remote):
     for odd in ("noop", "unknown_frames"):
-        setattr(tv.companion.oddities, odd, True)
+        setattr(tv.companion.quirks, odd, True)
         assert remote.ask("_ping") == {}
     remote.write(b"\x01\0\0\0" * 3)
     assert remote.ask("_ping") == {}
@@ -1093,21 +1155,21 @@ def test_noop_and_unknown_frames(tv, remote):
 
 def test_dribble():
     with VirtualAppleTV(profile="tvos15", protocols=["companion"]) as tv:
-        tv.companion.oddities.dribble = True
+        tv.companion.quirks.one_byte_writes = True
         with Remote(tv) as remote:
             remote.ready()
             assert len(remote.ask("FetchLaunchableApplicationsEvent")) > 14
 
 
 def test_names_in_replies(tv, remote):
-    tv.companion.oddities.named_replies = True
+    tv.companion.quirks.named_replies = True
     assert remote.reply(remote.send("_ping"))["_i"] == "_ping"
     assert remote.reply(remote.send("Foo"))["_i"] == "Foo"
 
 
 @pytest.mark.parametrize("first", [False, True])
 def test_order_of_events_and_replies(tv, remote, first):
-    tv.companion.oddities.events_first = first
+    tv.companion.quirks.events_first = first
     remote.listen("SystemStatus")
     number = remote.send("_hidC", {"_hBtS": 2, "_hidC": 12})
     kinds = [remote.read()[1]["_t"] for _ in range(2)]
@@ -1116,7 +1178,7 @@ def test_order_of_events_and_replies(tv, remote, first):
 
 
 def test_reply_to_nobody(tv, remote):
-    tv.companion.oddities.stray = True
+    tv.companion.quirks.stray = True
     number = remote.send("_ping")
     found = [remote.read()[1]["_x"] for _ in range(2)]
     assert found[1] == number != found[0]
@@ -1259,7 +1321,7 @@ def test_one_state_for_all(tv):
 def test_move_is_a_reboot():
     with VirtualAppleTV(profile="tvos15", mdns_port=0) as tv, Remote(tv) as remote:
         remote.ready()
-        tv.companion.oddities.lenient = True
+        tv.companion.quirks.lenient = True
         before, credentials = tv.ports["companion"], tv.credentials["companion"]
         tv.move()
         assert remote.is_closed()

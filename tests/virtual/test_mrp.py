@@ -173,8 +173,6 @@ def test_position(tv):
         (proto.TEXT_INPUT, {"text": "x", "actionType": 2}, "UNKNOWN"),
         (proto.SET_CONNECTION_STATE, {"state": 2}, "UNKNOWN"),
         (proto.MODIFY_OUTPUT_CONTEXT_REQUEST, {"addingDevices": [KITCHEN]}, "UNKNOWN"),
-        (proto.CONFIGURE_CONNECTION, {"groupID": "x"}, "UNKNOWN"),
-        (99, {}, "UNKNOWN"),
     ],
 )
 def test_answers(tv, remote, kind, fields, answer):
@@ -182,6 +180,14 @@ def test_answers(tv, remote, kind, fields, answer):
         other.ready()
         assert kinds([remote.ask(kind, **fields)]) == [answer]
         assert all(message.identifier == "" for message in remote.events + other.news())
+
+
+@pytest.mark.parametrize("kind", [99, 109, proto.CONFIGURE_CONNECTION, 126])
+def test_what_is_not_known_is_not_acknowledged(tv, remote, kind):
+    """Not even a type that newer systems know: this one says that 108 is its last."""
+    remote.send(kind, "nobody answers this")
+    assert remote.news() == []
+    assert tv.mrp.complaints == [f"type {kind}, which is not known"]
 
 
 @pytest.mark.parametrize("kind", [proto.SEND_COMMAND, proto.GENERIC, proto.SET_VOLUME, 99])
@@ -193,7 +199,7 @@ def test_no_answer_to_who_wants_none(remote, kind):
 def test_button_events_are_not_acknowledged(tv, remote):
     remote.send(proto.SEND_HID_EVENT, "id", hidEventData=hid.event(1, 0x8C, True))
     assert remote.news() == []
-    tv.mrp.oddities.hid_ack = True
+    tv.mrp.quirks.hid_ack = True
     remote.send(proto.SEND_HID_EVENT, "id", hidEventData=hid.event(1, 0x8C, False))
     assert [message.identifier for message in remote.news()] == ["id"]
 
@@ -343,6 +349,29 @@ def test_what_commands_do(tv, remote):
 def test_command_with_bad_options(tv, remote, number, options):
     assert remote.command(number, **options) == (7, 0)
     assert tv.log == []
+
+
+def test_commands_of_real_devices(tv, remote):
+    """Origin: captures of real devices, which list these as well."""
+    with Remote(tv) as other:
+        other.hello()
+        told = only(other.listen(), proto.SET_STATE)[0]
+    assert {1, 2, 3, 4, 9, 11, 18, 19, 20, 34, 35, 45, 53, 54, 55, 56, 57} <= {*listed(told)}
+    title = tv.state.item.title
+    assert remote.command(34) == (0, 0)
+    assert tv.state.item.title != title
+    assert remote.command(35) == (0, 0)
+    assert tv.state.item.title == title
+    assert remote.command(53) == (0, 0)
+    assert tv.log == ["next", "previous", "enable_language"]
+
+
+@pytest.mark.parametrize("status", [-6762, 58822, 2])
+def test_any_refusal(tv, remote, status):
+    tv.fail("SET_VOLUME", status=status)
+    assert remote.ask(proto.SET_VOLUME, volume=0.5).envelope.errorCode == status
+    tv.fail("play", status=status)
+    assert remote.command(1) == (status, 0)
 
 
 def test_refused_commands(tv, remote):
@@ -495,6 +524,31 @@ def test_end_of_an_item(tv, remote):
 # -- artwork ---------------------------------------------------------------------------------------
 
 
+def queue_of(remote, **fields):
+    """(place, titles, artwork) of the items in the answer to a question for the queue."""
+    queue = remote.ask(proto.PLAYBACK_QUEUE_REQUEST, **fields).body.playbackQueue
+    items = queue.contentItems
+    images = [item.artworkData for item in items]
+    return queue.location, [item.metadata.title for item in items], images
+
+
+def test_other_places_of_the_queue(tv, remote):
+    titles = [item.title for item in tv.state.items]
+    for _ in range(2):
+        remote.command(5)
+    remote.news()
+    assert queue_of(remote, location=0, length=2)[:2] == (0, titles[2:4])
+    assert queue_of(remote, location=1, length=9)[:2] == (1, titles[3:])
+    assert queue_of(remote, location=-1, length=1)[:2] == (-1, titles[1:2])
+    assert queue_of(remote, location=-9, length=8)[:2] == (-9, titles[:1])
+    assert queue_of(remote, location=9, length=1)[:2] == (9, [])
+    assert queue_of(remote, location=1, length=1)[2] == [b""]
+    (image,) = queue_of(remote, location=1, length=1, artworkWidth=64, artworkHeight=64)[2]
+    assert Artwork(image).width == 64
+    tv.state.activate(None)
+    assert queue_of(remote, location=1, length=3)[1] == []
+
+
 def artwork(remote, **fields):
     """Ask for artwork; the item of the answer, or None."""
     answer = remote.ask(proto.PLAYBACK_QUEUE_REQUEST, location=0, length=1, **fields).body
@@ -536,7 +590,7 @@ def test_artwork_announced_otherwise(tv, remote):
     assert item.artworkURL == "http://192.0.2.1/a.png"
     assert item.artworkMIMEType == "image/none"
     assert item.artworkIdentifier == "http://192.0.2.1/{w}x{h}{c}.{f}"
-    tv.mrp.oddities.artwork_not_delivered = True
+    tv.mrp.quirks.artwork_not_delivered = True
     assert artwork(remote, **WHOLE) is None
 
 
@@ -549,7 +603,7 @@ def test_large_artwork(tv, remote):
     assert item.artworkData == data
     assert not item.HasField("artworkDataWidth")  # no image that we know
     assert remote.news() == []
-    tv.mrp.oddities.artwork_limit = 100_000
+    tv.mrp.quirks.artwork_limit = 100_000
     assert artwork(remote, **WHOLE).artworkData == b""
     packets = [p for body in only(remote.news(), proto.TRANSACTION) for p in body.packets.packets]
     assert b"".join(packet.packetData for packet in packets) == data
@@ -640,7 +694,7 @@ def test_outputs(tv, remote):
 
 
 def test_part_of_a_cluster(tv):
-    tv.mrp.about.cluster = "CLUSTER"
+    tv.mrp.identity.cluster = "CLUSTER"
     with Remote(tv) as remote:
         assert remote.hello().clusterID == "CLUSTER"
         assert only(remote.listen(), proto.VOLUME_DID_CHANGE)[0].outputDeviceUID == "CLUSTER"
@@ -672,21 +726,21 @@ def test_text(tv, remote):
     assert tv.log == ["text_append c", "text_delete", "text_set xyz", "text_append !", "text_clear"]
 
 
-# -- oddities --------------------------------------------------------------------------------------
+# -- quirks --------------------------------------------------------------------------------------
 
 
 def odd(tv, **switches):
     """Switch, and connect; returns the client and what it was told."""
     for switch, value in switches.items():
-        setattr(tv.mrp.oddities, switch, value)
+        setattr(tv.mrp.quirks, switch, value)
     remote = Remote(tv)
     remote.hello()
     return remote, remote.listen()
 
 
-def test_unknown_oddity(tv):
+def test_unknown_quirk(tv):
     with pytest.raises(AttributeError, match="hid_akc"):
-        tv.mrp.oddities.hid_akc = True
+        tv.mrp.quirks.hid_akc = True
 
 
 @pytest.mark.parametrize(
@@ -699,7 +753,7 @@ def test_unknown_oddity(tv):
         ("no_metadata", lambda s: not s.playbackQueue.contentItems[0].HasField("metadata")),
         ("wrong_types", lambda s: not item_of(s).HasField("elapsedTime") and item_of(s).title),
         ("unknown_fields", lambda s: item_of(s).title == "Harbour Lights"),
-        ("dribble", lambda s: item_of(s).title == "Harbour Lights"),
+        ("one_byte_writes", lambda s: item_of(s).title == "Harbour Lights"),
         ("coalesce", lambda s: item_of(s).title == "Harbour Lights"),
     ],
 )
@@ -708,14 +762,14 @@ def test_odd_state(tv, switch, check):
     with remote:
         assert check(only(told, proto.SET_STATE)[0])
         assert ("SET_NOW_PLAYING_PLAYER" in kinds(told)) is (switch != "client_without_player")
-        setattr(tv.mrp.oddities, switch, False)
-        tv.mrp.tell()
+        setattr(tv.mrp.quirks, switch, False)
+        tv.mrp.notify_peers()
         remote.news()
         assert remote.command(2) == (0, 0)
 
 
 def test_unknown_fields_and_wrong_types_are_there(tv):
-    tv.mrp.oddities.unknown_fields = tv.mrp.oddities.wrong_types = True
+    tv.mrp.quirks.unknown_fields = tv.mrp.quirks.wrong_types = True
     with Remote(tv) as remote:
         remote.hello()
         remote.send(proto.CLIENT_UPDATES_CONFIG, "x")
@@ -747,7 +801,7 @@ def test_unknown_messages(tv):
 
 
 def test_missing_type(tv, remote):
-    tv.mrp.oddities.missing_type = True
+    tv.mrp.quirks.missing_type = True
     answer = remote.ask(proto.SEND_COMMAND, command=2)
     assert not answer.envelope.HasField("type")
     assert answer.kind == proto.SEND_COMMAND_RESULT
@@ -755,21 +809,21 @@ def test_missing_type(tv, remote):
 
 
 def test_generic_without_answer(tv, remote):
-    tv.mrp.oddities.no_generic_ack = True
+    tv.mrp.quirks.no_generic_ack = True
     remote.send(proto.GENERIC, "x")
     assert remote.is_silent()
     assert remote.ask(proto.SET_CONNECTION_STATE).kind == proto.UNKNOWN
 
 
 def test_late_acknowledgement(tv, remote):
-    tv.mrp.oddities.late_ack = 0.2
+    tv.mrp.quirks.late_ack = 0.2
     since = time.monotonic()
     remote.ask(proto.GENERIC)
     assert time.monotonic() - since >= 0.2
 
 
 def test_refused_verify(tv):
-    tv.mrp.oddities.refuse_verify = True
+    tv.mrp.quirks.refuse_verify = True
     with Remote(tv) as remote:
         remote.hello()
         data = bytes.fromhex("0601010320") + bytes(range(32))
@@ -781,7 +835,7 @@ def test_refused_verify(tv):
 
 
 def test_bytewise_both_ways(tv):
-    tv.mrp.oddities.dribble = True
+    tv.mrp.quirks.one_byte_writes = True
     with Remote(tv, bytewise=True) as remote:
         remote.ready()
         remote.tap("up")
@@ -953,9 +1007,9 @@ def test_encrypted(paired):
 
 
 def test_encrypted_bytewise_and_coalesced(paired):
-    for switch in ("dribble", "coalesce"):
-        paired.mrp.oddities.dribble = False
-        setattr(paired.mrp.oddities, switch, True)
+    for switch in ("one_byte_writes", "coalesce"):
+        paired.mrp.quirks.one_byte_writes = False
+        setattr(paired.mrp.quirks, switch, True)
         with Remote(paired, bytewise=True) as remote:
             remote.hello()
             remote.verify()
@@ -1122,7 +1176,7 @@ def test_dialog_goes_away_with_the_client(tv):
 
 def test_pairing_not_allowed():
     with VirtualAppleTV(profile="tvos14") as tv, Remote(tv) as remote:
-        tv.mrp.about.allows_pairing = False
+        tv.mrp.identity.allows_pairing = False
         assert tv.device.service("mrp").pairing is tinyatv.PairingRequirement.Disabled
         assert remote.hello().allowsPairing is False
         with pytest.raises(tinyatv.PairingError, match="does not allow"):
@@ -1200,11 +1254,11 @@ def test_move():
     with VirtualAppleTV(profile="tvos14", mdns_port=0) as tv, Remote(tv) as remote:
         remote.hello()
         before = tv.ports["mrp"]
-        tv.mrp.oddities.hid_ack = True
+        tv.mrp.quirks.hid_ack = True
         tv.move()
         assert remote.is_closed()
         assert tv.ports["mrp"] != before
-        assert tv.mrp.oddities.hid_ack
+        assert tv.mrp.quirks.hid_ack
         (found,) = tinyatv.scan(5.0, hosts=[f"127.0.0.1:{tv.ports['mdns']}"])
         assert found.service("mrp").port == tv.ports["mrp"]
         with Remote(tv) as again:

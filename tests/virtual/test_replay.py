@@ -248,7 +248,7 @@ def test_written_by_the_device(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "this is no trace"),
+        ("", "this is not a trace"),
         ('{"trace": 1}\n', "nothing in the trace can be replayed"),
         ('{"trace": 1}\n{"time": 1, "protocol": "mrp", "connection": 1, "direction": "to_device",'
          ' "name": "x", "raw": "ff"}\n', "not an MRP message"),

@@ -31,11 +31,12 @@ from ..pairing.hap import channel_keys, drive
 from ..wire import plist
 from ..wire.airplay_codes import AUTHORIZE, BUSY, OCTETS, PLIST, WRONG_STATE
 from ..wire.hap import HapWire
-from ..wire.http import HttpWire, Request, Response
+from ..wire.http import BODY_LIMIT, FIRST_LIMIT, HttpWire, Request, Response
 
 log = logging.getLogger(__name__)
 
 WAKE_TIMEOUT = 25.0  # s; a sleeping device accepts its first connection after up to 20 s
+AWAKE = 1.0  # s that a device has at least for an answer that has begun
 ANSWER_TIMEOUT = 10.0  # s; of an answer, unless the user waits longer
 FEEDBACK = 2.0  # s without a message until /feedback is sent: the interval that senders keep
 FEEDBACK_EVERY = 15.0  # s, at most, until the next one if one is not answered
@@ -94,6 +95,7 @@ class ControlConnection:
         self._port = port
         self._credentials = credentials
         self._timeout = max(timeout, ANSWER_TIMEOUT)
+        self._awake = max(timeout, AWAKE)
         self._password = password
         self._device_key = device_key
         self.lost = lost
@@ -130,7 +132,8 @@ class ControlConnection:
         timeout = max(self._timeout, WAKE_TIMEOUT)
         sock = open_socket(self._host, self._port, timeout, "airplay")
         self.local, self.remote = sock.getsockname()[0], sock.getpeername()[0]
-        wire = HapWire(HttpWire())
+        http = HttpWire(FIRST_LIMIT)
+        wire = HapWire(http)
         self._link = Link(
             sock, wire, lambda message: None, lost=self._ended_by, timeout=self._timeout,
             name=f"tinyatv-airplay-{self._host}", prepare=self._prepare or wire.prepare,
@@ -140,6 +143,7 @@ class ControlConnection:
             self._verify()
             if self.secret is not None:
                 wire.secure(Ciphers(*channel_keys(self.secret, "control")))
+                http.limit = BODY_LIMIT
             self._link.start()
         except ConnectionLost as exc:
             self.close()
@@ -301,10 +305,12 @@ class ControlConnection:
             for again in (False, True):
                 self._authorize(request)
                 try:
-                    response: Response = self._link.request(request, seconds)
+                    # Some answers take long to begin; once they have, they are as quick as all.
+                    usual = min(seconds, self._awake)
+                    response: Response = self._link.request(request, usual, silent=seconds)
                 except CommandTimeout as exc:
                     raise CommandTimeout(
-                        f"no reply to {what} within {seconds:g} s (airplay)"
+                        f"no reply to {what} within {exc.seconds or seconds:g} s (airplay)"
                     ) from exc
                 if response.code != 401 or again or not self._challenged(response):
                     break

@@ -582,7 +582,7 @@ class Stream:
         """Block until it is over.
 
         Args:
-            timeout: Seconds; None waits for ever.
+            timeout: Seconds; None waits forever.
 
         Returns:
             False if it still plays.

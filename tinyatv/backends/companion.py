@@ -101,7 +101,7 @@ ATTENTION = {  # state of attention: what it amounts to
 }
 ALWAYS = (
     "up", "down", "left", "right", "select", "menu", "home", "play_pause", "volume_up",
-    "volume_down", "mute", "channel_up", "channel_down", "page_up", "page_down", "guide",
+    "volume_down", "mute", "channel_up", "channel_down", "guide",
     "screensaver", "control_center", "captions", "siri_start", "siri_stop", "turn_on", "turn_off",
     "text_focus", "apps", "launch", "accounts", "switch_account",
 )  # fmt: skip
@@ -475,12 +475,6 @@ class CompanionBackend(Backend):
 
     def channel_down(self) -> None:
         self._press("channel_down")
-
-    def page_up(self) -> None:
-        self._press("page_up")
-
-    def page_down(self) -> None:
-        self._press("page_down")
 
     def guide(self) -> None:
         self._press("guide")
@@ -884,6 +878,8 @@ def error_code(reply: dict[object, object]) -> int | None:
     if not isinstance(code, int) or isinstance(code, bool):
         return None
     number = opack.signed(code)
+    if 1 << 31 <= number < 1 << 32:  # of 32 bits, written in more
+        number -= 1 << 32
     # Written in two bytes, the code of a request without a handler is negative, too; it is known
     # as the unsigned one.
     return number & 0xFFFF if number == codes.NO_HANDLER - (1 << 16) else number

@@ -6,7 +6,6 @@ Commands and the long poll use a connection each, since a poll stays unanswered 
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable
@@ -35,9 +34,11 @@ from ..model import (
     ShuffleState,
     is_image,
 )
+from ..pairing import dmap as pairing
 from ..wire import dmap
 from ..wire import dmap_codes as codes
 from ..wire.dmap_tags import TAGS
+from ..wire.http import FIRST_LIMIT
 from . import Backend
 from .http import Transport
 
@@ -50,6 +51,8 @@ log = logging.getLogger(__name__)
 
 BODY_TYPE = "application/x-www-form-urlencoded"  # for binary bodies and empty ones, too
 LOGIN_TIMEOUT = 25.0  # a sleeping Apple TV 3 takes 15 to 20 s to wake up and answer
+AWAKE = 1.0  # s that a device has at least for an answer that has begun
+ARTWORK_LIMIT = 32 * 1024 * 1024  # bytes
 # s that a poll for changes waits. Then a short request shows whether the device is still there: the
 # keep-alive of TCP does not notice a device that only acknowledges packets.
 POLL_TIMEOUT = 30.0
@@ -57,8 +60,6 @@ ALIVE_TIMEOUT = 4.0  # s, at most, for each of two such requests: 39 s in all
 SILENT = 2  # requests without an answer, one after the other, until the device is given up
 PAUSES = (1.0, 30.0)  # first and longest pause after a failed update
 
-GUID = re.compile(r"0x[0-9A-Fa-f]{16}")
-HSGID = re.compile(r"[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
 
 STATES = {
     codes.IDLE: DeviceState.Idle,
@@ -69,6 +70,7 @@ STATES = {
     codes.SEEKING_FORWARD: DeviceState.Seeking,
     codes.SEEKING_BACKWARD: DeviceState.Seeking,
 }
+TEXT = 1000  # characters of a title and the like; many events may wait with one
 UNKNOWN_TIME = 0xFFFFFFFF  # ms; sent while buffering, and as the length of live streams
 
 # fmt: off
@@ -102,13 +104,11 @@ def login_query(credentials: str | None) -> str:
     Raises:
         CredentialsError: Neither a pairing GUID nor a Home Sharing id.
     """
-    if credentials and GUID.fullmatch(credentials):
-        return f"pairing-guid={credentials}&hasFP=1"
-    if credentials and HSGID.fullmatch(credentials):
-        return f"hsgid={credentials}&hasFP=1"
     if not credentials:
         raise CredentialsError("no DMAP credentials: pair first")
-    raise CredentialsError("malformed DMAP credentials: neither 0x and 16 hex digits nor a UUID")
+    pairing.check_credentials(credentials)
+    kind = "pairing-guid" if pairing.GUID.fullmatch(credentials) else "hsgid"
+    return f"{kind}={credentials}&hasFP=1"
 
 
 class DmapBackend(Backend):
@@ -131,6 +131,7 @@ class DmapBackend(Backend):
         self._where = f"{host} port {service.port} (dmap)"
         self._name = f"tinyatv-dmap-poll-{host}"
         self._timeout = timeout
+        self._awake = max(timeout, AWAKE)  # for an answer that has begun, whatever was waited
         self._post = post
         self._lost = lost
         self._http = Transport(host, service.port, dict(codes.HEADERS), BODY_TYPE, self.protocol)
@@ -161,7 +162,7 @@ class DmapBackend(Backend):
             raise ConnectionFailed(f"login at {self._where}: {exc}") from exc
         except CommandTimeout as exc:
             self.close()
-            raise CommandTimeout(f"no reply to login within {LOGIN_TIMEOUT:g} s (dmap)") from exc
+            raise _too_late("login", exc) from exc
         except ProtocolError as exc:
             self.close()
             raise ProtocolError(f"login: {exc}", exc.data) from exc
@@ -206,7 +207,7 @@ class DmapBackend(Backend):
         request = PreparedRequest()
         request.method, request.url = "GET", f"{http.base}/login?{self._login_query}"
         for _ in range(2):  # a waking device answers the first one with 503
-            response = http.send(request, timeout=LOGIN_TIMEOUT)
+            response = http.send(request, timeout=self._awake, silent=LOGIN_TIMEOUT)
             if 200 <= response.status_code < 300:
                 break
         else:
@@ -226,13 +227,16 @@ class DmapBackend(Backend):
         command: str,
         body: bytes = b"",
         timeout: float | None = None,
+        limit: int = FIRST_LIMIT,
     ) -> bytes:
         """Send a request within the session; log in again once if the device forgot it.
 
         Args:
             path: With ``%d`` where the session goes.
             command: For the words of an error.
-            timeout: Seconds; None takes that of the backend.
+            timeout: Seconds; None takes that of the backend. More than that is for a device that is
+                silent: once it answers, it has the usual time.
+            limit: Bytes of the answer.
 
         Raises:
             CommandFailed: The device refused.
@@ -241,28 +245,28 @@ class DmapBackend(Backend):
             ProtocolError: The answer makes no sense.
         """
         timeout = self._timeout if timeout is None else timeout
-        doing, limit = command, timeout
+        doing, usual = command, min(timeout, self._awake)
         try:
             for first in (True, False):
                 # Prepared by hand: `requests` would take longer than the network and the device.
                 request = PreparedRequest()
                 request.method, request.body = method, body
                 request.url = http.base + path.replace("%d", str(self._session))
-                response = http.send(request, timeout=timeout)
+                response = http.send(request, timeout=usual, silent=timeout, limit=limit)
                 code = response.status_code
                 if 200 <= code < 300 or code == 500:  # 500: not possible now
                     break
                 if first:
                     log.debug("%s: status %d, logging in again", command, code)
-                    doing, limit = "login", LOGIN_TIMEOUT
+                    doing = "login"
                     self._login(http)
-                    doing, limit = command, timeout
+                    doing = command
         except CommandTimeout as exc:
             if http is self._http:
                 self._silent += 1
                 if self._silent == SILENT:
                     self._gone(exc)
-            raise CommandTimeout(f"no reply to {doing} within {limit:g} s (dmap)") from exc
+            raise _too_late(doing, exc) from exc
         except ConnectionFailed as exc:  # it was there when we logged in
             raise self._gone(exc) from exc
         except (ConnectionLost, ProtocolError) as exc:
@@ -427,7 +431,9 @@ class DmapBackend(Backend):
         path = f"/ctrl-int/1/nowplayingartwork?mw={width or 0}&mh={height or 0}&session-id=%d"
         timeout = max(self._timeout, LOGIN_TIMEOUT)
         try:
-            data = self._exchange(self._http, "GET", path, "artwork", timeout=timeout)
+            data = self._exchange(
+                self._http, "GET", path, "artwork", timeout=timeout, limit=ARTWORK_LIMIT
+            )
         except CommandFailed as exc:
             if exc.code in (404, 500):  # with 204 and an empty body, the four ways to say "none"
                 return None
@@ -577,7 +583,7 @@ def _int(status: dict[str, Any], code: str) -> int:
 
 def _text(status: dict[str, Any], code: str) -> str | None:
     value = status.get(code)
-    return value if isinstance(value, str) else None
+    return value[:TEXT] if isinstance(value, str) else None
 
 
 def _as_json(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -594,6 +600,12 @@ def _as_json(items: list[tuple[str, Any]]) -> dict[str, Any]:
             value = value.hex()
         found.setdefault(code if name == "unknown" else name, []).append(value)
     return {name: values if len(values) > 1 else values[0] for name, values in found.items()}
+
+
+def _too_late(what: str, exc: CommandTimeout) -> CommandTimeout:
+    error = CommandTimeout(f"no reply to {what} within {exc.seconds:g} s (dmap)")
+    error.seconds = exc.seconds
+    return error
 
 
 def _decode(body: bytes) -> list[tuple[str, Any]]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REQUEST_LIMIT = 4096  # bytes of a body; the real ones have none
+MESSAGE_TIMEOUT = 30.0  # s from the first byte of a request to its last
 
 
 def pair(device: Device, service: Service, request: PairingRequest) -> str:
@@ -135,7 +136,10 @@ class _Server:
     def accepted(self, sock: socket.socket, address: tuple[str, int]) -> None:
         wire = HttpWire(limit=REQUEST_LIMIT)
         name = f"tinyatv-dmap-pairing-{address[0]}:{address[1]}"
-        link = Link(sock, wire, lambda message: self._received(link, message), name=name)
+        link = Link(
+            sock, wire, lambda message: self._received(link, message), name=name,
+            message_timeout=MESSAGE_TIMEOUT,
+        )  # fmt: skip
         with self._lock:
             self._links.append(link)
         link.start()

@@ -53,7 +53,7 @@ class Transport(BaseAdapter):
         self._post = [*self._get, ("Content-Type", body_type)]
         self._lock = threading.Lock()
         self._idle: list[Link] = []
-        self._links: set[Link] = set()
+        self._links: dict[Link, http.HttpWire] = {}
         self._closed = False
 
     def sibling(self) -> Transport:
@@ -68,11 +68,15 @@ class Transport(BaseAdapter):
         verify: Any = True,
         cert: Any = None,
         proxies: Any = None,
+        silent: float | None = None,
+        limit: int = http.FIRST_LIMIT,
     ) -> Response:
         """Carry out a request: what `requests` asks of an adapter.
 
         Args:
-            timeout: Seconds from here to the last byte of the answer; None waits for ever.
+            timeout: Seconds from here to the last byte of the answer; None waits forever.
+            silent: Seconds to wait instead while the device says nothing.
+            limit: Bytes that the answer may have: no device proves who it is.
 
         Raises:
             CommandTimeout: No answer in time.
@@ -89,13 +93,16 @@ class Transport(BaseAdapter):
             while self._idle and link is None:
                 link = self._idle.pop()
                 if link.stale():  # the device has closed it meanwhile
-                    self._links.discard(link)
+                    self._links.pop(link, None)
                     link.close()
                     link = None
         link = link or self._open(timeout)
         try:
-            answer = link.request(message, timeout)
-            response = self._response(request, answer)
+            self._links[link].limit = limit
+            answer = link.request(message, timeout, silent=silent)
+            response = self._response(request, answer, limit)
+        except KeyError:  # closed meanwhile
+            raise ConnectionLost(f"connection is closed ({self._protocol})") from None
         except BaseException:
             self._drop(link)  # an answer that comes too late must not be taken for the next one
             raise
@@ -117,9 +124,10 @@ class Transport(BaseAdapter):
         for option, seconds in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 2)):
             if hasattr(socket, option):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
-        link = Link(sock, http.HttpWire(), _unasked, name=self._protocol)
+        wire = http.HttpWire(http.FIRST_LIMIT)
+        link = Link(sock, wire, _unasked, name=self._protocol)
         with self._lock:
-            self._links.add(link)
+            self._links[link] = wire
             closed = self._closed
         if closed:
             self._drop(link)
@@ -129,9 +137,9 @@ class Transport(BaseAdapter):
     def _drop(self, link: Link) -> None:
         link.close()
         with self._lock:
-            self._links.discard(link)
+            self._links.pop(link, None)
 
-    def _response(self, request: PreparedRequest, answer: Any) -> Response:
+    def _response(self, request: PreparedRequest, answer: Any, limit: int) -> Response:
         if not isinstance(answer, http.Response):
             raise ProtocolError(f"a request instead of an answer ({self._protocol})")
         response = Response()
@@ -140,13 +148,13 @@ class Transport(BaseAdapter):
         response.status_code = answer.code
         response.reason = answer.reason
         response.headers.update(answer.headers)
-        response._content = self._plain(answer)
+        response._content = self._plain(answer, limit)
         return response
 
-    def _plain(self, answer: http.Response) -> bytes:
+    def _plain(self, answer: http.Response, limit: int) -> bytes:
         """The body, decompressed: devices compress even 32 bytes."""
         try:
-            return answer.plain()
+            return answer.plain(limit)
         except ValueError as exc:
             raise ProtocolError(f"{exc} ({self._protocol})") from exc
 

@@ -33,7 +33,7 @@ CLIENTS = 64
 PLAYERS = 16  # of a client
 KEPT = 2 * 1024 * 1024  # bytes of the messages about all of them, the current one aside
 NAME = 1000  # characters of an identifier or a name
-TEXT = 4000  # characters of a title and the like
+TEXT = 1000  # characters of a title and the like; many events may wait with one
 
 STATES = {  # playbackState: what it is; STATE_PLAYING depends on the rate as well
     commands.STATE_UNKNOWN: DeviceState.Paused,
@@ -378,7 +378,7 @@ class Players:
         return None if client is None else App(client.name, client.identifier)
 
     def state(self) -> DeviceState:
-        """What the player does."""
+        """What the player is doing."""
         player = self.player
         return DeviceState.Idle if player is None else player.doing
 

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from .. import decode, trace
 from ..text import printable
+from .output import show
 
 if TYPE_CHECKING:
     from .flags import Arguments, Parser
@@ -73,7 +74,7 @@ def _record(record: trace.Record, out: Output) -> None:
             message=record.content,
         )  # fmt: skip
     else:
-        print("\n".join(record.lines()), flush=True)
+        show(*record.lines())
 
 
 def _bytes(data: bytes, kind: str, out: Output) -> None:
@@ -83,5 +84,4 @@ def _bytes(data: bytes, kind: str, out: Output) -> None:
     if out.json:
         out.result(format=kind, content=value)
     else:
-        print(f"{kind}:")
-        print("\n".join(decode.lines(value, "  ")), flush=True)
+        show(f"{kind}:", *decode.lines(value, "  "))

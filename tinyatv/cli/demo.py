@@ -41,14 +41,10 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     """Run all steps; 1 if one of them failed."""
     out.result(f"tinyatv {__version__} demo: virtual Apple TVs on loopback", demo=__version__)
     steps = passed = 0
-    for profile, protocol in (
-        ("atv3", "DMAP"),
-        ("tvos14", "MRP and Companion"),
-        ("tvos18", "MRP through AirPlay, and Companion"),
-    ):
+    for profile in ("atv3", "tvos14", "tvos18"):
         tv = VirtualAppleTV("Demo Apple TV", profile=profile, mdns_port=0, credentials=())
         with tv, tempfile.TemporaryDirectory() as folder:
-            out.result(f"\n{tv.device.info}, over {protocol}", profile=profile)
+            out.result(f"\n{tv.device.info}, over {' and '.join(tv.protocols)}", profile=profile)
             demo = Demo(tv, out)
             demo.run(flags.artwork or os.path.join(folder, "artwork.png"))
         steps, passed = steps + demo.steps, passed + demo.passed

@@ -44,26 +44,24 @@ def run(flags: Arguments, out: Output, word: str) -> int:
                  "address": device.address, "identifier": device.identifier,
                  "all_identifiers": device.identifiers, "paired": paired}
             )  # fmt: skip
-        out.result(
-            "\n".join(rows) or "No device is stored. `tinyatv wizard` adds one.", devices=keys
-        )
+        out.result(rows or "No device is stored. `tinyatv wizard` adds one.", devices=keys)
     elif action == "alias" and len(args) in (1, 2):
         new = args[1] if len(args) == 2 else None
         device = store.set_alias(args[0], new)
         text = f"{device.name} is now {new!r}" if new else f"{device.name} has no alias"
-        out.result(text, device=device.identifier, alias=new)
+        out.result([text], device=device.identifier, alias=new)
     elif action == "default" and len(args) == 1:
         device = store.set_default(args[0])
-        out.result(f"{device.name} is the default", default=device.identifier)
+        out.result([f"{device.name} is the default"], default=device.identifier)
     elif action == "forget" and len(args) == 1:
         device = store.forget(args[0])
-        out.result(f"{device.name} was removed", forgotten=device.identifier)
+        out.result([f"{device.name} was removed"], forgotten=device.identifier)
     elif action == "import" and len(args) <= 1:
         unusable: list[str] = []
         copied = store.import_foreign(args[0] if args else None, unusable=unusable.append)
         lines = [f"imported {len(copied)}: {', '.join(copied)}" if copied else "nothing to import"]
         lines += [f"not imported: {problem}" for problem in unusable]
-        out.result("\n".join(lines), imported=copied, unusable=unusable)
+        out.result(lines, imported=copied, unusable=unusable)
     else:
         raise ValueError("devices [alias DEVICE [ALIAS] | default DEVICE | forget DEVICE | import]")
     return 0

@@ -108,14 +108,12 @@ class Report:
 
     def _print(self, text: str) -> None:
         if not self._out.json:
-            encoding = sys.stdout.encoding or "ascii"
-            text = text.encode(encoding, "backslashreplace").decode(encoding)
-            self._out.result("".join(one if one.isprintable() else "?" for one in text))
+            self._out.result([text])
 
 
 def _can_show(text: str) -> bool:
     try:
-        text.encode(sys.stdout.encoding or "ascii")
+        text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except UnicodeEncodeError:
         return False
     return True

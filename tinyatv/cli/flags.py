@@ -48,7 +48,19 @@ class Parser(argparse.ArgumentParser):
         super().__init__(conflict_handler="resolve", **kwargs)
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        raise ValueError(f"{message}; see tinyatv --help")
+        raise ValueError(f"{message}{self._guess(message)}; see tinyatv --help")
+
+    def _guess(self, message: str) -> str:
+        """The flag that was meant, if the message is about one that does not exist."""
+        import difflib
+
+        known = [flag for action in self._actions for flag in action.option_strings]
+        _, unknown, flags = message.partition("unrecognized arguments: ")
+        for flag in flags.split() if unknown else ():
+            close = difflib.get_close_matches(flag.partition("=")[0].lower(), known, 1)
+            if close:
+                return f", did you mean {close[0]}?"
+        return ""
 
 
 def common_flags(**kwargs: object) -> Parser:
@@ -61,7 +73,7 @@ def common_flags(**kwargs: object) -> Parser:
     add_to("-n", "--name", help="by name or alias")
     add_to("-s", "--scan-hosts", metavar="HOST[,HOST]", help="scan only these hosts")
     add_to(
-        "-t", "--scan-timeout", type=_seconds, default=3.0, metavar="S", help="seconds to scan (3)"
+        "-t", "--scan-timeout", type=seconds, default=3.0, metavar="S", help="seconds to scan (3)"
     )
     add_to("--scan-protocols", metavar="P[,P]", help="look only for these protocols")
     add_to("--protocol", choices=PROTOCOLS, help="use or pair only this protocol")
@@ -72,7 +84,7 @@ def common_flags(**kwargs: object) -> Parser:
         help="no scan; needs --address, --port, --protocol",
     )
     add_to("--address", help="address for --manual")
-    add_to("--port", type=_port, default=0, help="port for --manual")
+    add_to("--port", type=port, default=0, help="port for --manual")
     add_to(
         "--service-properties",
         metavar="Xk=vXk=v",
@@ -84,9 +96,9 @@ def common_flags(**kwargs: object) -> Parser:
         add_to(f"--{protocol}-password", metavar="TEXT", help=argparse.SUPPRESS)
     add_to("--storage", choices=("file", "none"), default="file", help="none: store nothing")
     add_to("--storage-filename", metavar="FILE", help="the store to use")
-    add("--timeout", type=_seconds, default=5.0, metavar="S", help="seconds a command may take (5)")
+    add("--timeout", type=seconds, default=5.0, metavar="S", help="seconds a command may take (5)")
     add("--reconnect", action="store_true", help="reconnect when the connection is lost (watch)")
-    add("--json", action="store_true", help="one JSON object a line")
+    add("--json", action="store_true", help="one JSON object per line")
     add("--output", choices=("json",), help=argparse.SUPPRESS)  # as atvscript has it
     add("-v", "--verbose", action="store_true", help="log to standard error")
     add("--debug", action="store_true", help="log more, and show tracebacks")
@@ -100,7 +112,8 @@ def common_flags(**kwargs: object) -> Parser:
     return parser
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """The value of a flag that takes seconds: more than 0, at most an hour."""
     try:
         value = float(text)
     except ValueError:
@@ -110,7 +123,8 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _port(text: str) -> int:
+def port(text: str) -> int:
+    """The value of a flag that takes a port; 0 is any."""
     if not text.isdecimal() or not int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port, 0 to 65535")
     return int(text)

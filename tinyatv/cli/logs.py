@@ -6,7 +6,10 @@ import contextlib
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ..text import printable
+from .output import trace_lines
 
 if TYPE_CHECKING:
     import logging
@@ -62,7 +65,6 @@ def logs(flags: Arguments) -> None:
 
         logging.basicConfig(
             level=logging.DEBUG if flags.debug or flags.mdns_debug else logging.INFO,
-            format="%(asctime)s %(levelname)s [%(name)s]: %(message)s",
             stream=sys.stderr,
         )
         logging.getLogger("urllib3").setLevel(logging.INFO)  # its debug log shows whole URLs
@@ -70,6 +72,26 @@ def logs(flags: Arguments) -> None:
             logging.getLogger(name).setLevel(logging.DEBUG if flags.mdns_debug else logging.INFO)
         for handler in logging.getLogger().handlers:
             handler.addFilter(_hide_home_sharing)
+            handler.setFormatter(_formatter("%(asctime)s %(levelname)s [%(name)s]: %(message)s"))
+    elif "logging" in sys.modules:
+        import logging
+
+        if logging.lastResort is not None:  # it prints warnings where there is no log
+            logging.lastResort.setFormatter(_formatter("%(message)s"))
+
+
+def _formatter(form: str) -> logging.Formatter:
+    """A formatter whose messages a terminal does not obey: names come from the network."""
+    import logging
+
+    class Formatter(logging.Formatter):
+        def formatMessage(self, record: logging.LogRecord) -> str:
+            return printable(super().formatMessage(record))
+
+        def formatException(self, info: Any) -> str:
+            return "\n".join(map(printable, trace_lines(info[1])))
+
+    return Formatter(form)
 
 
 def _hide_home_sharing(record: logging.LogRecord) -> bool:

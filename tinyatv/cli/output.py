@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 import sys
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ..text import printable
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..model import Account, App, Device, OutputDevice, Playing
 
+ERASE = "\r\033[K"  # the line on the terminal
 EXITS = {  # exit code: what it means
     0: "done",
     1: "the device refused, or the command failed",
@@ -37,6 +42,7 @@ EXIT_CODES = (
     ("UnknownWord", 2, "unsupported_command"),
     ("ValueError", 2, "usage"),
     ("OSError", 1, "os_error"),
+    ("ModuleNotFoundError", 1, "missing_package"),
 )
 
 
@@ -66,18 +72,29 @@ class Output:
         self.json = json
         self.about = about
 
-    def result(self, text: str | None = None, **keys: Any) -> None:
-        """Print a result: `text` for people (None prints nothing), or `keys` as JSON."""
+    def result(self, text: str | Iterable[str] | None = None, **keys: Any) -> None:
+        """Print a result: text for people, or `keys` as JSON.
+
+        Args:
+            text: A text with lines of our own, or its lines, where these may hold names and titles:
+                a line break in one of those is shown as such. None prints nothing.
+            **keys: What JSON has of it.
+        """
         if self.json:
             self._line({"result": "success", "datetime": _now(), **keys})
         elif text is not None:
-            self.write("\n".join(map(self._marked, text.splitlines() or [""])))
+            lines = (
+                (text[:-1] if text.endswith("\n") else text).split("\n")
+                if isinstance(text, str)
+                else text
+            )
+            self.write("\n".join(map(self._marked, lines)))
 
     def failure(self, error: BaseException, **keys: Any) -> int:
         """Print an error, and return the exit code for it."""
         code, word = exit_code(error)
         message = one_line(error)
-        if self.json:
+        if self.json and sys.stdout is not None:
             import traceback
 
             trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
@@ -91,18 +108,20 @@ class Output:
 
     def write(self, line: str) -> None:
         """Print a line on standard output."""
-        print(line, flush=True)
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "standard output is closed")
+        show(*line.split("\n"))
 
     def warn(self, line: str) -> None:
         """Print a line on standard error."""
-        print(line, file=sys.stderr, flush=True)
+        show(line, error=True)
 
     def wait(self, seconds: float) -> None:
         """Wait, as long as the output has a reader."""
         time.sleep(seconds)
 
     def _marked(self, line: str) -> str:
-        return line if self.about is None else f"{self.about.name}: {line}"
+        return printable(line if self.about is None else f"{self.about.name}: {line}")
 
     def _line(self, keys: dict[str, Any]) -> None:
         if self.about is not None:
@@ -110,17 +129,56 @@ class Output:
         self.write(json.dumps(keys))
 
 
+def show(*lines: str, error: bool = False, end: str = "\n", erase: bool = False) -> None:
+    """Print text. This is the one place where text for people leaves the program.
+
+    Args:
+        *lines: What a terminal would obey in them is escaped, as is what its encoding does not
+            have.
+        error: To standard error.
+        end: What comes behind it.
+        erase: True to write it over the line that the terminal shows.
+    """
+    stream = sys.stderr if error else sys.stdout
+    if stream is None:
+        return  # closed from the start
+    encoding = stream.encoding or "utf-8"
+    text = "\n".join(map(printable, lines)).encode(encoding, "backslashreplace").decode(encoding)
+    print(ERASE + text if erase else text, end=end, file=stream, flush=True)
+
+
 def terminal() -> bool:
-    """True if a person types, and sees what comes of it."""
+    """True if a person types, and sees the output."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def one_line(error: BaseException) -> str:
     """The message of an error without line breaks."""
     text = str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = {"google": "protobuf"}.get(error.name.partition(".")[0], error.name)
+        text = f"the package {package} is missing: pip install {package}"
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(text.split()) or type(error).__name__
+    # Not split(): it would take a no-break space in a name for one of ours.
+    return printable(" ".join(re.split("[ \t\r\n]+", text)).strip(" ")) or type(error).__name__
+
+
+def trace_lines(error: BaseException) -> list[str]:
+    """A traceback, ready to be printed; of messages with line breaks, each is one line."""
+    from traceback import format_exception
+
+    lines = []
+    for part in format_exception(type(error), error, error.__traceback__):
+        own = part.startswith((" ", "\n", "Traceback"))
+        lines += part.rstrip("\n").split("\n") if own else [part.rstrip("\n")]
+    return lines
+
+
+def interrupted() -> None:
+    """Let the shell's prompt begin on a line of its own, after the ^C that a terminal shows."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        print(file=sys.stderr)
 
 
 def _now() -> str:
@@ -178,8 +236,8 @@ def device_keys(device: Device) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def device_text(device: Device) -> str:
-    """A block of lines about a device."""
+def device_lines(device: Device) -> list[str]:
+    """Lines about a device."""
     lines = [
         f"       Name: {device.name}",
         f"   Model/SW: {device.info}",
@@ -197,7 +255,7 @@ def device_text(device: Device) -> str:
             f"Requires Password: {service.requires_password}, Pairing: {service.pairing.name}"
             + ("" if service.enabled else " (disabled)")
         )
-    return "\n".join(lines)
+    return lines
 
 
 def named_keys(found: Sequence[Account | App | OutputDevice]) -> list[dict[str, str | None]]:

@@ -18,7 +18,8 @@ from ..errors import AppleTVError, CredentialsError, PairingError
 from ..model import PROTOCOLS, Device, Service
 from ..pairing.credentials import should_pair
 from ..routes import BACKENDS, ROUTES
-from .output import one_line
+from .flags import port, seconds
+from .output import one_line, show
 from .target import choose, open_target, scan, the_store
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ No PIN on the TV?
 def add_flags(parser: Parser, word: str) -> None:
     """How an old device finds us."""
     add = parser.add_argument
-    add("--pairing-timeout", type=float, default=120.0, metavar="S", help="seconds to wait (120)")
-    add("--pairing-port", type=int, default=0, metavar="N", help="TCP port to listen on (any)")
+    add("--pairing-timeout", type=seconds, default=120.0, metavar="S", help="seconds to wait (120)")
+    add("--pairing-port", type=port, default=0, metavar="N", help="TCP port to listen on (any)")
     add("--pairing-address", metavar="IP", help="address to announce, for containers")
     add("--pairing-instance", metavar="NAME", help="instance name to publish")
     add("--no-announce", action="store_true", help="publish nothing; the TV knows our address")
@@ -77,7 +78,7 @@ def _pair(flags: Arguments, out: Output, device: Device, protocols: list[str] | 
         kept = {s.protocol: s.credentials for s in lost.services if s.credentials}
         shown = ", ".join(f"--{p}-credentials {c}" for p, c in kept.items())
         if not out.json:
-            print(f"Paired, but not stored. Keep these: {shown}", flush=True)
+            show(f"Paired, but not stored. Keep these: {shown}")
         return out.failure(exc, credentials=kept)
     there = {s.protocol for s in paired.services if s.credentials}
     done = [protocol for protocol in PROTOCOLS if protocol in there]
@@ -86,7 +87,7 @@ def _pair(flags: Arguments, out: Output, device: Device, protocols: list[str] | 
     text = f"Paired with {paired.name} ({', '.join(done)})"
     if errors and not any(errors.values()):
         text += ", and connected with each"
-    out.result(text, paired=done, device=paired.identifier, name=paired.name, connected=up)
+    out.result([text], paired=done, device=paired.identifier, name=paired.name, connected=up)
     codes = [_not_connected(out, protocol, error) for protocol, error in errors.items() if error]
     return codes[0] if codes else 0
 
@@ -110,7 +111,7 @@ def _trials(device: Device, timeout: float) -> dict[str, AppleTVError | None]:
 
 def _not_connected(out: Output, protocol: str, error: AppleTVError) -> int:
     if not out.json:
-        print(f"{protocol} is paired, but does not connect:", file=sys.stderr)
+        show(f"{protocol} is paired, but does not connect:", error=True)
     return out.failure(error, protocol=protocol)
 
 
@@ -120,7 +121,7 @@ def _ask_pin(device: Device, out: Output) -> str:
         out.result(pin="wanted", device=device.identifier)
     while True:
         if not out.json:
-            print(f"PIN that {device.name} shows (ENTER if there is none): ", end="", flush=True)
+            show(f"PIN that {device.name} shows (ENTER if there is none): ", end="")
         line = sys.stdin.readline() if sys.stdin is not None else ""
         if not line:
             raise PairingError("no PIN was given: use --pin, or type it")
@@ -129,7 +130,7 @@ def _ask_pin(device: Device, out: Output) -> str:
             return digits
         if out.json:
             raise ValueError("a PIN has four digits")
-        print("A PIN has four digits." if digits else NO_PIN)
+        show("A PIN has four digits." if digits else NO_PIN)
 
 
 def _show_pin(pin: str, flags: Arguments, out: Output) -> None:
@@ -137,7 +138,7 @@ def _show_pin(pin: str, flags: Arguments, out: Output) -> None:
     if out.json:
         out.result(pin=pin, remote=flags.remote_name)
     else:
-        print(text, flush=True)
+        show(text)
 
 
 def _wizard(flags: Arguments, out: Output) -> int:
@@ -148,10 +149,10 @@ def _wizard(flags: Arguments, out: Output) -> int:
         from ..errors import DeviceNotFound
 
         raise DeviceNotFound("no device answered; is it on, and on the same network?")
-    print("Found the following devices:")
+    show("Found the following devices:")
     width = max(len(one.name) for one in found)
     for number, one in enumerate(found, 1):
-        print(f"{number:>3}  {one.name:<{width}}  {one.info.model_name:<20}  {one.address}")
+        show(f"{number:>3}  {one.name:<{width}}  {one.info.model_name:<20}  {one.address}")
     device = _ask_device(found)
     if device is None:
         return 0
@@ -160,20 +161,20 @@ def _wizard(flags: Arguments, out: Output) -> int:
     services = [s for s in device.services if s.protocol in BACKENDS and s.enabled]
     if not services:
         offered = ", ".join(s.protocol for s in device.services)
-        print(f"{device.name} offers {offered}; this version only pairs {', '.join(BACKENDS)}")
+        show(f"{device.name} offers {offered}; this version only pairs {', '.join(BACKENDS)}")
         return 5
     unpaired, code = [], 0
     errors = _trials(device, flags.timeout)
     for service in services:
         error = errors.get(service.protocol)
         if isinstance(error, CredentialsError):
-            print(f"{device.name} ({service.protocol}) no longer accepts our pairing")
+            show(f"{device.name} ({service.protocol}) no longer accepts our pairing")
             service.credentials = None
         state = _state(service)
         if state is None:
             unpaired.append(service)
             continue
-        print(f"{device.name} ({service.protocol}) {state}")
+        show(f"{device.name} ({service.protocol}) {state}")
         if error is not None:
             code = _not_connected(out, service.protocol, error)
         store.save(device)
@@ -185,19 +186,19 @@ def _wizard(flags: Arguments, out: Output) -> int:
             if len(missing) == len(unpaired):
                 raise
             code = out.failure(exc)
-            print(f"The rest is set up. Later: tinyatv pair --protocol {missing[0]}", flush=True)
+            show(f"The rest is set up. Later: tinyatv pair --protocol {missing[0]}")
     flags.protocol = None
     flags.id, flags.name = device.identifier, None
     try:
         with open_target(flags, out) as atv:
-            print(f"Connected to {atv.name} by {', '.join(atv.protocols)}.")
+            show(f"Connected to {atv.name} by {', '.join(atv.protocols)}.")
             if not {*ROUTES["playing"]}.isdisjoint(atv.protocols):
-                print(f"It is playing:\n{atv.playing()}")
+                show("It is playing:", *str(atv.playing()).split("\n"))
     except Exception as exc:
-        print(f"Cannot connect: {one_line(exc)}", file=sys.stderr)
+        show(f"Cannot connect: {one_line(exc)}", error=True)
         raise
     if not code:
-        print("All set. Try: tinyatv play_pause")
+        show("All set. Try: tinyatv play_pause")
     return code
 
 
@@ -217,11 +218,11 @@ def _ask_device(found: list[Device]) -> Device | None:
     while True:
         try:
             answer = input(f"Which one (1 to {len(found)}, q to leave)? ").strip()
-        except EOFError:
-            print()
+        except (EOFError, RuntimeError):  # its end, or there is none
+            show()
             return None
         if answer.lower() == "q":
             return None
         if answer.isdecimal() and 1 <= int(answer) <= len(found):
             return found[int(answer) - 1]
-        print(f"{answer!r} is not a number from 1 to {len(found)}")
+        show(f"{answer!r} is not a number from 1 to {len(found)}")

@@ -28,7 +28,7 @@ EXAMPLES = """\
   tinyatv artwork=cover.png                      save the artwork
   tinyatv launch=com.netflix.Netflix             start an app
   tinyatv type "stranger things"                 into the text field that is open
-  tinyatv watch --json                           changes, one JSON object a line
+  tinyatv watch --json                           changes, one JSON object per line
   tinyatv watch --all --reconnect                of all stored devices
   tinyatv devices alias Den tv                   a short name
   tinyatv serve                                  makes every press take milliseconds
@@ -58,7 +58,7 @@ def program_parser(common: Parser) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"tinyatv {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"tinyatv {__version__}")
     names = ", ".join(row.name for row in programs())
     parser.add_argument("words", nargs="*", metavar="WORD", help=f"{names}, or keys")
     return parser

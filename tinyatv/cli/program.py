@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .flags import Arguments, common_flags, first_word
 from .logs import logs, traced
-from .output import Output, terminal
+from .output import Output, exit_code, interrupted, show, terminal, trace_lines
 from .parsers import program_parser, run_subcommand
 from .words import is_program, parse_all
 
@@ -30,21 +30,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     out = Output("--json" in args or "--output=json" in args or _follows("json", "--output", args))
     debug = "--debug" in args
+    if sys.stderr is None:  # closed from the start; print() would take standard output instead
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
     try:
         code = _run(args, out)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it was closed from the start
+            sys.stdout.flush()
         return code
     except BrokenPipeError:
         # The reader has what it wanted. Nothing more can be written, not even by the flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except KeyboardInterrupt:
+        interrupted()
         return 130
     except SystemExit as exc:  # argparse's --help and --version
         return exc.code if isinstance(exc.code, int) else 2
     except Exception as exc:
         if debug and not out.json:
-            raise
+            show(*trace_lines(exc), error=True)
+            return exit_code(exc)[0]
         return out.failure(exc)
 
 
@@ -60,8 +65,9 @@ def console() -> None:
     """
     code = main()
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
     except OSError:
         pass  # the reader has gone
     os._exit(code)

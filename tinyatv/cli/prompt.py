@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CommandTimeout, ConnectionFailed
-from .output import terminal
+from .output import show, terminal
 from .parsers import run_subcommand
 from .target import open_target, the_store
 from .words import is_program, lines, parse_all
@@ -45,7 +45,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     try:
         prompt.open()
         if interactive:
-            print(f"Connected to {prompt.name}. `help` lists all words, `exit` leaves.")
+            show(f"Connected to {prompt.name}. `help` lists all words, `exit` leaves.")
         while True:
             try:
                 line = _read(interactive)
@@ -210,16 +210,16 @@ class History:
 
     def save(self) -> None:
         """Write the file. Not worth failing for."""
-        from ..files import replace_file
+        from ..files import make_folder, replace_file
 
         if self._path is None or not self._lines:
             return
         try:
-            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+            make_folder(os.path.dirname(os.path.abspath(self._path)))
             text = "\n".join([*self._lines[-KEPT:], ""])
             replace_file(self._path, text.encode("utf-8", "replace"), 0o600)
         except OSError as exc:
-            print(f"tinyatv: cannot write {self._path}: {exc.strerror}", file=sys.stderr)
+            show(f"tinyatv: cannot write {self._path}: {exc.strerror}", error=True)
 
     @staticmethod
     def _complete(text: str, state: int) -> str | None:

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..proxy.device import PROTOCOLS as PROXIED
 from ..trace import Record
+from .flags import port
 from .logs import new_trace
+from .output import show
 from .target import choose, given_credentials, the_store
 
 if TYPE_CHECKING:
@@ -41,10 +43,10 @@ def add_flags(parser: Parser, word: str) -> None:
         metavar="NAME",
         help='name that remotes see (the device\'s name and "Proxy")',
     )
-    add("--proxy-port", type=int, default=0, metavar="N", help="TCP port to listen on (any)")
+    add("--proxy-port", type=port, default=0, metavar="N", help="TCP port to listen on (any)")
     add("--host", metavar="IP", help="own address to listen on (the one facing the device)")
     add("--no-announce", action="store_true", help="do not announce it by multicast DNS")
-    add("--mdns-port", type=int, metavar="N", help="UDP port for directed queries; 0 is any")
+    add("--mdns-port", type=port, metavar="N", help="UDP port for directed queries; 0 is any")
     add("--identifier", metavar="UUID", help="fixed identifier")
     add("--accept", action="append", metavar="CRED", help="credentials that are accepted")
     add("--pin", help="PIN to show to remotes (a new one each time)")
@@ -71,7 +73,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
                 if out.json:
                     out.result(**{key: value for key, value in line.items() if key != "raw"})
                 else:
-                    print("\n".join(Record(line).lines()), flush=True)
+                    show(*Record(line).lines())
         except OSError:
             stop.set()  # the reader has gone
 

@@ -19,7 +19,7 @@ from ..errors import AppleTVError, CommandFailed, DeviceNotFound, NotSupported
 from ..events import KeyboardChanged, PowerChanged, Reconnected, VolumeChanged
 from ..model import PowerState, RepeatState, ShuffleState
 from .command import HOLD
-from .output import terminal
+from .output import show, terminal
 from .screen import Answered, Failed, FeaturesKnown, TextKnown, View, draw
 from .target import called, open_target
 
@@ -155,7 +155,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
 def _connected(flags: Arguments, out: Output) -> AppleTV:
     shown = sys.stderr.isatty()
     if shown:
-        print("Connecting ...", end="", file=sys.stderr, flush=True)
+        show("Connecting ...", error=True, end="")
     try:
         return open_target(flags, out)
     except DeviceNotFound as exc:
@@ -165,7 +165,7 @@ def _connected(flags: Arguments, out: Output) -> AppleTV:
         raise DeviceNotFound(f"{exc}; {hint}") from exc
     finally:
         if shown:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            show(error=True, end="", erase=True)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .output import device_keys, device_text
+from .output import device_keys, device_lines
 from .target import called, scan, the_store
 
 if TYPE_CHECKING:
@@ -23,8 +23,10 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     found = [store.fill(one) for one in scan(flags, out, wanted)]
     if wanted:
         found = [one for one in found if any(map(one.is_called, wanted))]
-    blocks = ["Scan Results", "=" * 40, "\n\n".join(map(device_text, found))]
+    lines = ["Scan Results", "=" * 40]
+    for one in found:
+        lines += [*device_lines(one), ""]
     if not found:
-        blocks[-1] = "No device answered. `tinyatv virtual` runs one to try."
-    out.result("\n".join(blocks), devices=[device_keys(one) for one in found])
+        lines += ["No device answered. `tinyatv virtual` runs one to try.", ""]
+    out.result(lines[:-1], devices=[device_keys(one) for one in found])
     return 0

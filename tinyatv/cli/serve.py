@@ -107,7 +107,7 @@ def _ask(path: str, store: str, what: str, out: Output) -> int:
         sock.close()
     lines = [f"pid {about['pid']}, {about['presses']} command lines served"]
     lines += [f"{one['name']}: {', '.join(one['connected'])}" for one in about["devices"]]
-    out.result("ended" if what == "stop" else "\n".join(lines), **about)
+    out.result("ended" if what == "stop" else lines, **about)
     return 0
 
 

@@ -52,7 +52,7 @@ class Settings:
                 settings[f"{start}.{field}"] = value if how else bool(value)
                 lines.append(f"{start}.{field} = {shown} (text)")
         out.result(
-            "\n".join(lines) or f"{self._device.name} has no services",
+            lines or [f"{self._device.name} has no services"],
             device=self._device.identifier, settings=settings,
         )  # fmt: skip
 
@@ -133,11 +133,6 @@ def _split(path: str) -> tuple[str, str]:
 
 def _check(protocol: str, credentials: str) -> None:
     """Raise CredentialsError for what no device can have given."""
-    if protocol == "dmap":
-        from ..backends.dmap import login_query
+    from ..pairing.credentials import check
 
-        login_query(credentials)
-    else:
-        from ..pairing.credentials import parse
-
-        parse(credentials).checked()
+    check(protocol, credentials)

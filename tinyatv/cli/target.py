@@ -10,6 +10,8 @@ from ..connecting import connect_to, find, is_reachable
 from ..errors import DeviceNotFound
 from ..model import PROTOCOLS, Device, Service
 from ..store import SECRETS, Store
+from ..text import printable
+from .output import show
 
 if TYPE_CHECKING:
     from ..device import AppleTV
@@ -52,7 +54,7 @@ def _remember(device: Device, store: Store) -> None:
     try:
         store.save(device)
     except OSError as exc:
-        print(f"tinyatv: cannot write the store: {exc.strerror}", file=sys.stderr)
+        show(f"tinyatv: cannot write the store: {exc.strerror}", error=True)
 
 
 def choose(flags: Arguments, store: Store, out: Output) -> tuple[Device, bool]:
@@ -182,7 +184,7 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._shown:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            show(error=True, end="", erase=True)
 
     def found(self, device: Device) -> None:
         """A device answered."""
@@ -192,7 +194,7 @@ class Progress:
 
     def _print(self, text: str) -> None:
         if self._shown:
-            print(f"\r\033[K{text[:78]}", end="", file=sys.stderr, flush=True)
+            show(printable(text)[:78], error=True, end="", erase=True)
 
 
 def _by_hand(flags: Arguments) -> Device:

@@ -12,9 +12,11 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from .. import routes
 from ..errors import AppleTVError
 from ..virtual import PROFILES, VirtualAppleTV
-from .output import one_line
+from .flags import port
+from .output import one_line, show
 
 if TYPE_CHECKING:
     from .flags import Arguments, Parser
@@ -28,7 +30,7 @@ def add_flags(parser: Parser, word: str) -> None:
     add("--protocols", metavar="LIST", help="what it speaks, separated by commas: mrp,airplay")
     add("--host", default="127.0.0.1", help="own address to listen on (127.0.0.1: this machine)")
     add("--no-announce", action="store_true", help="do not announce it by multicast DNS")
-    add("--mdns-port", type=int, metavar="N", help="UDP port for directed queries; 0 is any")
+    add("--mdns-port", type=port, metavar="N", help="UDP port for directed queries; 0 is any")
     add("--identifier", metavar="HEX", help="fixed identifier: 16 hex digits, or a UUID")
     add(
         "--home-sharing",
@@ -63,7 +65,8 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         protocols=spoken,
         replay=flags.replay,
     )
-    types_pin = "dmap" in tv.protocols  # who shows it: the device, or the remote
+    # Over HAP the device shows the PIN; otherwise the remote does, and it is typed on the device.
+    types_pin = not any(routes.PROTOCOLS[protocol].hap for protocol in tv.protocols)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -71,7 +74,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         where = ", ".join(f"{name} {port}" for name, port in tv.ports.items())
         text = f"{tv.name} ({tv.profile}) at {tv.host}: {where}. Ctrl-C ends it."
         out.result(
-            text, name=tv.name, profile=tv.profile, address=tv.host, ports=tv.ports,
+            [text], name=tv.name, profile=tv.profile, address=tv.host, ports=tv.ports,
             identifier=tv.identifier, credentials=tv.credentials,
             **({"replay": flags.replay} if flags.replay else {}),
         )  # fmt: skip
@@ -89,13 +92,13 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         while not stop.wait(0.1):
             for entry in tv.log[logged:]:
                 logged += 1
-                out.result(entry, command=entry)
+                out.result([entry], command=entry)
             for entry in tv.recording.missing[missed:] if tv.recording is not None else ():
                 missed += 1
-                out.result(f"not in the trace: {entry}", missing=entry)
+                out.result([f"not in the trace: {entry}"], missing=entry)
             for pin in tv.pins[shown:]:
                 shown += 1
-                out.result(f"PIN {pin}", pin=pin)
+                out.result([f"PIN {pin}"], pin=pin)
     return 0
 
 
@@ -108,7 +111,7 @@ def _read_pins(tv: VirtualAppleTV, out: Output) -> None:
             try:
                 tv.enter_pin(line.strip())
             except (AppleTVError, ValueError) as exc:
-                print(f"tinyatv: {one_line(exc)}", file=sys.stderr, flush=True)
+                show(f"tinyatv: {one_line(exc)}", error=True)
             else:
                 out.result("paired", paired=True)
     except (OSError, ValueError):

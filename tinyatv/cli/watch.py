@@ -330,12 +330,12 @@ def _show(event: Any, out: Output) -> int:
         out.result(f"Power: {event.power.name}", power_state=event.power.name.lower())
     elif isinstance(event, OutputDevicesChanged):
         names = ", ".join(one.name for one in event.output_devices) or "none"
-        out.result(f"Output: {names}", output_devices=named_keys(event.output_devices))
+        out.result([f"Output: {names}"], output_devices=named_keys(event.output_devices))
     elif isinstance(event, VolumeChanged) and event.output_device is None:
         out.result(f"Volume: {event.volume:g}", volume=event.volume)
     elif isinstance(event, VolumeChanged):
         out.result(
-            f"Volume of {event.output_device}: {event.volume:g}",
+            [f"Volume of {event.output_device}: {event.volume:g}"],
             output_device_id=event.output_device, old_level=event.before, new_level=event.volume,
         )  # fmt: skip
     elif isinstance(event, KeyboardChanged):

@@ -25,7 +25,7 @@ from .command import (
     number,
     one_of,
 )
-from .output import named_keys, playing_keys
+from .output import named_keys, playing_keys, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,8 +94,7 @@ def _watch(atv: AppleTV, out: Output, name: str) -> None:
 
 def _show(value: Any, out: Output, name: str) -> None:
     shown = value.name if hasattr(value, "value") and hasattr(value, "name") else value
-    text = str(value) if value is not None else None
-    out.result(text, **{name: shown})
+    out.result(None if value is None else [str(value)], **{name: shown})
 
 
 def _ask(atv: AppleTV, out: Output, name: str, *args: Any) -> None:
@@ -107,7 +106,7 @@ def _field(atv: AppleTV, out: Output, name: str) -> None:
     if out.json:
         out.result(**{name: playing_keys(playing)[name]})
     elif name == "app" and playing.app is not None:
-        out.result(f"App: {playing.app.name} ({playing.app.identifier})")
+        out.result([f"App: {playing.app.name} ({playing.app.identifier})"])
     else:
         _show(getattr(playing, name), out, name)
 
@@ -127,18 +126,18 @@ def _play_url(atv: AppleTV, out: Output, name: str, url: str) -> None:
 
     shown = sys.stderr is not None and sys.stderr.isatty() and not out.json
 
-    def show(text: str) -> None:
+    def tell(text: str) -> None:
         if shown:
-            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+            show(text, error=True, end="", erase=True)
 
     try:
-        show("starting")
+        tell("starting")
         with atv.play_url(url) as stream:
             while not stream.wait(1.0):
                 length = f" of {stream.duration:.0f}" if stream.duration else ""
-                show(f"{stream.position:.0f}{length} s{', paused' if stream.paused else ''}")
+                tell(f"{stream.position:.0f}{length} s{', paused' if stream.paused else ''}")
     finally:
-        show("")  # an error, or the shell, continues at the start of the line
+        tell("")  # an error, or the shell, continues at the start of the line
     out.result(command=name)
 
 
@@ -154,13 +153,13 @@ def _text_focus(atv: AppleTV, out: Output, name: str) -> None:
 
 def _text_get(atv: AppleTV, out: Output, name: str) -> None:
     text = atv.text_get()
-    out.result("no text field is open" if text is None else text, text_get=text)
+    out.result(["no text field is open" if text is None else text], text_get=text)
 
 
 def _list(atv: AppleTV, out: Output, name: str) -> None:
     found = getattr(atv, name)()
-    text = "\n".join(f"{one.name}: {one.identifier}" for one in found)
-    out.result(text or "none", **{name: named_keys(found)})
+    lines = [f"{one.name}: {one.identifier}" for one in found]
+    out.result(lines or "none", **{name: named_keys(found)})
 
 
 def _artwork_id(atv: AppleTV, out: Output, name: str) -> None:
@@ -176,15 +175,16 @@ def _info(atv: AppleTV, out: Output, name: str) -> None:
     from .output import device_keys
 
     device = atv.device
-    text = (
-        f"{device.name}: {device.info}\n{device.address}, connected by {', '.join(atv.protocols)}"
-    )
-    out.result(text, **device_keys(device), connected=list(atv.protocols))
+    lines = [
+        f"{device.name}: {device.info}",
+        f"{device.address}, connected by {', '.join(atv.protocols)}",
+    ]
+    out.result(lines, **device_keys(device), connected=list(atv.protocols))
 
 
 def _server_info(atv: AppleTV, out: Output, name: str) -> None:
     info = {k: v.hex() if isinstance(v, bytes) else v for k, v in atv.server_info().items()}
-    out.result("\n".join(f"{key}: {value}" for key, value in info.items()), server_info=info)
+    out.result([f"{key}: {value}" for key, value in info.items()], server_info=info)
 
 
 def _artwork(atv: AppleTV, out: Output, name: str, *args: str) -> None:
@@ -327,8 +327,8 @@ def _table() -> Iterator[Command]:
         Command("top_menu", "go to the main menu"),
         Command("channel_up", "next channel", TIMES, _repeat),
         Command("channel_down", "previous channel", TIMES, _repeat),
-        Command("page_up", "scroll up by a page", TIMES, _repeat),
-        Command("page_down", "scroll down by a page", TIMES, _repeat),
+        Command("page_up", "scroll up by a page: no device does", TIMES, _repeat),
+        Command("page_down", "scroll down by a page: no device does", TIMES, _repeat),
         Command("guide", "open the programme guide"),
         Command("screensaver", "start the screen saver"),
         Command("control_center", "open the control centre"),

@@ -7,7 +7,8 @@
     x = H(salt | H(user : PIN))    k = H(PAD(N) | PAD(g))    u = H(PAD(A) | PAD(B))    K = H(S)
 
 k and u take numbers padded to the size of the group, everything else takes them without leading
-zeros. One form in place of the other works with 255 PINs of 256, and then fails.
+zeros. One form in place of the other works with 255 PINs of 256, and then fails. For the proofs,
+some implementations take A and B padded as well: both forms are accepted, on either side.
 
 The powers are Python's own pow() with both engines: the package ``cryptography`` has no function
 for them, pow() is C, and a side needs some 30 ms once in the life of a pairing. A client can do a
@@ -19,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from typing import Callable
 
 SALT = 16
 SECRET = 32  # bytes of the private value
@@ -148,9 +150,22 @@ class Group:
             return self.digest(secret, bytes(4)) + self.digest(secret, b"\0\0\0\1")
         return self.digest(secret)
 
-    def client_proof(self, user: str, salt: bytes, client: int, device: int, key: bytes) -> bytes:
+    def client_proof(
+        self,
+        user: str,
+        salt: bytes,
+        client: int,
+        device: int,
+        key: bytes,
+        form: Callable[[int], bytes] = _short,
+    ) -> bytes:
+        """The proof of a client that takes the public values in some form."""
         name = self.digest(user.encode())
-        return self.digest(self.mark, name, salt, _short(client), _short(device), key)
+        return self.digest(self.mark, name, salt, form(client), form(device), key)
+
+    def forms(self, *values: int) -> list[Callable[[int], bytes]]:
+        """The forms of public values that are in use; one if these are the same in both."""
+        return [_short] if all(self.pad(one)[0] for one in values) else [_short, self.pad]
 
 
 HAP = Group(  # RFC 5054, 3072 bits
@@ -231,8 +246,8 @@ class Client:
         """Whether the device knows the PIN as well."""
         group = self._group
         right = False
-        for form in (self.public, _short(self._public)):
-            expected = group.digest(form, self._proof, self.key)
+        for form in group.forms(self._public):
+            expected = group.digest(form(self._public), self._proof, self.key)
             right |= hmac.compare_digest(expected, device_proof)
         return right and bool(self._proof)
 
@@ -288,8 +303,11 @@ class Device:
         u = group.u(client, self._public)
         shared = pow(client * pow(self._verifier, u, group.prime), self._secret, group.prime)
         key = group.key(shared)
-        expected = group.client_proof(self._user, self.salt, client, self._public, key)
-        if not hmac.compare_digest(expected, client_proof):
+        right = False
+        for form in group.forms(client, self._public):
+            expected = group.client_proof(self._user, self.salt, client, self._public, key, form)
+            right |= hmac.compare_digest(expected, client_proof)
+        if not right:
             raise WrongProof("wrong proof: the PIN is not the one shown")
         self.key = key
         return group.digest(group.pad(client), client_proof, key)

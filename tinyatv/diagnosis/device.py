@@ -264,7 +264,7 @@ class DeviceCheck:
             serving = next((one for one in protocols if one in up), None)
             if serving is not None:
                 served[serving].append(command)
-            else:
+            elif protocols:
                 missing.setdefault(protocols[0], []).append(command)
         facts = {"connected": list(up), "commands": served, "missing": missing}
         if not up:

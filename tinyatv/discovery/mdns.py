@@ -537,7 +537,7 @@ class Network:
                         log.debug("cannot ask %s: %s", address, exc)
 
     def wake(self, address: str) -> None:
-        """Start connections; nothing is sent over them, and nobody waits for them."""
+        """Start connections; nothing is sent over them, and no caller waits for them."""
         for port in _WAKE_PORTS:
             try:
                 sock = socket.socket(family_of(address) or socket.AF_INET, socket.SOCK_STREAM)

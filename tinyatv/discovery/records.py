@@ -328,11 +328,8 @@ def _build(
     airplay = properties.get(AIRPLAY.rstrip("."), {})
     access = {row.protocol: row.access for row in reversed(SERVICE_TYPES.values())}
     for protocol, service in services.items():
-        judge = access[protocol]
-        assert judge is not None, "every protocol has one"
-        service.pairing, service.requires_password, service.enabled = judge(
-            service.properties, airplay
-        )
+        judged = access[protocol](service.properties, airplay)
+        service.pairing, service.requires_password, service.enabled = judged
     names = _names(records)
     return Device(
         names[0] if names else "Unknown",

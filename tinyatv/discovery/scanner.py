@@ -44,8 +44,8 @@ def scan(
         hosts: Ask these only, by unicast, and believe nobody else: addresses or names, with
             ``:port`` if it is not 5353 (``[fd00::5]:5354`` for IPv6). Without a port, the usual
             service ports are called at too, which wakes a device up. None asks the whole network by
-            multicast, or the hosts that the environment variable ``TINYATV_SCAN_HOSTS`` names (with
-            commas between).
+            multicast, or the hosts that the environment variable ``TINYATV_SCAN_HOSTS`` names
+            (separated by commas).
         wanted: Name, identifier or address; of several, any will do. It ends the scan but does
             not filter: what else was seen comes behind it.
         protocols: Names of the protocols to look for; None looks for all.
@@ -148,7 +148,8 @@ def _kinds_of(protocols: list[str]) -> list[str]:
         if protocol not in PROTOCOLS:
             raise ValueError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
     wanted = protocols or PROTOCOLS
-    return [k for k, row in SERVICE_TYPES.items() if row.protocol in wanted or row.about in wanted]
+    kinds = {kind for kind, row in SERVICE_TYPES.items() if row.protocol in wanted}
+    return [kind for kind, row in SERVICE_TYPES.items() if kind in kinds or row.about in kinds]
 
 
 class _ScanResult:

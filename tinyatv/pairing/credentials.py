@@ -113,6 +113,21 @@ def parse(text: str | None) -> Credentials:
     return found
 
 
+def check(protocol: str, text: str) -> None:
+    """Check the form of credentials, and whether they are of a kind that a protocol can use.
+
+    Raises:
+        CredentialsError: They are not.
+    """
+    kinds = PROTOCOLS[protocol].credentials
+    if "guid" in kinds:
+        from .dmap import check_credentials
+
+        check_credentials(text)
+    elif kinds and parse(text).checked().kind == "legacy" and "legacy" not in kinds:
+        raise CredentialsError(LEGACY)
+
+
 def should_pair(service: Service) -> bool:
     """True if a service can be paired, and is better for it."""
     key = PROTOCOLS[service.protocol].pairing_key

@@ -12,16 +12,33 @@ the pairing is open, no longer. So a client stops after a success or three wrong
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from collections.abc import Mapping
 from hashlib import md5
 from urllib.parse import urlencode
 
-from ..errors import ProtocolError
+from ..errors import CredentialsError, ProtocolError
 from ..wire import dmap
 
 SERVICE_TYPE = "_touch-remote._tcp.local."
 TRIES = 3
+
+
+GUID = re.compile(r"0x[0-9A-Fa-f]{16}")
+HSGID = re.compile(r"[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
+
+
+def check_credentials(text: str) -> None:
+    """Check the form of credentials: those of a pairing, or a Home Sharing id.
+
+    Raises:
+        CredentialsError: Neither.
+    """
+    if not GUID.fullmatch(text) and not HSGID.fullmatch(text):
+        raise CredentialsError(
+            "malformed DMAP credentials: neither 0x and 16 hex digits nor a UUID"
+        )
 
 
 def new_guid() -> str:

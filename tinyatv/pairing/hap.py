@@ -65,7 +65,7 @@ def own_mac(client_id: bytes) -> str:
 
 
 class Identity:
-    """Who an end is, for ever: an identifier, and the key that it signs with.
+    """Who an end is, permanently: an identifier, and the key that it signs with.
 
     Attributes:
         identifier: Its bytes, as they are signed and stored; by custom the text of a UUID.

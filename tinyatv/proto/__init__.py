@@ -261,29 +261,36 @@ def _count(data: bytes, descriptor: Any) -> None:
     inside = [(0, len(data), descriptor)]  # what is still to be looked at
     while inside:
         at, end, descriptor = inside.pop()
-        fields = descriptor.fields_by_number
-        while at < end:
-            found = varint.decode(data, at)
-            if found is None:
-                break  # damaged; the runtime says so
-            tag, at = found
-            wire_type = tag & 7
-            if wire_type in (1, 5):
-                at += 8 if wire_type == 1 else 4
-            elif wire_type in (0, 2):
-                found = varint.decode(data, at)
-                if found is None:
-                    break
-                value, at = found
-                field = fields.get(tag >> 3) if wire_type == 2 else None
-                if field is not None:
-                    left -= MESSAGE_COST if field.message_type is not None else 1
-                    if field.message_type is not None:
-                        inside.append((at, min(at + value, end), field.message_type))
+        try:
+            for start, size, field in _long_fields(data, at, end, descriptor):
+                left -= 1 if field.message_type is None else MESSAGE_COST
                 if left < 0:
-                    raise ValueError("not an MRP message: there is too much in it")
-                if wire_type == 2:
-                    at += value
+                    break
+                if field.message_type is not None:
+                    inside.append((start, start + size, field.message_type))
+        except ValueError:
+            continue  # damaged: the runtime does not read on there either
+        if left < 0:
+            raise ValueError("not an MRP message: there is too much in it")
+
+
+def _long_fields(
+    data: bytes, at: int, end: int, descriptor: Any
+) -> Iterator[tuple[int, int, Any]]:  # fmt: skip
+    """Start, size and descriptor of the known fields of varying length in a part of a message."""
+    fields = descriptor.fields_by_number
+    while at < end:
+        tag, at = _number(data, at)
+        wire_type = tag & 7
+        if wire_type in (1, 5):
+            at += 8 if wire_type == 1 else 4
+        elif wire_type in (0, 2):
+            value, at = _number(data, at)
+            if wire_type == 2:
+                field = fields.get(tag >> 3)
+                if field is not None:
+                    yield at, min(value, end - at), field
+                at += value
 
 
 def _mend(data: memoryview, descriptor: Any, depth: int) -> bytes:

@@ -19,7 +19,8 @@ from ..errors import AppleTVError, ConnectionLost, CredentialsError
 from ..link import Link, Listener
 from ..pairing.credentials import parse
 from ..pairing.hap import channel_keys
-from ..virtual.airplay import AirPlayPeer, VirtualAirPlay, is_open
+from ..virtual.airplay import VirtualAirPlay, is_open
+from ..virtual.airplay_peer import AirPlayPeer
 from ..virtual.server import HttpServer, Peer, Query
 from ..wire import plist
 from ..wire.airplay_codes import AUTHORIZE, STREAM
@@ -30,6 +31,7 @@ from .bridge import Bridge, Tap, Target, profile_of, txt_of_target
 
 if TYPE_CHECKING:
     from ..model import Device, Service
+    from ..virtual.side import Setup
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ class ProxyAirPlay(VirtualAirPlay):
     Args:
         target: The real device.
         tap: Who looks on.
-        args: As for :class:`VirtualAirPlay`.
+        setup: As for :class:`VirtualAirPlay`.
     """
 
     @staticmethod
@@ -63,11 +65,11 @@ class ProxyAirPlay(VirtualAirPlay):
         profile = "homepod" if model.startswith("AudioAccessory") else profile_of(device)
         return Target(device, service, credentials, profile)
 
-    def __init__(self, target: Target, tap: Tap, *args: Any) -> None:
+    def __init__(self, target: Target, tap: Tap, setup: Setup) -> None:
         self.real = target
         self.tap = tap
-        super().__init__(*args)
-        self.about.extra = txt_of_target(target, self.about.txt(), TXT_IDENTITY)
+        super().__init__(setup)
+        self.identity.extra = txt_of_target(target, self.identity.txt(), TXT_IDENTITY)
 
     def _new_peer(
         self, sock: socket.socket, address: tuple[str, int], server: HttpServer
@@ -84,7 +86,7 @@ class ProxyAirPlay(VirtualAirPlay):
                 peer.bridge.show(answer, False)
             return answer
         if not is_open(query.path) and query.method != "OPTIONS" and not self._may(peer):
-            answer = Response(AUTHORIZE if self.about.generation.airplay == 2 else 403)
+            answer = Response(AUTHORIZE if self.identity.profile.airplay == 2 else 403)
             peer.bridge.show(answer, False)
             return answer
         try:
@@ -109,8 +111,8 @@ class ProxyAirPlay(VirtualAirPlay):
             told = plist.loads(answer.body)
             if not isinstance(told, dict):
                 return answer
-            own: dict[str, Any] = self.about.info(self._state, peer.sender)
-            own["txtAirPlay"] = self.about.txt_data()
+            own: dict[str, Any] = self.identity.info(self._state, peer.sender)
+            own["txtAirPlay"] = self.identity.txt_data()
             told.update({key: own[key] for key in IDENTITY if key in told})
         else:
             return answer
@@ -158,7 +160,10 @@ class ProxyPeer(AirPlayPeer):
         self._gone = False
         self.forwarded: Response | None = None
         self.bridge = Bridge(airplay.tap, "airplay")
-        super().__init__(sock, address, server, airplay)
+        super().__init__(
+            sock, address, server, airplay.accessory, airplay.identity, airplay.quirks,
+            airplay.player,
+        )  # fmt: skip
         self.bridge.near = self.link
 
     def control(self) -> ControlConnection:
@@ -222,7 +227,7 @@ class ProxyPeer(AirPlayPeer):
         if response is not self.forwarded:
             super().finish(request, response)
 
-    def left(self) -> None:
+    def on_disconnect(self) -> None:
         """The controller has left."""
         with self._lock:
             self._gone = True
@@ -232,7 +237,7 @@ class ProxyPeer(AirPlayPeer):
             channel.close()
         if control is not None:
             control.close()
-        super().left()
+        super().on_disconnect()
 
 
 class Channel:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable, Protocol
 
 from ..errors import AppleTVError, ConnectionLost
 from ..trace import Connection, ending, entry
+from ..virtual.side import Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ..link import Link
     from ..model import Device, Service
     from ..pairing.credentials import Credentials
+    from ..virtual.side import Setup
 
 log = logging.getLogger(__name__)
 
@@ -49,16 +51,16 @@ class Target:
         self.timeout = TIMEOUT
 
 
-class ProxySide(Protocol):
+class ProxySide(Side, Protocol):
     """What passes a protocol on: a side of the virtual device that is made with two more things.
 
     Args:
         target: The real device.
         tap: Shows what passes.
-        args: As for all sides of the virtual device.
+        setup: As for all sides of the virtual device.
     """
 
-    def __init__(self, target: Target, tap: Tap, *args: Any) -> None: ...
+    def __init__(self, target: Target, tap: Tap, setup: Setup) -> None: ...
 
     @staticmethod
     def target(device: Device, service: Service) -> Target:

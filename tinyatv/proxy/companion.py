@@ -14,6 +14,7 @@ from .bridge import Bridge, Bridges, Tap, Target, profile_of, txt_of_target
 
 if TYPE_CHECKING:
     from ..model import Device, Service
+    from ..virtual.side import Setup
 
 IDENTITY = ("rpmrtid", "rpba", "rphn", "rpha", "rpad", "rphi")  # TXT keys, in lower case
 
@@ -24,7 +25,7 @@ class ProxyCompanion(VirtualCompanion):
     Args:
         target: The real device.
         tap: Who looks on.
-        args: As for :class:`VirtualCompanion`.
+        setup: As for :class:`VirtualCompanion`.
     """
 
     @staticmethod
@@ -39,9 +40,9 @@ class ProxyCompanion(VirtualCompanion):
             raise CredentialsError(f"{device.name} is not paired (companion): pair first")
         return Target(device, service, credentials, profile_of(device))
 
-    def __init__(self, target: Target, tap: Tap, *args: Any) -> None:
-        super().__init__(*args)
-        self.about.extra = txt_of_target(target, self.about.txt(), IDENTITY)
+    def __init__(self, target: Target, tap: Tap, setup: Setup) -> None:
+        super().__init__(setup)
+        self.identity.extra = txt_of_target(target, self.identity.txt(), IDENTITY)
         self._target = target
         self._bridges = Bridges(tap, "companion")
 
@@ -74,12 +75,12 @@ class ProxyCompanion(VirtualCompanion):
         secure(link, wire, target.credentials)
         return link
 
-    def left(self, peer: CompanionPeer) -> None:
+    def on_disconnect(self, peer: CompanionPeer) -> None:
         """A controller has left."""
-        super().left(peer)
+        super().on_disconnect(peer)
         self._bridges.left(peer, peer.link.error)
 
     def stop(self) -> None:
-        """Stop to listen, drop everybody, join all threads."""
+        """Stop listening, drop all peers, join all threads."""
         super().stop()
         self._bridges.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import proto
 from ..backends.mrp import secure
@@ -17,6 +17,7 @@ from .bridge import Bridge, Bridges, Tap, Target
 
 if TYPE_CHECKING:
     from ..model import Device, Service
+    from ..virtual.side import Setup
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class ProxyMrp(VirtualMrp):
     Args:
         target: The real device.
         tap: Who looks on.
-        args: As for :class:`VirtualMrp`.
+        setup: As for :class:`VirtualMrp`.
     """
 
     @staticmethod
@@ -35,8 +36,8 @@ class ProxyMrp(VirtualMrp):
         """How to reach the real device; without credentials in clear."""
         return Target(device, service, parse(service.credentials or None).checked(), "tvos14")
 
-    def __init__(self, target: Target, tap: Tap, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, target: Target, tap: Tap, setup: Setup) -> None:
+        super().__init__(setup)
         self._target = target
         self._bridges = Bridges(tap, "mrp")
 
@@ -95,16 +96,16 @@ class ProxyMrp(VirtualMrp):
             return message
         copy = _copy(message)
         info = copy.envelope.deviceInfoMessage
-        info.uniqueIdentifier, info.name = self.about.identifier, self._state.name
+        info.uniqueIdentifier, info.name = self.identity.identifier, self._state.name
         return copy
 
-    def left(self, peer: MrpPeer) -> None:
+    def on_disconnect(self, peer: MrpPeer) -> None:
         """A controller has left."""
-        super().left(peer)
+        super().on_disconnect(peer)
         self._bridges.left(peer, peer.link.error)
 
     def stop(self) -> None:
-        """Stop to listen, drop everybody, join all threads."""
+        """Stop listening, drop all peers, join all threads."""
         super().stop()
         self._bridges.close()
 

@@ -112,7 +112,7 @@ class Relay:
         publication.add(kind, instance, self.port, properties)
 
     def stop(self) -> None:
-        """Stop to listen, drop everybody, join all threads. Safe to call twice."""
+        """Stop listening, drop all peers, join all threads. Safe to call twice."""
         if self._publication is not None:
             self._publication.close()
         self._listener.close()

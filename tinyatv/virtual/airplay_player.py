@@ -27,11 +27,16 @@ log = logging.getLogger(__name__)
 
 APP = App("AirPlay", "com.apple.TVAirPlay")
 
-CANNOT_OPEN = -6707  # error code; its domain is below
+CANNOT_OPEN = -6707  # error code and domain that a device gave in /playback-info
 DOMAIN = "NSOSStatusErrorDomain"
 PIECE = 64 * 1024  # bytes
 KEPT = 64 * 1024 * 1024  # bytes of a body
-SEGMENTS = 100  # of a playlist
+SEGMENTS = 100  # of a playlist; enough for any test
+HOPS = 10  # redirections
+REDIRECTIONS = (301, 302, 303, 307, 308)
+PLAYLISTS = (  # types of HLS, RFC 8216
+    "application/vnd.apple.mpegurl", "application/x-mpegurl", "audio/mpegurl", "audio/x-mpegurl",
+)  # fmt: skip
 NEAR = 0.3  # s; an end that is at most so early came by itself
 
 _NAMES = {
@@ -125,7 +130,7 @@ class UrlPlayer:
         self._load: Load | None = None
         self._before: Player | None = None  # what played when it began
         self._threads: list[threading.Thread] = []
-        state.record(self._note)
+        state.record(self._record)
         state.watch(self._look)
 
     # -- what its clients ask --------------------------------------------------------------------
@@ -152,7 +157,7 @@ class UrlPlayer:
             self._before = state.player
             with self._lock:
                 self._load = load
-            state.note(f"play_url {url}")
+            state.log_command(f"play_url {url}")
             state.activate(load.player)
             with self._lock:  # close() on another thread joins it only once it runs
                 if not self._closed:
@@ -182,14 +187,14 @@ class UrlPlayer:
             self._state.set_position(seconds)
 
     def stop(self, owner: object = None) -> None:
-        """Stop it; with an owner, only if it is his."""
+        """Stop it; with an owner, only if that sent it."""
         load = self._load
         if load is not None and owner in (None, load.owner):
             self._end(load)
 
     def close(self) -> None:
         """Stop, and join all threads."""
-        self._state.unwatch(self._note)
+        self._state.unwatch(self._record)
         self._state.unwatch(self._look)
         with self._lock:
             self._closed, self._load = True, None
@@ -227,7 +232,7 @@ class UrlPlayer:
 
     # -- what happens to it ----------------------------------------------------------------------
 
-    def _note(self) -> None:
+    def _record(self) -> None:
         """Something changed: note what the owner is to be told, or the end."""
         with self._lock:
             load = self._load
@@ -251,9 +256,9 @@ class UrlPlayer:
         load = self._load
         if load is not None and load.complete is not None:
             self._end(load)
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         """Tell what is noted. One thread at a time does it, for all: so it stays in order."""
         while True:
             with self._lock:
@@ -284,7 +289,7 @@ class UrlPlayer:
                 state.players.remove(load.player)
             if active and before in state.players:
                 state.activate(before)
-        self._tell()
+        self._notify()
 
     def _ready(self, load: Load) -> None:
         state = self._state
@@ -302,7 +307,7 @@ class UrlPlayer:
         with self._lock:
             if self._load is load:
                 self._untold.append((load, "notification", "currentItemChanged"))
-        self._tell()
+        self._notify()
 
     # -- fetching --------------------------------------------------------------------------------
 
@@ -311,10 +316,9 @@ class UrlPlayer:
             self._ready(load)
             return
         try:
-            if urlsplit(load.url).path.endswith(".m3u8"):
-                self._fetch_playlist(load, load.url)
-            else:
-                self._fetch_pieces(load)
+            self._fetch_what_it_is(load)
+        except _Elsewhere:
+            self._ready(load)
         except (OSError, ValueError, http.client.HTTPException) as exc:
             log.debug("%s: cannot fetch %s: %s", self._name, load.url, exc)
             if self._load is load:
@@ -322,21 +326,31 @@ class UrlPlayer:
                 self._end(load)
         self._state.notify()
 
+    def _fetch_what_it_is(self, load: Load) -> None:
+        """A playlist or a file: players go by the type that the server says, not by the name."""
+        if urlsplit(load.url).path.endswith(".m3u8"):
+            self._fetch_playlist(load, load.url)
+            return
+        try:
+            self._fetch_pieces(load)
+        except _IsPlaylist as found:
+            self._fetch_playlist(load, found.url)
+
     def _may_fetch(self, url: str) -> bool:
         parts = urlsplit(url)
         local = parts.hostname in ("localhost", "127.0.0.1", "::1")
         return parts.scheme == "http" and (local or self.anywhere)
 
     def _fetch_pieces(self, load: Load) -> None:
-        size = sum(whole for _, whole in self._get(load, load.url, ["bytes=0-1"]))
+        size = sum(whole for _, whole, _ in self._get(load, load.url, ["bytes=0-1"]))
         pieces = (f"bytes={at}-{min(at + PIECE, size) - 1}" for at in range(0, size, PIECE))
         if size == 0 and self.error is None:  # no ranges
-            for body, _ in self._get(load, load.url, [None]):
+            for body, _, _ in self._get(load, load.url, [None]):
                 self.body = body
             self._ready(load)
             return
         kept, first = [], True
-        for body, _ in self._get(load, load.url, pieces):
+        for body, _, _ in self._get(load, load.url, pieces):
             if size <= KEPT:
                 kept.append(body)
             if first:
@@ -347,7 +361,9 @@ class UrlPlayer:
 
     def _fetch_playlist(self, load: Load, url: str, depth: int = 2) -> None:
         """The playlist, and what is in it; of several qualities, the first."""
-        text = b"".join(body for body, _ in self._get(load, url, [None])).decode("utf-8", "replace")
+        text = ""
+        for body, _, where in self._get(load, url, [None]):
+            text, url = body.decode("utf-8", "replace"), where
         if not text.startswith("#EXTM3U"):
             raise ValueError("not a playlist")
         names = [line.strip() for line in text.splitlines()]
@@ -360,11 +376,11 @@ class UrlPlayer:
         self._ready(load)
         kept = []
         for name in names[:SEGMENTS]:
-            kept += [body for body, _ in self._get(load, urljoin(url, name), [None])]
+            kept += [body for body, _, _ in self._get(load, urljoin(url, name), [None])]
         self.body = b"".join(kept)
 
-    def _get(self, load: Load, url: str, ranges: Any) -> Iterator[tuple[bytes, int]]:
-        """Ask for each of the ranges on one connection; yields (body, size of the whole).
+    def _get(self, load: Load, url: str, ranges: Any) -> Iterator[tuple[bytes, int, str]]:
+        """Ask for each of the ranges; yields (body, size of the whole, where it was in the end).
 
         Raises:
             OSError, HTTPException: It cannot be reached.
@@ -372,28 +388,67 @@ class UrlPlayer:
         """
         if not self._may_fetch(url):
             raise ValueError(f"{url} is elsewhere")
-        parts = urlsplit(url)
-        path = parts.path + (f"?{parts.query}" if parts.query else "")
-        connection = http.client.HTTPConnection(
-            parts.hostname or "", parts.port or 80, timeout=self.timeout
-        )
+        connection, hops = self._connect(url), 0
         try:
             for wanted in ranges:
-                if self._load is not load:
-                    return
-                headers = {"User-Agent": "AppleCoreMedia/1.0.0 (Apple TV)", "Accept": "*/*"}
-                if wanted is not None:
-                    headers["Range"] = wanted
-                connection.request("GET", path or "/", headers=headers)
-                response = connection.getresponse()
-                self.fetched.append((wanted, response.status))
-                if wanted is not None and response.status == 200 and not self.needs_ranges:
+                while True:
+                    if self._load is not load:
+                        return
+                    response = self._request(connection, url, wanted)
+                    place = response.headers.get("Location")
+                    if response.status not in REDIRECTIONS or not place:
+                        break
+                    hops += 1
+                    if hops > HOPS:
+                        raise ValueError("too many redirections")
                     connection.close()
+                    url = urljoin(url, place)
+                    if not self._may_fetch(url):
+                        raise _Elsewhere(url)
+                    connection = self._connect(url)
+                if wanted is not None and response.headers.get_content_type() in PLAYLISTS:
+                    raise _IsPlaylist(url)
+                if wanted is not None and response.status == 200 and not self.needs_ranges:
                     return
                 body = response.read()
-                yield body, _whole(wanted, response, body)
+                yield body, _whole(wanted, response, body), url
         finally:
             connection.close()
+
+    def _connect(self, url: str) -> http.client.HTTPConnection:
+        parts = urlsplit(url)
+        return http.client.HTTPConnection(
+            parts.hostname or "", parts.port or 80, timeout=self.timeout
+        )
+
+    def _request(
+        self, connection: http.client.HTTPConnection, url: str, wanted: str | None
+    ) -> http.client.HTTPResponse:
+        parts = urlsplit(url)
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        headers = {"User-Agent": "AppleCoreMedia/1.0.0 (Apple TV)", "Accept": "*/*"}
+        if wanted is not None:
+            headers["Range"] = wanted
+        connection.request("GET", path or "/", headers=headers)
+        response = connection.getresponse()
+        self.fetched.append((wanted, response.status))
+        return response
+
+
+class _IsPlaylist(Exception):
+    """What is fetched in pieces is a playlist.
+
+    Args:
+        url: Where it is.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
+
+
+class _Elsewhere(Exception):
+    """A redirection leads to where nothing may be fetched from: it is played all the same."""
 
 
 def _whole(wanted: str | None, response: http.client.HTTPResponse, body: bytes) -> int:

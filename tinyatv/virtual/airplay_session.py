@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from .. import proto
 from ..crypto.chacha20poly1305 import Session as Ciphers
@@ -21,66 +21,44 @@ from ..wire import plist, varint
 from ..wire.datastream import HEADER, SIZE, DataStreamWire, property_list
 from ..wire.hap import HapWire
 from ..wire.http import HttpWire, Request, Response
+from .airplay_identity import AirPlayQuirks
 from .mrp import MrpPeer, VirtualMrp
 from .mrp_view import dumper
 
-if TYPE_CHECKING:
-    from .airplay import AirPlayPeer, VirtualAirPlay
-
 log = logging.getLogger(__name__)
 
-TIMING = ">2sH4x8s8s8s"
+TIMING = ">2sH4x8s8s8s"  # kind, sequence; reference, receive and send time as NTP has them
 AGAIN = 0.5  # s until a timing request is repeated
 
 
-class AirPlayOddities:
-    """How sessions are peculiar. All are off but those with a number.
+class SessionClient(NamedTuple):
+    """Whose session it is.
 
     Attributes:
-        http_errors: Answer RTSP requests that are refused as if they had been HTTP.
-        cseq_zero: Answer HTTP requests with a CSeq of 0.
-        event_delay: Seconds that the event port opens late; before that it refuses.
-        no_events: Push nothing on the event channel.
-        event_deadline: Seconds within which what is pushed must be answered.
-        event_patience: Seconds that RECORD waits for the event channel to be connected.
-        timing_deadline: Seconds within which the client's timing port must answer.
-        named_state: Say the state of a played URL in ``name``, not in ``params``.
-        ping_after: Seconds of quiet on a data stream after which the device pings.
-        unprefixed: Send a message without length at the begin of a data stream.
-        batch: Put all messages that belong together into one frame of the data stream.
-        split: Seal header and content of each frame on the data stream for themselves.
-        dribble: Write data streams one byte at a time.
+        port: Of its end of the control connection; in the names of threads.
+        identifier: By which it is paired, or None.
+        secret: Where the keys of its channels come from.
     """
 
-    __slots__ = (
-        "batch", "cseq_zero", "dribble", "event_deadline", "event_delay", "event_patience",
-        "http_errors", "named_state", "no_events", "ping_after", "split", "timing_deadline",
-        "unprefixed",
-    )  # fmt: skip  # a misspelt one must not go unnoticed
-
-    def __init__(self) -> None:
-        self.http_errors = False
-        self.cseq_zero = False
-        self.event_delay = 0.0
-        self.no_events = False
-        self.event_deadline = 30.0
-        self.event_patience = 2.0
-        self.timing_deadline = 30.0
-        self.named_state = False
-        self.ping_after: float | None = 5.0
-        self.unprefixed = False
-        self.batch = False
-        self.split = False
-        self.dribble = False
+    port: int
+    identifier: bytes | None
+    secret: bytes
 
 
 class AirPlaySession:
     """One session: a control connection after SETUP.
 
     Args:
-        airplay: The device.
-        peer: Whose session it is.
-        body: What he said in SETUP.
+        name: Prefix of the threads' names.
+        host: Address to listen on.
+        client: Whose session it is.
+        body: Of SETUP.
+        quirks: How it is to behave.
+        mrp: Serves the clients on its data streams; None without data streams.
+        hang_up: Closes the control connection.
+        complain: Takes what the client did wrong, in words.
+        answered: Takes what was pushed, and answered as it should be.
+        seen: Called whenever something happened, for those who wait for it.
 
     Attributes:
         uuid: By what the client calls it.
@@ -91,17 +69,35 @@ class AirPlaySession:
         tunnels: Clients of MRP on its data streams.
     """
 
-    def __init__(self, airplay: VirtualAirPlay, peer: AirPlayPeer, body: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        client: SessionClient,
+        body: dict[str, Any],
+        quirks: AirPlayQuirks,
+        mrp: VirtualMrp | None,
+        *,
+        hang_up: Callable[[], object],
+        complain: Callable[[str], object],
+        answered: Callable[[dict[str, Any]], object],
+        seen: Callable[[], object],
+    ) -> None:
         self.uuid: str = body["sessionUUID"]
         self.remote_only = bool(body.get("isRemoteControlOnly"))
         self.recorded = False
         self.queue: int | None = None
         self.tunnels: list[TunnelPeer] = []
-        self.seen = airplay.seen
-        self._airplay = airplay
-        self._peer = peer
-        self._odd = airplay.oddities
-        self._name = f"{airplay.name}-events-{peer.address[1]}"
+        self.client = client
+        self.seen = seen
+        self._prefix = name
+        self._host = host
+        self._quirks = quirks
+        self._mrp = mrp
+        self._hang_up = hang_up
+        self._complain = complain
+        self._answered = answered
+        self._name = f"{name}-events-{client.port}"
         self._closing = threading.Event()
         self._closed = threading.Event()
         self._connected = threading.Event()
@@ -112,15 +108,15 @@ class AirPlaySession:
         self._doors: list[Listener] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        if self._odd.event_delay:
+        if self._quirks.event_delay:
             with socket.socket() as closed:  # keeps the port, and refuses
-                closed.bind((airplay.host, 0))
+                closed.bind((host, 0))
                 self.port: int = closed.getsockname()[1]
         else:
             self.port = self._open_door(self._event_came, "events").port
 
     def start(self) -> None:
-        """Start to push; does nothing once it is closed."""
+        """Start pushing; does nothing once it is closed."""
         with self._lock:  # close() on another thread joins it only once it runs
             if not self._closing.is_set():
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -157,15 +153,15 @@ class AirPlaySession:
     def fail(self, reason: str) -> None:
         """The client did something that ends all of its connections."""
         if not self._closing.is_set():
-            self._airplay.complaints.append(reason)
+            self._complain(reason)
             log.debug("%s: %s", self._name, reason)
             self.close()
-            self._peer.link.close()
+            self._hang_up()
             self.seen()
 
     def _open_door(self, came: Callable[..., object], what: str, port: int = 0) -> Listener:
-        name = f"{self._airplay.name}-{what}-{self._peer.address[1]}"
-        door = Listener(came, self._airplay.host, port, f"{name}-accept")
+        name = f"{self._prefix}-{what}-{self.client.port}"
+        door = Listener(came, self._host, port, f"{name}-accept")
         with self._lock:
             if self._closing.is_set():
                 door.close()
@@ -175,8 +171,7 @@ class AirPlaySession:
         return door
 
     def _ciphers(self, channel: str, seed: int | None = None) -> Ciphers:
-        assert self._peer.secret is not None, "there is no session without verification"
-        theirs, ours = channel_keys(self._peer.secret, channel, seed)
+        theirs, ours = channel_keys(self.client.secret, channel, seed)
         return Ciphers(ours, theirs)
 
     @property
@@ -188,11 +183,11 @@ class AirPlaySession:
 
     def wait_for_events(self) -> bool:
         """Wait until the event channel is connected; False if it is not in time."""
-        return self._connected.wait(self._odd.event_patience) and self._events is not None
+        return self._connected.wait(self._quirks.event_patience) and self._events is not None
 
     def push(self, content: dict[str, Any]) -> None:
         """Send something on the event channel, once that is there."""
-        if not self._odd.no_events:
+        if not self._quirks.no_events:
             self._pushes.put(content)
 
     def _event_came(self, sock: socket.socket, address: tuple[str, int]) -> None:
@@ -214,19 +209,19 @@ class AirPlaySession:
         """Who closes one of the connections ends all of them."""
         if not self._closing.is_set():
             self.close()
-            self._peer.link.close()
+            self._hang_up()
 
     def _run(self) -> None:
         """Open the port if it opens late, then push one thing after another."""
-        if self._odd.event_delay:
-            if self._closing.wait(self._odd.event_delay):
+        if self._quirks.event_delay:
+            if self._closing.wait(self._quirks.event_delay):
                 return
             self._open_door(self._event_came, "events", self.port)
         while True:
             content = self._pushes.get()
             if content is None:
                 return
-            self._connected.wait(self._odd.event_deadline)
+            self._connected.wait(self._quirks.event_deadline)
             if self._events is None:
                 self.fail("the event channel was not connected")
                 return
@@ -242,14 +237,14 @@ class AirPlaySession:
     def _push(self, link: Link, content: dict[str, Any]) -> None:
         headers = [("CSeq", str(self._cseq)), ("Content-Type", codes.PLIST)]
         request = Request("POST", "/command", headers, plist.dumps(content), "RTSP/1.0")
-        answer = link.request(request, self._odd.event_deadline)
+        answer = link.request(request, self._quirks.event_deadline)
         what = str(content.get("type") or "event")
         if not isinstance(answer, Response) or answer.code != 200:
             self.fail(f"{what}: answered by {answer!r}")
         elif answer.header("CSeq") != str(self._cseq):
             self.fail(f"{what}: answered with CSeq {answer.header('CSeq')} instead of {self._cseq}")
         else:
-            self._airplay.answered.append(content)
+            self._answered(content)
         self._cseq += 1
         self.seen()
 
@@ -264,7 +259,7 @@ class AirPlaySession:
     def add_data_stream(self, seed: int) -> tuple[int, int]:
         """A stream that carries MRP; returns its number and port."""
         ciphers = self._ciphers("datastream", seed)
-        mrp = self._airplay.mrp
+        mrp = self._mrp
         assert mrp is not None, "there is MRP wherever there are data streams"
         came = threading.Lock()
 
@@ -272,7 +267,7 @@ class AirPlaySession:
             if not came.acquire(blocking=False) or self._closing.is_set():
                 sock.close()
                 return
-            tunnel = TunnelPeer(sock, address, mrp, self, ciphers, self._odd)
+            tunnel = TunnelPeer(sock, address, mrp, self, ciphers, self._quirks)
             self.tunnels.append(tunnel)
             mrp.adopt(tunnel)
             tunnel.begin()
@@ -298,33 +293,34 @@ class TunnelPeer(MrpPeer):
         owner: VirtualMrp,
         session: AirPlaySession,
         ciphers: Ciphers,
-        odd: AirPlayOddities,
+        quirks: AirPlayQuirks,
     ) -> None:
         self._session = session
-        self._airplay_odd = odd
+        self._airplay_quirks = quirks
         self.pings = 0
-        self.stream = _Stream(dumper(owner.oddities), session.seen)
-        wire = _Sealed(self.stream, odd)
+        self.stream = _Stream(dumper(owner.quirks), session.seen)
+        wire = _Sealed(self.stream, quirks)
         wire.secure(ciphers)
         super().__init__(
-            sock, address, owner, wire, client=session._peer.client or b"transient",
-            dribble=lambda: odd.dribble, idle=self._ping, idle_after=odd.ping_after,
+            sock, address, owner, wire, client=session.client.identifier or b"transient",
+            one_byte_writes=lambda: quirks.one_byte_writes, idle=self._ping,
+            idle_after=quirks.ping_after,
         )  # fmt: skip
 
     def begin(self) -> None:
         """What a device may send first."""
-        if self._airplay_odd.unprefixed:
+        if self._airplay_quirks.unprefixed:
             self.link.send(b"\x08\x78")
 
     def send(self, *messages: Any) -> None:
         """Send messages, or bytes that are none."""
-        if self._airplay_odd.batch:
+        if self._airplay_quirks.batch:
             with self.lock:
                 self.link.send(list(messages))
         else:
             super().send(*messages)
 
-    def left(self) -> None:
+    def on_disconnect(self) -> None:
         """It is gone."""
         self._session.lost()
 
@@ -385,12 +381,12 @@ class _Stream(DataStreamWire):
 class _Sealed(HapWire):
     """Seals header and content of a frame apart, if it has to."""
 
-    def __init__(self, stream: _Stream, odd: AirPlayOddities) -> None:
+    def __init__(self, stream: _Stream, quirks: AirPlayQuirks) -> None:
         super().__init__(stream)
-        self._odd = odd
+        self._quirks = quirks
 
     def encode(self, message: Any) -> bytes:
-        if not self._odd.split:
+        if not self._quirks.split:
             return super().encode(message)
         data = self._inner.encode(message)
         return self._seal(data[:SIZE]) + self._seal(data[SIZE:])

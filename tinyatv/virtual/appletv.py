@@ -9,14 +9,16 @@ import secrets
 import threading
 from collections.abc import Iterable
 from functools import partial
+from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..errors import CredentialsError, DeviceNotFound, PairingError
 from ..model import App, Device, DeviceState
 from .contents import Item, Player
-from .dmap import VirtualDmap
-from .server import Fault, Faults
+from .faults import Fault, Faults
+from .profiles import PROFILES, SIDES
+from .side import Setup
 from .state import State
 
 if TYPE_CHECKING:
@@ -25,27 +27,11 @@ if TYPE_CHECKING:
     from ..pairing.accessory import Accessory
     from .airplay import VirtualAirPlay
     from .companion import VirtualCompanion
+    from .dmap import VirtualDmap
     from .mrp import VirtualMrp
     from .replay import Recording
     from .responder import Responder
-
-PROFILES = {
-    # name: (protocols, model, internal model, system version, build)
-    "atv3": (("dmap",), "AppleTV3,2", "J33IAP", "8.4.4", "12H1006"),
-    "airplay1": (("airplay",), "AppleTV3,2", "J33IAP", "8.4.4", "12H1006"),
-    "tvos14": (("mrp", "companion"), "AppleTV6,2", "J105aAP", "14.7", "18M60"),
-    "tvos15": (("airplay", "companion"), "AppleTV6,2", "J105aAP", "15.0", "19J346"),
-    "tvos18": (("airplay", "companion"), "AppleTV14,1", "J255AP", "18.1", "22J580"),
-    "tvos26": (("airplay", "companion"), "AppleTV14,1", "J255AP", "26.5", "23L501"),
-    "tvos27": (("airplay", "companion"), "AppleTV14,1", "J255AP", "27.0", "24J301"),
-    "homepod": (("airplay",), "AudioAccessory5,1", "B520AP", "18.1", "22J580"),
-}
-
-BESIDE = {"atv3": ("airplay",), "tvos14": ("airplay",)}
-"""What devices of a profile speak, too; the virtual ones only if they are told to."""
-
-_WITHOUT_MRP = ("atv3", "airplay1")
-_PIN_PROFILES = ("airplay1", "tvos14", "tvos15", "tvos18", "tvos26", "tvos27")
+    from .side import Side
 
 _UUID = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
 
@@ -72,10 +58,10 @@ class VirtualAppleTV:
         home_sharing: Home Sharing id that logs in without pairing; True makes one up.
         credentials: What is accepted from the start: DMAP pairing GUIDs (``0x`` and 16 hex
             digits), or HAP credentials of this very device. None makes one up and puts it into
-            :attr:`device`, so that nobody has to pair.
+            :attr:`device`, so that no pairing is needed.
         pin: The PIN that it shows, always; None makes up a new one each time.
         seed: Its private key, 32 bytes; None derives it from `identifier`, if that is given.
-        protocols: What it speaks; None is what `PROFILES` says. `BESIDE` says what else it can.
+        protocols: What it speaks; None is what `PROFILES` says, and so is what else it can.
         replay: File with a trace, see :class:`tinyatv.Trace`: it answers DMAP, MRP and Companion
             with what the device answered there, instead of doing anything itself.
 
@@ -84,6 +70,9 @@ class VirtualAppleTV:
         faults: How it misbehaves.
         pins: Every PIN that it has shown, in order; see :attr:`pin` for the one on screen.
         protocols: What it speaks, in this order.
+        sides: What serves each protocol, those without a port of their own included.
+        dmap, mrp, airplay, companion: Those of `sides`, by name: sessions, quirks, clients, and
+            what they were asked; AttributeError if it does not speak that.
         model: ``AppleTV6,2``.
         mac: Its hardware address.
         version: Version of its system.
@@ -125,16 +114,19 @@ class VirtualAppleTV:
             profile = "atv3" if self.recording is None else self.recording.profile
         if profile not in PROFILES:
             raise ValueError(f"unknown profile {profile!r}; known: {', '.join(PROFILES)}")
+        row = self._row = PROFILES[profile]
         self.profile = profile
-        self.protocols, self.model, self._internal, self.version, self.build = PROFILES[profile]
+        self.protocols, self.model = row.protocols, row.model
+        self.version, self.build = row.version, row.build
         if protocols is not None:
-            possible = (*self.protocols, *BESIDE.get(profile, ()))
+            possible = (*row.protocols, *row.beside)
             wanted = set(protocols)
             if not wanted or not wanted <= set(possible):
                 raise ValueError(f"{profile} can speak {', '.join(possible)}")
             self.protocols = tuple(one for one in possible if one in wanted)
+        own = [one for one in self.protocols if SIDES[one].own_pairing]
         self.host = host
-        self.identifier = self._checked(identifier)
+        self.identifier = _checked(identifier, short=bool(own))
         digits = self.identifier.replace("-", "")
         self.mac = ":".join(["02", *(digits[n : n + 2] for n in range(0, 10, 2))])
         self.name = name or f"Virtual Apple TV {self.identifier[:4]}"
@@ -150,44 +142,21 @@ class VirtualAppleTV:
         self._publication: Announcement | None = None
         self._responder: Responder | None = None
         self._prefix = f"{self._kind}-{self.identifier[:4]}"
-        self._dmap: VirtualDmap | None = None
-        self._mrp: VirtualMrp | None = None
-        self._airplay: VirtualAirPlay | None = None
-        self._companion: VirtualCompanion | None = None
-        hap: tuple[str, ...] | None = ()
-        if "dmap" in self.protocols:
-            self._dmap = self._new_dmap()
-            if credentials is None:
-                credentials = (f"0x{secrets.token_hex(8).upper()}",)
-            self._dmap.accepted.update(credentials)
-        elif profile in _PIN_PROFILES:
-            hap = credentials
-        if self.protocols != ("dmap",):
+        if len(own) < len(self.protocols):
             if pin is not None and not re.fullmatch(r"[0-9]{4}", pin):
                 raise ValueError(f"a PIN has four digits, not {pin!r}")
             if seed is None and identifier is not None:
                 seed = hashlib.sha256(f"virtual {self.identifier}".encode()).digest()
-            self._new_accessory(pin, seed, hap)
-        if profile not in _WITHOUT_MRP:
-            self.state.absolute_volume = True
-            self.state.relative_volume = profile != "homepod"
+            self._new_accessory(pin, seed, () if own else credentials)
+        self.state.absolute_volume = row.absolute_volume
+        self.state.relative_volume = row.relative_volume
+        if row.several_apps:
             self.state.players.append(paused_podcast())
-            self._mrp = self._new_mrp()
-        if "airplay" in self.protocols:
-            self._airplay = self._new_airplay()
-        if "companion" in self.protocols:
-            self._companion = self._new_companion()
-
-    def _checked(self, identifier: str | None) -> str:
-        if "dmap" not in self.protocols:
-            text = (identifier or _uuid()).upper()
-            if not _UUID.fullmatch(text):
-                raise ValueError(f"an identifier is a UUID, not {identifier!r}")
-            return text
-        text = (identifier or secrets.token_hex(8)).upper()
-        if len(text) != 16:
-            raise ValueError(f"an identifier has 16 hex digits, not {identifier!r}")
-        return text
+        self.sides = self._new_sides()
+        if credentials is None:
+            credentials = (f"0x{secrets.token_hex(8).upper()}",)
+        for protocol in own:
+            self._accepted(protocol).update(credentials)
 
     def _new_accessory(
         self, pin: str | None, seed: bytes | None, credentials: tuple[str, ...] | None
@@ -200,8 +169,8 @@ class VirtualAppleTV:
         identity = Identity(self.identifier.encode(), seed)
         info = opack.pack({"name": self.name, "model": self.model})
         self._accessory = Accessory(identity, pin=pin, show=self._pin_shown, info=info)
-        if credentials is None and self.profile == "airplay1":
-            credentials = ()  # it needs none
+        if credentials is None and not self._row.pairs:
+            credentials = ()
         if credentials is None:
             mine, client = secrets.token_bytes(32), _uuid().lower().encode()
             credentials = (str(Credentials(identity.public, mine, identity.identifier, client)),)
@@ -224,59 +193,41 @@ class VirtualAppleTV:
             self.pins.append(pin)
         self.state.notify()
 
-    def _side(self, protocol: str, usual: Callable[..., Any]) -> Callable[..., Any]:
+    def _side(self, protocol: str, usual: Callable[[Setup], Side]) -> Callable[[Setup], Side]:
         """What serves a protocol: as usual, or out of a trace."""
-        if self.recording is None:
+        replayed = SIDES[protocol].replay
+        if self.recording is None or replayed is None:
             return usual
-        from .replay import SIDES
+        module = import_module(f"{SIDES[protocol].module}_replay", __package__)
+        return partial(getattr(module, replayed), self.recording)
 
-        side = SIDES.get(protocol)
-        return usual if side is None else partial(side, self.recording)
+    def _new_sides(self) -> dict[str, Side]:
+        """Sides for all protocols; a tunnel comes behind what it leads to."""
+        carried = self._row.carried if self._row.carrier in self.protocols else ()
+        inner = [one for one in carried if one not in self.protocols]
+        sides: dict[str, Side] = {}
+        try:
+            for protocol in (*inner, *self.protocols):
+                module = import_module(SIDES[protocol].module, __package__)
+                new = self._side(protocol, getattr(module, SIDES[protocol].name))
+                port = self._wanted_ports.get(protocol, 0) if protocol in self.protocols else None
+                sides[protocol] = new(Setup(
+                    state=self.state, faults=self.faults, host=self.host, port=port,
+                    thread=f"{self._prefix}-{protocol}", profile=self._row, name=self.name,
+                    identifier=self.identifier, mac=self.mac, model=self.model,
+                    version=self.version, build=self.build, home_sharing=self.home_sharing,
+                    accessory=self._accessory, sides=sides,
+                ))  # fmt: skip
+        except BaseException:
+            for side in sides.values():
+                side.stop()
+            raise
+        return sides
 
-    def _new_dmap(self) -> VirtualDmap:
-        dmap: VirtualDmap = self._side("dmap", VirtualDmap)(
-            self.state, self.faults, self.host, self._wanted_ports.get("dmap", 0),
-            f"{self._prefix}-dmap", self.identifier,
-        )  # fmt: skip
-        if self.home_sharing:
-            dmap.accepted.add(self.home_sharing)
-        return dmap
-
-    def _new_mrp(self) -> VirtualMrp:
-        from .mrp import VirtualMrp
-        from .mrp_about import About
-
-        about = About(self.identifier, self.model, self.build, self.mac)
-        port = self._wanted_ports.get("mrp", 0) if "mrp" in self.protocols else None
-        mrp: VirtualMrp = self._side("mrp", VirtualMrp)(
-            self.state, self.faults, self.host, port, f"{self._prefix}-mrp", self.accessory, about
-        )
-        return mrp
-
-    def _new_airplay(self) -> VirtualAirPlay:
-        from .airplay import VirtualAirPlay
-        from .airplay_about import AirPlayAbout
-
-        about = AirPlayAbout(
-            self.profile, self.identifier, self.mac, self.model, self.version,
-            self.accessory.identity.public,
-        )  # fmt: skip
-        airplay: VirtualAirPlay = self._side("airplay", VirtualAirPlay)(
-            self.state, self.faults, self.host, self._wanted_ports.get("airplay", 0),
-            f"{self._prefix}-airplay", self.accessory, about, self._mrp,
-        )  # fmt: skip
-        return airplay
-
-    def _new_companion(self) -> VirtualCompanion:
-        from .companion import VirtualCompanion
-        from .companion_about import CompanionAbout
-
-        about = CompanionAbout(self.profile, self.identifier, self.mac, self.model)
-        companion: VirtualCompanion = self._side("companion", VirtualCompanion)(
-            self.state, self.faults, self.host, self._wanted_ports.get("companion", 0),
-            f"{self._prefix}-companion", self.accessory, about,
-        )  # fmt: skip
-        return companion
+    def _accepted(self, protocol: str) -> set[str]:
+        accepted = self.sides[protocol].accepted
+        assert accepted is not None, "its row says that it pairs by itself"
+        return accepted
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -284,14 +235,8 @@ class VirtualAppleTV:
         """Open the ports and, if asked to, announce them. Blocks about a second for that."""
         try:
             self.state.start(f"{self._prefix}-clock")
-            if self._dmap is not None:
-                self._dmap.server.start()
-            if self._mrp is not None:
-                self._mrp.start()
-            if self._airplay is not None:
-                self._airplay.start()
-            if self._companion is not None:
-                self._companion.start()
+            for side in self.sides.values():
+                side.start()
             if self._mdns_port is not None:
                 from .responder import Responder
 
@@ -310,50 +255,28 @@ class VirtualAppleTV:
             self._publication.close()
         if self._responder is not None:
             self._responder.close()
-        if self._dmap is not None:
-            self._dmap.server.stop()
-        if self._airplay is not None:
-            self._airplay.stop()
-        if self._mrp is not None:
-            self._mrp.stop()
-        if self._companion is not None:
-            self._companion.stop()
+        self._stop_sides()
         self.state.stop()
         if self.recording is not None:
             self.recording.close()
 
+    def _stop_sides(self) -> None:
+        for side in reversed(list(self.sides.values())):  # tunnels before what they lead to
+            side.stop()
+
     def move(self, port: int = 0) -> None:
-        """Do what a reboot does: drop everybody, forget sessions, come back on another port.
+        """Do what a reboot does: drop all connections and sessions, come back on another port.
 
         Args:
             port: Of the first protocol; 0 picks free ones for all.
         """
         self._wanted_ports = {self.protocols[0]: port}
-        if self._dmap is not None:
-            old = self._dmap
-            old.server.stop()
-            self._dmap = self._new_dmap()
-            self._dmap.accepted, self._dmap.strict = old.accepted, old.strict
-            self._dmap.server.start()
-        if self._airplay is not None:
-            self._airplay.stop()
-        if self._mrp is not None:
-            before = self._mrp
-            before.stop()
-            self._mrp = self._new_mrp()
-            self._mrp.take_over(before)
-            self._mrp.start()
-        if self._airplay is not None:
-            airplay = self._airplay
-            self._airplay = self._new_airplay()
-            self._airplay.take_over(airplay)
-            self._airplay.start()
-        if self._companion is not None:
-            companion = self._companion
-            companion.stop()
-            self._companion = self._new_companion()
-            self._companion.take_over(companion)
-            self._companion.start()
+        before = self.sides
+        self._stop_sides()
+        self.sides = self._new_sides()
+        for protocol, side in self.sides.items():
+            side.restore_from(before[protocol])
+            side.start()
         if self._publication is not None:
             self._publication.close()
             self._publish()
@@ -378,33 +301,23 @@ class VirtualAppleTV:
 
     # -- what it offers --------------------------------------------------------------------------
 
-    @property
-    def dmap(self) -> VirtualDmap:
-        """Its DMAP side: sessions, accepted credentials, strictness."""
-        if self._dmap is None:
-            raise AttributeError(f"{self.profile} does not speak DMAP")
-        return self._dmap
+    if TYPE_CHECKING:
+        dmap: VirtualDmap
+        mrp: VirtualMrp
+        airplay: VirtualAirPlay
+        companion: VirtualCompanion
 
-    @property
-    def mrp(self) -> VirtualMrp:
-        """Its MRP side: who is connected, oddities, whether pairing is needed."""
-        if self._mrp is None:
-            raise AttributeError(f"{self.profile} does not speak MRP")
-        return self._mrp
+    def __getattr__(self, name: str) -> Any:
+        """Its sides, by the names of their protocols: ``tv.mrp``.
 
-    @property
-    def airplay(self) -> VirtualAirPlay:
-        """Its AirPlay side: sessions, the player of URLs, password, oddities."""
-        if self._airplay is None:
-            raise AttributeError(f"{self.profile} does not speak AirPlay")
-        return self._airplay
-
-    @property
-    def companion(self) -> VirtualCompanion:
-        """Its Companion side: sessions, touches, what was said to Siri, oddities."""
-        if self._companion is None:
-            raise AttributeError(f"{self.profile} does not speak Companion")
-        return self._companion
+        Raises:
+            AttributeError: It does not speak that.
+        """
+        if name not in SIDES:
+            return object.__getattribute__(self, name)  # raises, with the right words
+        if name not in self.sides:
+            raise AttributeError(f"{self.profile} does not speak {SIDES[name].title}")
+        return self.sides[name]
 
     @property
     def accessory(self) -> Accessory:
@@ -421,15 +334,7 @@ class VirtualAppleTV:
     @property
     def ports(self) -> dict[str, int]:
         """TCP port of each protocol, and ``"mdns"``: UDP port of its own responder."""
-        ports = {}
-        if self._dmap is not None:
-            ports["dmap"] = self._dmap.server.port
-        if self._mrp is not None and "mrp" in self.protocols:
-            ports["mrp"] = self._mrp.port
-        if self._airplay is not None:
-            ports["airplay"] = self._airplay.port
-        if self._companion is not None:
-            ports["companion"] = self._companion.port
+        ports = {protocol: self.sides[protocol].port for protocol in self.protocols}
         if self._responder is not None:
             ports["mdns"] = self._responder.port
         return ports
@@ -437,15 +342,19 @@ class VirtualAppleTV:
     @property
     def credentials(self) -> dict[str, str]:
         """Credentials of each protocol that are accepted now; empty before pairing."""
-        if self._dmap is not None:
-            return {"dmap": sorted(self._dmap.accepted)[0]} if self._dmap.accepted else {}
-        return {name: self._credentials[0] for name in self.protocols if self._credentials}
+        found: dict[str, str] = {}
+        for protocol in self.protocols:
+            own = self.sides[protocol].accepted
+            accepted = self._credentials[:1] if own is None else sorted(own)[:1]
+            found.update((protocol, one) for one in accepted)
+        return found
 
     def forget_clients(self) -> None:
-        """Forget everybody who is paired. Those who are connected stay connected."""
+        """Forget all pairings. Clients that are connected stay connected."""
         self._credentials.clear()
-        if self._dmap is not None:
-            self._dmap.accepted.clear()
+        for side in self.sides.values():
+            if side.accepted is not None:
+                side.accepted.clear()
         if self._accessory is not None:
             self._accessory.clients.clear()
 
@@ -466,46 +375,10 @@ class VirtualAppleTV:
         """The service records that it publishes."""
         from ..discovery.records import Record
 
-        records = []
-        info: dict[str, str | None] = {"model": self._internal}
-        instance = self.identifier
-        if self._dmap is not None:
-            records += self._dmap_records(self._dmap.server.port)
-        else:
-            instance = self.name
-        if self._mrp is not None and "mrp" in self.protocols:
-            pairing = self._mrp.about.allows_pairing
-            txt: dict[str, str | None] = {
-                "Name": self.name, "ModelName": "Apple TV", "UniqueIdentifier": self.identifier,
-                "SystemBuildVersion": self.build, "AllowPairing": "YES" if pairing else "NO",
-                "macAddress": self.mac.lower(),
-            }  # fmt: skip
-            kind = "_mediaremotetv._tcp.local."
-            records.append(Record(kind, instance, self._mrp.port, self.host, txt))
-        if self._airplay is not None:
-            active = self._airplay.player.load_now is not None
-            airplay = self._airplay.about.txt(active)
-            port = self._airplay.port
-            records.append(Record("_airplay._tcp.local.", self.name, port, self.host, airplay))
-        if self._companion is not None:
-            kind, port = "_companion-link._tcp.local.", self._companion.port
-            records.append(Record(kind, self.name, port, self.host, self._companion.about.txt()))
-        records.append(Record("_device-info._tcp.local.", instance, 0, self.host, info))
-        return records
-
-    def _dmap_records(self, port: int) -> list[Record]:
-        from ..discovery.records import Record
-
-        touch: dict[str, str | None] = {
-            "CtlN": self.name, "DbId": self.identifier, "DvTy": "AppleTV", "DvSv": "1792",
-            "Ver": "131077", "atSV": "65541", "atCV": "65539", "txtvers": "1",
-        }  # fmt: skip
-        records = [Record("_touch-able._tcp.local.", self.identifier, port, self.host, touch)]
-        if self.home_sharing:
-            sharing: dict[str, str | None] = {"Name": self.name, "hG": self.home_sharing}
-            kind = "_appletv-v2._tcp.local."
-            records.append(Record(kind, self.identifier, port, self.host, sharing))
-        return records
+        records = [one for protocol in self.protocols for one in self.sides[protocol].records()]
+        info: dict[str, str | None] = {"model": self._row.internal_model}
+        kind = "_device-info._tcp.local."
+        return [*records, Record(kind, records[0].instance, 0, self.host, info)]
 
     # -- shortcuts for tests ---------------------------------------------------------------------
 
@@ -516,16 +389,12 @@ class VirtualAppleTV:
 
     @property
     def requests(self) -> list[Any]:
-        """What it received, in order.
+        """What its main side received, in order: the one that a tunnel leads to, or else the first.
 
-        Names of messages over Companion if it speaks nothing else; over MRP, through a tunnel as
-        well; else (method, path) over DMAP, or over AirPlay if there is no DMAP.
+        Names of messages over MRP, through a tunnel as well, and over Companion if it speaks
+        nothing else; (method, path) over DMAP and AirPlay.
         """
-        if self._companion is not None and len(self.protocols) == 1:
-            return self._companion.requests
-        if self._mrp is not None:
-            return self._mrp.requests
-        return self.airplay.requests if self._dmap is None else self._dmap.server.requests
+        return next(iter(self.sides.values())).requests
 
     def wait_for(self, condition: Callable[[], Any], timeout: float = 5.0) -> bool:
         """Block until `condition()` is true; it is looked at after every request and change.
@@ -539,7 +408,7 @@ class VirtualAppleTV:
         return self.state.wait_for(lambda _: condition(), timeout)
 
     def fail(self, command: str = "*", **how: Any) -> None:
-        """Misbehave once when `command` comes; see :class:`tinyatv.virtual.server.Fault`."""
+        """Misbehave once when `command` comes; see :class:`tinyatv.virtual.Fault`."""
         self.faults.add(Fault(command, **how))
 
     def enter_pin(
@@ -591,6 +460,19 @@ class VirtualAppleTV:
                 pass
             stop.wait(0.5)
         return False
+
+
+def _checked(identifier: str | None, short: bool) -> str:
+    """An identifier in capitals; None makes one up."""
+    if not short:
+        text = (identifier or _uuid()).upper()
+        if not _UUID.fullmatch(text):
+            raise ValueError(f"an identifier is a UUID, not {identifier!r}")
+        return text
+    text = (identifier or secrets.token_hex(8)).upper()
+    if len(text) != 16:
+        raise ValueError(f"an identifier has 16 hex digits, not {identifier!r}")
+    return text
 
 
 def paused_podcast() -> Player:

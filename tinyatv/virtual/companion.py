@@ -6,13 +6,12 @@ import logging
 import math
 import secrets
 import socket
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..crypto.chacha20poly1305 import Session
 from ..errors import AppleTVError, ConnectionLost
 from ..model import MediaType, PowerState
 from ..pairing import hap
-from ..pairing.accessory import Accessory
 from ..pairing.hap import channel_keys
 from ..wire import companion_codes as codes
 from ..wire.companion import (
@@ -29,10 +28,14 @@ from ..wire.companion import (
     CompanionWire,
 )
 from . import companion_text
-from .companion_about import CompanionAbout, CompanionOddities
+from .companion_identity import CompanionIdentity, CompanionQuirks
 from .peer import StreamPeer, StreamServer
-from .server import Fault, Faults
+from .server import REMEMBERED, remember
 from .state import EFFECTS, State, direction
+
+if TYPE_CHECKING:
+    from .faults import Fault
+    from .side import Setup
 
 log = logging.getLogger(__name__)
 
@@ -58,15 +61,16 @@ COMMANDS = (
     "play", "pause", "next", "previous", "fast_forward", "rewind", "skip_forward", "skip_backward",
 )  # fmt: skip  # of what plays: those that the flags tell of
 
-STRAY = 0x7FFFFFFE  # number of a request that nobody made
-REFUSED = 1
+STRAY = 0x7FFFFFFE  # number of a request that was never made
+REFUSED = 1  # made up: which codes real devices give for refusals is not known
 
 NOTHING = """
-    _ping, _systemInfoUpdate, FetchUpNextInfoEvent, FetchSiriStatus,
+    _ping, _systemInfoUpdate, FetchUpNextInfoEvent, FetchSiriStatus, PublishPresenceEvent,
+    SwitchActiveUserAccountEvent,
     FetchSiriRemoteInfo, FetchCurrentTopShelfItemsEvent, AddToUpNextEvent, RemoveFromUpNextEvent,
     MarkAsWatchedEvent, PlayMediaEvent
 """
-"""Requests that are answered, and do nothing here."""
+"""Requests that are answered, and do nothing here; iPhones send some of them unasked (captured)."""
 
 _WORDS = {  # identifier: word by which faults know it, besides itself
     "_systemInfo": "connect",
@@ -85,19 +89,13 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
     """Serves Companion.
 
     Args:
-        state: Shared state of the device.
-        faults: Shared faults.
-        host: Address to listen on.
-        port: TCP port; 0 picks a free one.
-        name: Prefix of the threads' names.
-        accessory: The device's memory of pairings.
-        about: What it says of itself.
+        setup: What it is made with.
 
     Attributes:
-        oddities: How it is peculiar.
+        quirks: What it does differently from others.
         accessory: The device's memory of pairings.
-        about: What it says of itself.
-        attention: How ``FetchAttentionState`` is answered; see ``Generation``.
+        identity: What it says of itself.
+        attention: How ``FetchAttentionState`` is answered; see ``CompanionProfile``.
         requests: Names of all messages received, in order; ``"pair M1"`` for those of handshakes.
         touches: (phase, x, y) of all touches, in order.
         voice: What was said, as lists of Opus packets, the last one maybe not at its end.
@@ -105,20 +103,14 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         port: TCP port.
     """
 
-    def __init__(
-        self,
-        state: State,
-        faults: Faults,
-        host: str,
-        port: int,
-        name: str,
-        accessory: Accessory,
-        about: CompanionAbout,
-    ) -> None:
-        super().__init__(state, faults, host, port, name, accessory)
-        self.about = about
-        self.oddities = CompanionOddities()
-        self.attention = about.generation.attention
+    protocol = "companion"
+    kind = "_companion-link._tcp.local."
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self.identity: CompanionIdentity = CompanionIdentity(setup)
+        self.quirks: CompanionQuirks = CompanionQuirks()
+        self.attention = self.identity.profile.attention
         self.touches: list[tuple[int, float, float]] = []
         self.voice: list[list[bytes]] = []
         self.complaints: list[str] = []
@@ -156,11 +148,12 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
 
     # -- life ------------------------------------------------------------------------------------
 
-    def take_over(self, other: VirtualCompanion) -> None:
-        """Be what `other` was; it is stopped."""
-        self.oddities, self.about, self.attention = other.oddities, other.about, other.attention
-        self.requests, self.touches, self.voice = other.requests, other.touches, other.voice
-        self.complaints = other.complaints
+    def restore_from(self, before: VirtualCompanion) -> None:
+        """Take over the settings of the one before a reboot."""
+        self.quirks, self.identity = before.quirks, before.identity
+        self.attention = before.attention
+        self.requests, self.touches, self.voice = before.requests, before.touches, before.voice
+        self.complaints = before.complaints
 
     def _accepted(self, sock: socket.socket, address: tuple[str, int]) -> None:
         self.adopt(CompanionPeer(sock, address, self))
@@ -174,36 +167,36 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
 
     # -- what clients are told -------------------------------------------------------------------
 
-    def tell(self) -> None:
+    def notify_peers(self) -> None:
         """Tell every client what is new. Changes of the state do so by themselves."""
         for peer in self.peers:
             if peer.client is None:
                 continue
             try:
                 with peer.lock:
-                    self._tell(peer, View(self._state))
+                    self._notify(peer, CompanionView(self._state))
             except AppleTVError as exc:
                 log.debug("%s: %s", self.name, exc)  # it went away; its link has noticed
 
-    def _tell(self, peer: CompanionPeer, now: View) -> None:
+    def _notify(self, peer: CompanionPeer, now: CompanionView) -> None:
         before, peer.told = peer.told, now
-        odd = self.oddities
+        quirks = self.quirks
         if (now.flags, now.volume) != (before.flags, before.volume):
-            peer.tell("_iMC", {"_mcF": now.flags, "_mcs": now.captions})
+            peer.notify("_iMC", {"_mcF": now.flags, "_mcs": now.captions})
         if now.flags != before.flags:
-            peer.tell("MediaControlStatus", {"MediaControlFlags": now.flags})
-        if now.attention != before.attention and peer.identity and not odd.no_power_events:
-            for name in codes.STATUS_EVENTS[: 1 if odd.system_status_only else 2]:
-                peer.tell(name, {"state": now.attention})
-        if now.playing != before.playing:
-            peer.tell("NowPlayingInfo", self._now_playing_info())
+            peer.notify("MediaControlStatus", {"MediaControlFlags": now.flags})
+        if now.attention != before.attention and peer.installation and not quirks.no_power_events:
+            for name in codes.STATUS_EVENTS[: 1 if quirks.system_status_only else 2]:
+                peer.notify(name, {"state": now.attention})
+        if now.playing != before.playing and "NowPlayingInfo" in peer.interests:  # it takes long
+            peer.notify("NowPlayingInfo", self._now_playing_info())
         if now.field is not before.field and peer.text_session is not None:
             if before.field is not None:
                 peer.send_event("_tiStopped", {})
             if now.field is not None:
                 peer.send_event("_tiStarted", self._field(peer))
 
-    def _tell_volume(self) -> None:
+    def _resend_volume(self) -> None:
         """Whoever changes the volume hears of it, even if it was as loud before."""
         for peer in self.peers:
             peer.told.volume = None
@@ -235,7 +228,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         if not isinstance(content, dict):
             content = {}
         name = name if isinstance(name, str) else ""
-        self.requests.append(name)
+        remember(self.requests, name[:REMEMBERED])
         self._state.notify()
         fault = self._faults.take(*self._words(name, content), name)
         if fault is not None:
@@ -244,11 +237,13 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
             if message.get("_t") == REQUEST:
                 reply = self._answer(peer, name, content, fault)
                 messages = [] if reply is None else peer.answers(reply, number, fault)
-                if self.oddities.events_first:
+                if self.quirks.events_first:
                     held += messages
                 else:
                     held[:0] = messages
-            elif name in self._events and not _is_bad(fault):
+            elif name not in self._events:
+                self._complain(peer, f"event {name!r}, which is not known"[:200])
+            elif not _is_bad(fault):
                 self._events[name](peer, content)
         self._misbehave(peer, fault)
 
@@ -262,7 +257,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
             reply = None
         else:
             reply = self._carry_out(peer, name, content)
-        if reply is not None and self.oddities.named_replies:
+        if reply is not None and self.quirks.named_replies:
             reply = {"_i": name, **reply}
         return reply
 
@@ -273,7 +268,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         handler = self._handlers.get(name)
         try:
             if handler is None:
-                if self.oddities.lenient:
+                if self.quirks.lenient:
                     return {"_c": {}}
                 raise _Refused("No request handler", codes.NO_HANDLER)
             answer = handler(peer, content)
@@ -313,7 +308,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         except ValueError:
             items = {}
         step = int.from_bytes(items.get(hap.STATE, b"")[:1], "little")
-        self.requests.append(f"{pairing} M{step}")
+        remember(self.requests, f"{pairing} M{step}")
         self._state.notify()
         begins = kind in (SETUP_START, VERIFY_START)
         sound = (step == 1) == begins and not (
@@ -335,7 +330,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
             if _is_bad(fault):
                 self._misbehave(peer, fault)
                 return
-        if pairing == "pair" and not self.about.allows_pairing:
+        if pairing == "pair" and not self.identity.allows_pairing:
             peer.send((follows, {"_em": "Pairing not allowed", "_ec": REFUSED}))
             return
         reply = peer.handshakes.answer(data if isinstance(data, bytes) else b"")
@@ -346,7 +341,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
             peer.send(_spoilt((follows, content), fault))
             secret = reply.secret or reply.kept
             if secret is not None:
-                theirs, ours = channel_keys(secret, "companion")
+                theirs, ours = channel_keys(secret, self.protocol)
                 peer.wire.secure(Session(ours, theirs, wide=True))
             if reply.secret is not None:
                 peer.client = reply.client
@@ -360,18 +355,18 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
 
     def _system_info(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any] | None:
         who = content.get("_i")
-        peer.identity = who if isinstance(who, str) and who else None
-        if peer.identity in self.about.generation.refused:
-            self._complain(peer, f"_systemInfo of {peer.identity}", drop=True)
+        peer.installation = who if isinstance(who, str) and who else None
+        if peer.installation in self.identity.profile.refused:
+            self._complain(peer, f"_systemInfo of {peer.installation}", drop=True)
             return None
         paired = content.get("_idsID")
         if paired not in (peer.client, (peer.client or b"").decode("utf-8", "replace")):
             self._complain(peer, "_systemInfo with another _idsID than that of the pairing")
         for other in self.peers:
-            if other is not peer and peer.identity and other.identity == peer.identity:
-                other.link.fail(ConnectionLost(f"{peer.identity} came again"))
+            if other is not peer and peer.installation and other.installation == peer.installation:
+                other.link.fail(ConnectionLost(f"{peer.installation} came again"))
         peer.info = content
-        return self.about.system_info(self._state.name, self.port)
+        return self.identity.system_info(self._state.name, self.port)
 
     def _session_start(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any]:
         number = _number(content.get("_sid"))
@@ -388,7 +383,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         return {}
 
     def _remote_session(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any]:
-        if not self.about.generation.remote_sessions:
+        if not self.identity.profile.remote_sessions:
             raise _Refused("No request handler", codes.NO_HANDLER)
         peer.remote_session = True
         return content
@@ -405,8 +400,8 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         with peer.lock:
             peer.interests.update(wanted)
             peer.interests.difference_update(unwanted)
-            now = View(self._state)
-            if "_iMC" in wanted or (wanted and self.oddities.eager):
+            now = CompanionView(self._state)
+            if "_iMC" in wanted or (wanted and self.quirks.eager):
                 peer.told.flags, peer.told.volume = now.flags, now.volume
                 peer.send_event("_iMC", {"_mcF": now.flags, "_mcs": now.captions})
 
@@ -419,7 +414,11 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
     # -- buttons and touches ---------------------------------------------------------------------
 
     def _button(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any]:
-        button, edge = BUTTONS.get(_code(content.get("_hidC"))), content.get("_hBtS")
+        code, edge = _code(content.get("_hidC")), content.get("_hBtS")
+        if code in codes.NO_BUTTONS:
+            self._complain(peer, f"_hidC {code}, which is no button")
+            return {}
+        button = BUTTONS.get(code)
         if button is None or edge not in (codes.DOWN, codes.UP):
             raise _Refused("No such button")
         if not self._in_session(peer, "_hidC"):
@@ -435,7 +434,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         else:
             peer.buttons.discard(button)
             if button in ("volume_up", "volume_down", "mute"):
-                self._tell_volume()
+                self._resend_volume()
             self._state.button_up(button)
         return {}
 
@@ -474,16 +473,16 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         if word is None:
             raise _Refused("No such command")
         if word == "volume":
-            if not View(state).flags & codes.CONTROLS["volume"]:
+            if not CompanionView(state).flags & codes.CONTROLS["volume"]:
                 raise _Refused("No volume")
             return {"_vol": state.volume / 100}
         if word == "set_volume":
             level = content.get("_vol")
             if not isinstance(level, (int, float)) or not 0 <= level <= 1:
                 raise _Refused("No such volume")
-            if not View(state).flags & codes.CONTROLS["volume"]:
+            if not CompanionView(state).flags & codes.CONTROLS["volume"]:
                 raise _Refused("No volume")
-            self._tell_volume()
+            self._resend_volume()
             state.set_volume(round(level * 100, 1))
         elif word == "captions":
             return {"_mcs": state.captions}
@@ -512,17 +511,17 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         EFFECTS[word](state)
 
     def _controls(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any]:
-        return {"MediaControlFlags": View(self._state).flags}
+        return {"MediaControlFlags": CompanionView(self._state).flags}
 
     def _now_playing(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any]:
-        peer.tell("NowPlayingInfo", self._now_playing_info())
+        peer.notify("NowPlayingInfo", self._now_playing_info())
         return {}
 
     def _now_playing_info(self) -> dict[str, Any]:
         return {"NowPlayingInfoKey": companion_text.now_playing(self._state)}
 
     def _supported_actions(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any]:
-        peer.tell("SupportedActions", {"GuideSupportedKey": True})
+        peer.notify("SupportedActions", {"GuideSupportedKey": True})
         return {}
 
     # -- apps, accounts, power -------------------------------------------------------------------
@@ -559,13 +558,13 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
             raise _Refused("No request handler", codes.NO_HANDLER)
         if self.attention == "never" or (self.attention == "session" and not peer.remote_session):
             return None
-        return {"state": View(self._state).attention}
+        return {"state": CompanionView(self._state).attention}
 
     # -- text ------------------------------------------------------------------------------------
 
     def _text_start(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any] | None:
         taken = any(other.text_session is not None for other in self.peers)
-        if self.oddities.one_text_session and taken:
+        if self.quirks.one_text_session and taken:
             return None
         with peer.lock:
             peer.told.field = self._state.field
@@ -582,35 +581,39 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         except ValueError as exc:
             self._complain(peer, f"_tiC: {exc}")
             return
-        if typed.session != peer.text_session or state.field is None:
+        # iPhones do not say for which field (captured): it is the one of their session.
+        elsewhere = typed.session is not None and typed.session != peer.text_session
+        if peer.text_session is None or elsewhere or state.field is None:
             self._complain(peer, "_tiC for a text field that is not there any more")
             return
         if typed.replaced:
             state.text_set(typed.replaced)
         elif typed.replaced is not None:
             state.text_clear()
+        for _ in range(min(typed.deleted, len(state.field.text))):
+            state.text_delete()
         if typed.inserted:
             state.text_append(typed.inserted)
 
     # -- Siri ------------------------------------------------------------------------------------
 
     def _siri_start(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any]:
-        self._state.note("siri_start")
+        self._state.log_command("siri_start")
         self.voice.append([])
         peer.speaks = True
         return {}
 
     def _siri_stop(self, peer: CompanionPeer, content: dict[str, Any]) -> dict[str, Any]:
         if not peer.speaks:
-            raise _Refused("Nobody spoke")
+            raise _Refused("Siri is not listening")
         peer.speaks = False
-        self._state.note("siri_stop")
+        self._state.log_command("siri_stop")
         return {}
 
     def _siri_audio(self, peer: CompanionPeer, content: dict[Any, Any]) -> None:
         data, packets = content.get(3), _list(content.get(5))
         if not peer.speaks or not isinstance(data, bytes):
-            self._complain(peer, "_siA that nobody expects")
+            self._complain(peer, "_siA without _siriStart")
             return
         for packet in packets:
             place = packet if isinstance(packet, dict) else {}
@@ -621,7 +624,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
             self.voice[-1].append(data[at : at + size])
 
 
-class View:
+class CompanionView:
     """What clients hear of, at one moment.
 
     Attributes:
@@ -653,13 +656,13 @@ class View:
 
 
 class CompanionPeer(StreamPeer):
-    """Somebody who is connected.
+    """A client that is connected.
 
     Attributes:
         wire: What it speaks.
         paired: Its identifier once it has paired on this connection.
         info: What it said of itself, or None before that.
-        identity: What it calls its installation, or None.
+        installation: What it calls its installation, or None.
         session: Both numbers of its session as one, or None.
         remote_session: True once it has said ``TVRCSessionStart``.
         interests: Events that it wants to hear of.
@@ -675,7 +678,7 @@ class CompanionPeer(StreamPeer):
     ) -> None:  # fmt: skip
         self.paired: bytes | None = None
         self.info: dict[str, Any] | None = None
-        self.identity: str | None = None
+        self.installation: str | None = None
         self.session: int | None = None
         self.remote_session = False
         self.interests: set[str] = set()
@@ -683,17 +686,17 @@ class CompanionPeer(StreamPeer):
         self.pad = False
         self.touch: tuple[int, int] | None = None
         self.speaks = False
-        self.told = View(owner._state)
-        self._odd = owner.oddities
+        self.told = CompanionView(owner._state)
+        self._quirks = owner.quirks
         self._number = secrets.randbits(31)
         self._late: list[Any] = []
-        self.wire = _DeviceWire(owner.oddities)
+        self.wire = _DeviceWire(owner.quirks)
         super().__init__(
-            sock, address, owner, self.wire, None, lambda: owner.oddities.dribble,
+            sock, address, owner, self.wire, None, lambda: owner.quirks.one_byte_writes,
             prepare=self.wire.prepare,
         )  # fmt: skip
 
-    def tell(self, name: str, content: dict[str, Any]) -> None:
+    def notify(self, name: str, content: dict[str, Any]) -> None:
         """Send an event to whoever wants to hear of it."""
         if name in self.interests:
             self.send_event(name, content)
@@ -708,7 +711,7 @@ class CompanionPeer(StreamPeer):
     def answers(self, reply: dict[str, Any], number: Any, fault: Fault | None) -> list[Any]:
         """What leaves when a request is answered."""
         messages: list[Any] = []
-        if self._odd.stray:
+        if self._quirks.stray:
             messages.append((OPACK, {"_c": {}, "_t": REPLY, "_x": STRAY}))
         frame = (OPACK, {**reply, "_t": REPLY, "_x": number})
         if fault is not None and fault.later:
@@ -722,9 +725,9 @@ class CompanionPeer(StreamPeer):
 class _DeviceWire(CompanionWire):
     """Also takes several messages at once, and bytes as they are."""
 
-    def __init__(self, odd: CompanionOddities) -> None:
+    def __init__(self, quirks: CompanionQuirks) -> None:
         super().__init__()
-        self._odd = odd
+        self._quirks = quirks
 
     def encode(self, message: Any) -> bytes:
         if isinstance(message, list):
@@ -735,9 +738,9 @@ class _DeviceWire(CompanionWire):
             data = self.encode(message.frame)
             return data[: len(data) // 2] if message.cut else data[:-1] + bytes([data[-1] ^ 1])
         before = b""
-        if self._odd.noop:
+        if self._quirks.noop:
             before += super().encode((NO_OP, None))
-        if self._odd.unknown_frames:
+        if self._quirks.unknown_frames:
             before += super().encode((0x20, {"_i": "nobody knows"}))
         return before + super().encode(message)
 
@@ -764,7 +767,8 @@ class _Refused(Exception):
 
 
 def _error(code: int, text: str) -> dict[str, Any]:
-    return {"_ec": code, "_ed": "RPErrorDomain", "_em": text}
+    # OPACK has no negative numbers: those of Apple's errors are of 32 bits.
+    return {"_ec": code & 0xFFFFFFFF, "_ed": "RPErrorDomain", "_em": text}
 
 
 def _spoilt(frame: Any, fault: Fault | None) -> Any:

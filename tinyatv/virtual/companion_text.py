@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from plistlib import UID
 from typing import Any, NamedTuple
 
+from ..proto.commands import EPOCH
 from ..wire import archive
-from ..wire.companion_codes import TEXT_ARCHIVER
+from ..wire.companion_codes import CAPTIONS, TEXT_ARCHIVER
 from .contents import TextField
+from .mrp_view import STATES
 from .state import State
 
 
@@ -15,14 +18,16 @@ class Typed(NamedTuple):
     """What a client did to the text field.
 
     Attributes:
-        session: The field, 16 bytes.
+        session: The field, 16 bytes; None does not say.
         replaced: Text that takes the place of what is there, or None.
         inserted: Text that goes behind it, or None.
+        deleted: How many letters go from its end before that.
     """
 
-    session: bytes
+    session: bytes | None
     replaced: str | None
     inserted: str | None
+    deleted: int = 0
 
 
 def field(session: bytes, shown: TextField) -> bytes:
@@ -48,30 +53,47 @@ def typed(data: Any) -> Typed:
     session = archive.follow(content, "textOperations", "targetSessionUUID", "NS.uuidbytes")
     replaced = archive.follow(content, "textOperations", "textToAssert")
     inserted = archive.follow(content, "textOperations", "keyboardOutput", "insertionText")
-    if not isinstance(session, bytes) or len(session) != 16:
+    deleted = archive.follow(content, "textOperations", "keyboardOutput", "deletionCount")
+    if session is not None and (not isinstance(session, bytes) or len(session) != 16):
         raise ValueError("it does not say for which field")
+    if not isinstance(deleted, int):
+        deleted = 0
     for text in (replaced, inserted):
         if not isinstance(text, (str, type(None))):
             raise ValueError(f"not a text: {text!r}")
-    return Typed(session, replaced, inserted)
+    return Typed(session, replaced, inserted, max(0, deleted))
 
 
 def now_playing(state: State) -> bytes:
-    """What plays, as remotes of Apple's get it."""
+    """What plays, in the form of real devices (as two clients read it): no artist, no album."""
     names = ["TVRCNowPlayingInfo", "NSObject"]
     with state.lock:
         item, player = state.item, state.player
-        metadata = {} if item is None else {
-            "title": item.title, "artist": item.artist, "album": item.album,
-            "genre": item.genre, "duration": item.duration, "elapsedTime": player.position,
-            "seriesTitle": item.series_name, "seasonNumber": item.season_number,
-            "episodeNumber": item.episode_number,
-        }  # fmt: skip
-        info = {
-            "identifier": UID(2), "playbackState": UID(3), "playbackRate": player.speed,
-            "metadata": UID(4), "$class": UID(5),
-        }  # fmt: skip
-        known = {key: value for key, value in metadata.items() if value is not None}
-        objects = [info, player.app.identifier, player.device_state.name.lower(), known]
-    objects.append({"$classname": names[0], "$classes": names})
+        info: dict[str, Any] = {
+            "playbackState": STATES[player.device_state],
+            "playbackRate": player.speed,
+            "playerIdentifier": player.identifier,
+            "captionsEnabled": state.captions == CAPTIONS["on"],
+            "hasValidCaptionOptions": False,
+        }
+        metadata: dict[str, Any] = {"bundleID": player.app.identifier}
+        if item is not None:
+            image = item.image()
+            info.update({"identifier": item.identifier, "imageDataIsPlaceholder": not image})
+            info.update({"imageData": image} if image else {})
+            metadata.update({
+                "title": item.title, "genre": item.genre, "duration": item.duration,
+                "timeOffset": player.position, "timestamp": time.time() - EPOCH,
+                "episodeTitle": item.title if item.series_name else None,
+                "seasonNumber": item.season_number, "episodeNumber": item.episode_number,
+                "iTunesStoreIdentifier": item.itunes_store_identifier,
+            })  # fmt: skip
+    # Every leaf is an object of its own, to which a UID leads.
+    objects: list[Any] = [{}, {}, {"$classname": names[0], "$classes": names}]
+    for place, values in ((objects[0], info), (objects[1], metadata)):
+        for key, value in values.items():
+            if value is not None:
+                objects.append(value)
+                place[key] = UID(len(objects))
+    objects[0].update({"metadata": UID(2), "$class": UID(3)})
     return archive.dumps("NSKeyedArchiver", {"root": 1}, objects)

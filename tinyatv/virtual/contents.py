@@ -249,6 +249,15 @@ class Player:
                 self.device_state = DeviceState.Stopped
         self._index = order[place % len(order)]
 
+    def around(self, location: int, length: int) -> list[Item]:
+        """The items from a place in the order of play on; 0 is what plays, -1 what did before."""
+        order = self._sequence()
+        if self.item is None or not order:
+            return []
+        start = order.index(self._index % len(order)) + location
+        wanted = range(max(0, start), max(0, min(start + length, len(order))))
+        return [self.items[order[place]] for place in wanted]
+
     def mix(self, shuffle: ShuffleState) -> None:
         """Set the shuffle state and with it the order of play; what plays now comes first."""
         self.shuffle = shuffle

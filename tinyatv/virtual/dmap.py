@@ -8,7 +8,7 @@ import re
 import secrets
 import threading
 import time
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
 from ..errors import ConnectionFailed, PairingError
 from ..link import reason
@@ -17,8 +17,12 @@ from ..pairing import dmap as pairing
 from ..wire import dmap
 from ..wire import dmap_codes as codes
 from ..wire.http import Response
-from .server import Faults, HttpServer, Peer, Query, compress
-from .state import State, direction
+from .server import HttpServer, Peer, Query, compress
+from .state import direction
+
+if TYPE_CHECKING:
+    from ..discovery.records import Record
+    from .side import Setup
 
 log = logging.getLogger(__name__)
 
@@ -54,13 +58,10 @@ class VirtualDmap:
     """Serves DMAP.
 
     Args:
-        state: Shared state of the device.
-        faults: Shared faults.
-        host: Address to listen on.
-        port: TCP port; 0 picks a free one.
-        name: Prefix of the threads' names.
+        setup: What it is made with.
 
     Attributes:
+        port: TCP port.
         service_name: Instance name: 16 hex digits.
         accepted: Credentials that may log in: pairing GUIDs and Home Sharing ids.
         strict: Refuse clients without a remote's headers, as tvOS does since 12.1.
@@ -68,21 +69,27 @@ class VirtualDmap:
         extra: Further (code, value) pairs for every play status.
     """
 
-    def __init__(
-        self, state: State, faults: Faults, host: str, port: int, name: str, service_name: str
-    ) -> None:
-        self.service_name = service_name
+    protocol = "dmap"
+
+    def __init__(self, setup: Setup) -> None:
+        state = setup.state
+        self.service_name = setup.identifier
         self.accepted: set[str] = set()
+        if setup.home_sharing:
+            self.accepted.add(setup.home_sharing)
         self.strict = True
         self.gzip = True
         self.extra: list[tuple[str, object]] = []
+        self._setup = setup
         self._state = state
         self._sessions: set[int] = set()
         self._touch: tuple[int, int, float] | None = None
         self._waiting = threading.Lock()
         self.server = HttpServer(
-            self._answer, self._word, faults, state.notify, host, port, name
+            self._answer, self._word, setup.faults, state.notify, setup.host, setup.port or 0,
+            setup.thread,
         )  # fmt: skip
+        self.port: int = self.server.port
         state.watch(self._release)
         self._commands: dict[str, Callable[[], object]] = {
             "play": state.play,
@@ -98,6 +105,46 @@ class VirtualDmap:
             "beginff": lambda: state.press("fast_forward"),
             "beginrew": lambda: state.press("rewind"),
         }
+
+    # -- life ------------------------------------------------------------------------------------
+
+    @property
+    def requests(self) -> list[tuple[str, str]]:
+        """(method, path) of all requests, in order."""
+        return self.server.requests
+
+    def start(self) -> None:
+        """Start accepting connections."""
+        self.server.start()
+
+    def stop(self) -> None:
+        """Stop listening, close all connections, join all threads."""
+        self._state.unwatch(self._release)
+        self.server.stop()
+
+    def drop_peers(self) -> None:
+        """Close all connections, as a reboot would."""
+        self.server.drop_peers()
+
+    def restore_from(self, before: VirtualDmap) -> None:
+        """Take over the settings of the one before a reboot."""
+        self.accepted, self.strict = before.accepted, before.strict
+
+    def records(self) -> list[Record]:
+        """The service records that announce it: for remotes, and for Home Sharing."""
+        from ..discovery.records import Record
+
+        setup, port = self._setup, self.port
+        touch: dict[str, str | None] = {
+            "CtlN": setup.name, "DbId": setup.identifier, "DvTy": "AppleTV", "DvSv": "1792",
+            "Ver": "131077", "atSV": "65541", "atCV": "65539", "txtvers": "1",
+        }  # fmt: skip
+        records = [Record("_touch-able._tcp.local.", setup.identifier, port, setup.host, touch)]
+        if setup.home_sharing:
+            sharing: dict[str, str | None] = {"Name": setup.name, "hG": setup.home_sharing}
+            kind = "_appletv-v2._tcp.local."
+            records.append(Record(kind, setup.identifier, port, setup.host, sharing))
+        return records
 
     def expire_sessions(self) -> None:
         """Forget all sessions: the next request of each client is answered by 403."""

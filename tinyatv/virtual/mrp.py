@@ -5,27 +5,39 @@ from __future__ import annotations
 import logging
 import math
 import socket
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from .. import proto
 from ..crypto.chacha20poly1305 import Session
 from ..errors import AppleTVError
 from ..model import Artwork, RepeatState, ShuffleState
-from ..pairing.accessory import Accessory
 from ..pairing.hap import ERROR, METHOD, STATE, UNAVAILABLE, Reply, channel_keys
 from ..proto import Message, build, commands
 from ..wire import hid, tlv8
 from ..wire.hap import HapWire
 from ..wire.mrp import MrpWire
-from .mrp_about import About, Oddities
-from .mrp_view import COMMANDS, REPEATS, SHUFFLES, Config, View, dumper
+from .mrp_identity import MrpIdentity, MrpQuirks
+from .mrp_view import (
+    COMMANDS,
+    QUEUE_COMMANDS,
+    REPEATS,
+    SHUFFLES,
+    Config,
+    DeviceView,
+    dumper,
+    item_metadata,
+)
 from .peer import StreamPeer, StreamServer
-from .server import Fault, Faults
-from .state import EFFECTS, State, direction
+from .server import REMEMBERED, remember
+from .state import EFFECTS, direction
+
+if TYPE_CHECKING:
+    from .faults import Fault
+    from .side import Setup
 
 log = logging.getLogger(__name__)
 
-UNKNOWN_CLIENT = -6727  # status of a pairing
+UNKNOWN_CLIENT = -6727  # status of a pairing; seen once, of a real device that had forgotten
 
 SYSTEM_COMMANDS = [
     commands.SET_QUEUE,
@@ -50,38 +62,28 @@ class VirtualMrp(StreamServer["MrpPeer"]):
     """Serves MRP.
 
     Args:
-        state: Shared state of the device.
-        faults: Shared faults.
-        host: Address to listen on.
-        port: TCP port; 0 picks a free one, None takes clients only from :meth:`adopt`.
-        name: Prefix of the threads' names.
-        accessory: The device's memory of pairings.
-        about: What it says of itself.
+        setup: What it is made with.
 
     Attributes:
-        oddities: How it is peculiar.
+        quirks: What it does differently from others.
         accessory: The device's memory of pairings.
-        about: What it says of itself.
+        identity: What it says of itself.
         allow_unpaired: False refuses everything but pairing to a client that is not verified.
         default_commands: Numbers of the commands that an app knows while it has no player.
+        complaints: What clients did that real devices do not answer, in words.
         requests: Names of all messages received, in order.
         port: TCP port; 0 without one.
     """
 
-    def __init__(
-        self,
-        state: State,
-        faults: Faults,
-        host: str,
-        port: int | None,
-        name: str,
-        accessory: Accessory,
-        about: About,
-    ) -> None:
-        super().__init__(state, faults, host, port, name, accessory)
-        self.about = about
-        self.oddities = Oddities()
+    protocol = "mrp"
+    kind = "_mediaremotetv._tcp.local."
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self.identity: MrpIdentity = MrpIdentity(setup)
+        self.quirks: MrpQuirks = MrpQuirks()
         self.allow_unpaired = True
+        self.complaints: list[str] = []
         self.default_commands = {"com.apple.TVMusic": SYSTEM_COMMANDS}
         self._processes: dict[str, int] = {}
         self._numbers = 0  # of touch areas and microphones
@@ -96,7 +98,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
             proto.SEND_BUTTON_EVENT: self._button_event,
             proto.SEND_PACKED_VIRTUAL_TOUCH_EVENT: self._touch_event,
             proto.SEND_COMMAND: self._command,
-            proto.PLAYBACK_QUEUE_REQUEST: self._artwork,
+            proto.PLAYBACK_QUEUE_REQUEST: self._queue,
             proto.SET_VOLUME: self._set_volume,
             proto.GET_VOLUME: self._get_volume,
             proto.MODIFY_OUTPUT_CONTEXT_REQUEST: self._outputs,
@@ -108,17 +110,18 @@ class VirtualMrp(StreamServer["MrpPeer"]):
 
     # -- life ------------------------------------------------------------------------------------
 
-    def take_over(self, other: VirtualMrp) -> None:
-        """Be what `other` was; it is stopped."""
-        self.oddities, self.about, self.requests = other.oddities, other.about, other.requests
-        self.allow_unpaired, self.default_commands = other.allow_unpaired, other.default_commands
+    def restore_from(self, before: VirtualMrp) -> None:
+        """Take over the settings of the one before a reboot."""
+        self.quirks, self.identity, self.requests = before.quirks, before.identity, before.requests
+        self.allow_unpaired = before.allow_unpaired
+        self.default_commands, self.complaints = before.default_commands, before.complaints
 
     def _accepted(self, sock: socket.socket, address: tuple[str, int]) -> None:
         self.adopt(MrpPeer(sock, address, self))
 
     # -- what clients are told -------------------------------------------------------------------
 
-    def tell(self) -> None:
+    def notify_peers(self) -> None:
         """Tell every client what is new. Changes of the state do so by themselves."""
         for peer in self.peers:
             try:
@@ -129,21 +132,21 @@ class VirtualMrp(StreamServer["MrpPeer"]):
                     news = now.news(peer.told, peer.config)
                     peer.told = now
                     # One is on its way before the next is made, unless all have to leave at once.
-                    for messages in [[*news]] if self.oddities.coalesce else ([m] for m in news):
+                    for messages in [[*news]] if self.quirks.coalesce else ([m] for m in news):
                         if messages:
                             peer.send(*messages)
             except AppleTVError as exc:
                 log.debug("%s: %s", self.name, exc)  # it went away; its link has noticed
 
-    def _view(self) -> View:
-        return View(self._state, self.about, self.oddities, self._processes)
+    def _view(self) -> DeviceView:
+        return DeviceView(self._state, self.identity, self.quirks, self._processes)
 
     # -- what clients ask ------------------------------------------------------------------------
 
     def received(self, peer: MrpPeer, message: Message) -> None:
         """A message arrived."""
         name = proto.NAMES.get(message.kind) or str(message.kind)
-        self.requests.append(name)
+        remember(self.requests, name[:REMEMBERED])
         if peer.info is None and message.kind != proto.DEVICE_INFO:
             self._state.notify()
             return  # who does not introduce himself is not answered
@@ -161,7 +164,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
             ):
                 self._acknowledge(peer, message, commands.NOT_PAIRED)
                 return
-            handler = self._handlers.get(message.kind, self._acknowledge)
+            handler = self._handlers.get(message.kind, self._not_known)
             if message.kind == proto.CRYPTO_PAIRING:
                 handler(peer, message)  # which says itself what leaves before the keys are there
             else:
@@ -203,8 +206,8 @@ class VirtualMrp(StreamServer["MrpPeer"]):
         return True
 
     def _answer(self, peer: MrpPeer, *messages: Message) -> None:
-        """Send answers, made as odd as they have to be."""
-        if self.oddities.missing_type:
+        """Send answers, made as quirks as they have to be."""
+        if self.quirks.missing_type:
             for message in messages:
                 message.envelope.ClearField("type")
         peer.send(*messages)
@@ -213,11 +216,18 @@ class VirtualMrp(StreamServer["MrpPeer"]):
         """The empty answer, to those who asked for one."""
         if not request.identifier:
             return
-        if self.oddities.late_ack:
-            self._stopping.wait(self.oddities.late_ack)
+        if self.quirks.late_ack:
+            self._stopping.wait(self.quirks.late_ack)
         message = build(proto.UNKNOWN, request.identifier)
         message.envelope.errorCode = error
         self._answer(peer, message)
+
+    def _not_known(self, peer: MrpPeer, request: Message) -> None:
+        """A message that does nothing here; real devices answer no type that they do not know."""
+        if request.kind in proto.NAMES and request.kind <= self.identity.last_message:
+            self._acknowledge(peer, request)
+        else:
+            self.complaints.append(f"type {request.kind}, which is not known")
 
     # -- handshake -------------------------------------------------------------------------------
 
@@ -229,12 +239,12 @@ class VirtualMrp(StreamServer["MrpPeer"]):
             self._answer(peer, view.device_info(proto.DEVICE_INFO, request.identifier))
 
     def _pair(self, peer: MrpPeer, request: Message) -> None:
-        if self.oddities.refuse_verify and peer.pairing == "verify":
+        if self.quirks.refuse_verify and peer.pairing == "verify":
             refusal = build(proto.CRYPTO_PAIRING, status=UNKNOWN_CLIENT)
             refusal.envelope.ClearField("type")  # in the only recording of this, it has none
             peer.send(refusal)
             return
-        if peer.pairing == "pair" and not self.about.allows_pairing:
+        if peer.pairing == "pair" and not self.identity.allows_pairing:
             reply = Reply(tlv8.encode([(STATE, b"\2"), (ERROR, bytes([UNAVAILABLE]))]))
         else:
             reply = peer.handshakes.answer(request.body.pairingData)
@@ -245,7 +255,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
         with peer.lock:  # nothing of another thread may go out between the last step and the keys
             self._answer(peer, answer)
             if reply.secret is not None:
-                theirs, ours = channel_keys(reply.secret, "mrp")
+                theirs, ours = channel_keys(reply.secret, self.protocol)
                 peer.wire.secure(Session(ours, theirs))
                 peer.client = reply.client
 
@@ -267,14 +277,14 @@ class VirtualMrp(StreamServer["MrpPeer"]):
         self._answer(peer, self._view().keyboard(request.identifier))
 
     def _generic(self, peer: MrpPeer, request: Message) -> None:
-        if not self.oddities.no_generic_ack:
+        if not self.quirks.no_generic_ack:
             self._acknowledge(peer, request)
 
     # -- buttons ---------------------------------------------------------------------------------
 
     def _hid_event(self, peer: MrpPeer, request: Message) -> None:
         self._button_event(peer, request)
-        if self.oddities.hid_ack:
+        if self.quirks.hid_ack:
             self._answer(peer, build(proto.UNKNOWN, request.identifier))
 
     def _button_event(self, peer: MrpPeer, request: Message) -> None:
@@ -379,21 +389,47 @@ class VirtualMrp(StreamServer["MrpPeer"]):
             if wanted not in repeats:
                 return commands.INVALID_OPTIONS, 0
             state.set_repeat(repeats[wanted])
+        elif number in QUEUE_COMMANDS:
+            state.log_command(word)
         elif number in (commands.END_FAST_FORWARD, commands.END_REWIND):
             state.end_seeking()
         else:
             EFFECTS[word](state)
         return 0, 0
 
-    # -- artwork ---------------------------------------------------------------------------------
+    # -- queue and artwork -----------------------------------------------------------------------
+
+    def _queue(self, peer: MrpPeer, request: Message) -> None:
+        """The current item with its artwork, or others: places count from the current one."""
+        if request.body.location == 0 and request.body.length <= 1:
+            self._artwork(peer, request)
+            return
+        asked, view, state = request.body, self._view(), self._state
+        player = None if view.active is None else view.players[view.chosen[view.active]]
+        fields: dict[str, Any] = {}
+        if player is not None:
+            sides = _pixels(asked.artworkWidth), _pixels(asked.artworkHeight)
+            items = []
+            for item in state.player.around(asked.location, asked.length or 1):
+                content = {"identifier": item.identifier, "metadata": item_metadata(item)}
+                if item is state.item:
+                    content = player.content()
+                items.append(
+                    {**content, "artworkData": item.image(*sides)} if any(sides) else content
+                )
+            fields = {
+                "playbackQueue": {"location": asked.location, "contentItems": items},
+                "playerPath": player.path,
+            }
+        self._answer(peer, build(proto.SET_STATE, request.identifier, **fields))
 
     def _artwork(self, peer: MrpPeer, request: Message) -> None:
-        odd, asked = self.oddities, request.body
+        quirks, asked = self.quirks, request.body
         view = self._view()
         player = None if view.active is None else view.players[view.chosen[view.active]]
         item = self._state.item
         data = b""
-        if item is not None and not odd.artwork_not_delivered:
+        if item is not None and not quirks.artwork_not_delivered:
             data = item.image(_pixels(asked.artworkWidth), _pixels(asked.artworkHeight))
         if player is None or player.item is None or not data:
             fields = {"playerPath": player.path} if player is not None else {}
@@ -403,7 +439,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
         content = player.content()
         for name, side in (("Width", image.width), ("Height", image.height)):
             content[f"artworkData{name}"] = side if side is None or side < 1 << 31 else None
-        large = odd.artwork_limit is not None and len(data) >= odd.artwork_limit
+        large = quirks.artwork_limit is not None and len(data) >= quirks.artwork_limit
         if not large:
             content["artworkData"] = data
         queue = {
@@ -424,7 +460,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
     def _set_volume(self, peer: MrpPeer, request: Message) -> None:
         state, level = self._state, request.body.volume
         output = request.body.outputDeviceUID
-        if output in (self.about.output, self.about.identifier):
+        if output in (self.identity.output, self.identity.identifier):
             output = ""
         known = not output or any(output == one.identifier for one in state.known_outputs)
         if 0.0 <= level <= 1.0 and state.volume_control and state.absolute_volume and known:
@@ -434,12 +470,12 @@ class VirtualMrp(StreamServer["MrpPeer"]):
     def _get_volume(self, peer: MrpPeer, request: Message) -> None:
         volumes = self._view().hardware.volumes
         uid = request.body.outputDeviceUID
-        level = volumes.get(uid, volumes.get(self.about.output, 0.0))
+        level = volumes.get(uid, volumes.get(self.identity.output, 0.0))
         self._answer(peer, build(proto.GET_VOLUME_RESULT, request.identifier, volume=level))
 
     def _outputs(self, peer: MrpPeer, request: Message) -> None:
         body, state = request.body, self._state
-        own, identifier = self.about.output, self.about.identifier
+        own, identifier = self.identity.output, self.identity.identifier
         for plain, aware, change in (
             (body.addingDevices, body.clusterAwareAddingDevices, state.add_outputs),
             (body.removingDevices, body.clusterAwareRemovingDevices, state.remove_outputs),
@@ -470,7 +506,7 @@ class VirtualMrp(StreamServer["MrpPeer"]):
 
 
 class MrpPeer(StreamPeer):
-    """Somebody who is connected.
+    """A client that is connected.
 
     Args:
         sock: The connection.
@@ -478,7 +514,7 @@ class MrpPeer(StreamPeer):
         owner: Serves it.
         wire: What it speaks; None is plain MRP.
         client: Its identifier if it is verified already.
-        dribble: Tells whether to write single bytes.
+        one_byte_writes: Tells whether to write single bytes.
         options: For the link.
 
     Attributes:
@@ -498,30 +534,31 @@ class MrpPeer(StreamPeer):
         owner: VirtualMrp,
         wire: MrpWire | HapWire | None = None,
         client: bytes | None = None,
-        dribble: Callable[[], bool] = lambda: False,
+        one_byte_writes: Callable[[], bool] = lambda: False,
         **options: Any,
     ) -> None:
         self.info: Any = None
         self.config: Config | None = None
-        self.told: View | None = None
+        self.told: DeviceView | None = None
         self.pairing = "pair"
         self.connection_state = 0
         self.touch: tuple[int, int] | None = None
-        self._odd = odd = owner.oddities
-        self.wire = wire or _DeviceWire(dumper(odd), proto.parse, proto.key)
+        self._quirks = quirks = owner.quirks
+        self.wire = wire or _DeviceWire(dumper(quirks), proto.parse, proto.key)
         super().__init__(
-            sock, address, owner, self.wire, client, lambda: odd.dribble or dribble(),
+            sock, address, owner, self.wire, client,
+            lambda: quirks.one_byte_writes or one_byte_writes(),
             prepare=self.wire.prepare, **options,
         )  # fmt: skip
 
     def send(self, *messages: Message | bytes) -> None:
         """Send messages, or bytes that are none."""
-        if self._odd.unknown_messages:
+        if self._quirks.unknown_messages:
             messages = (build(111), build(200, proto.new_id()), *messages)
         super().send(*messages)
 
     def _send(self, messages: tuple[Any, ...]) -> None:
-        if self._odd.coalesce:
+        if self._quirks.coalesce:
             self.link.send(list(messages))
         else:
             super()._send(messages)

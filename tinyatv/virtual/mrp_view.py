@@ -1,7 +1,7 @@
 """What MRP clients are told: the state at one moment, and the messages from one to the next.
 
-A :class:`View` is taken after every change. Each client has its own last one, and gets messages
-for what is different now, so that it misses nothing and hears nothing twice.
+A :class:`DeviceView` is taken after every change. Each client has its own last one, and
+gets messages for what is different now, so that it misses nothing and hears nothing twice.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ..model import App, DeviceState, MediaType, RepeatState, ShuffleState
 from ..proto import Message, build, commands
 from ..wire import varint
 from .contents import Item, Player, TextField
-from .mrp_about import About, Hardware, Oddities
+from .mrp_identity import Hardware, MrpIdentity, MrpQuirks
 from .state import FAST, SKIP, State
 
-ORIGIN = 1280262988  # "LOCL"
-FIRST_PROCESS = 123
+ORIGIN = 1280262988  # "LOCL": what real devices call themselves
+FIRST_PROCESS = 123  # made up; real ones change with each launch, and are part of no key
 JUMP = 0.05  # s; a position that is further off than this has moved by more than the clock
 
 STATES = {
@@ -41,6 +41,10 @@ MEDIA = {
     MediaType.TV: commands.MEDIA_VIDEO,
 }
 
+QUEUE_COMMANDS = (  # real devices list them, too (captured); here they are noted, and do nothing
+    commands.ENABLE_LANGUAGE, commands.DISABLE_LANGUAGE, commands.REORDER_QUEUE,
+    commands.REMOVE_FROM_QUEUE, commands.PLAY_FROM_QUEUE,
+)  # fmt: skip
 COMMANDS = {  # command: word, by which the app knows it
     commands.PLAY: "play",
     commands.PAUSE: "pause",
@@ -57,9 +61,12 @@ COMMANDS = {  # command: word, by which the app knows it
     commands.SKIP_FORWARD: "skip_forward",
     commands.SKIP_BACKWARD: "skip_backward",
     commands.SET_RATE: "set_rate",
+    commands.NEXT_IN_CONTEXT: "next",
+    commands.PREVIOUS_IN_CONTEXT: "previous",
     commands.SET_POSITION: "set_position",
     commands.SET_REPEAT: "set_repeat",
     commands.SET_SHUFFLE: "set_shuffle",
+    **{number: commands.NAMES[number] for number in QUEUE_COMMANDS},
 }
 
 
@@ -68,7 +75,7 @@ class Config:
 
     def __init__(self, body: Any) -> None:
         self.artwork: bool = body.artworkUpdates
-        self.now_playing: bool = body.nowPlayingUpdates  # everybody is told anyway
+        self.now_playing: bool = body.nowPlayingUpdates  # SET_STATE and its like come anyway
         self.volume: bool = body.volumeUpdates
         self.keyboard: bool = body.keyboardUpdates
         self.outputs: bool = body.outputDeviceUpdates
@@ -86,13 +93,15 @@ class PlayerView:
         identifier: Its own.
     """
 
-    def __init__(self, state: State, player: Player, app: App, process: int, odd: Oddities) -> None:
+    def __init__(
+        self, state: State, player: Player, app: App, process: int, quirks: MrpQuirks
+    ) -> None:
         self.app = app
-        self.identifier = "" if odd.client_without_player else player.identifier
+        self.identifier = "" if quirks.client_without_player else player.identifier
         self.elapsed = player.position
         self.at = time.time() - commands.EPOCH
         self.speed = player.speed
-        self._hidden = odd.netflix and player is state.player
+        self._hidden = quirks.netflix and player is state.player
         item = None if self._hidden else player.item
         self._attributes = None if item is None else vars(item).copy()
         self._does = player.device_state
@@ -100,9 +109,12 @@ class PlayerView:
             frozenset(player.unknown), frozenset(player.disabled), player.repeat, player.shuffle,
         )  # fmt: skip
         self._where = state.name, process, player.identifier, player.name
-        self._odd = odd.no_metadata, odd.rate_zero, odd.no_timestamp, odd.client_without_player
+        self._quirks = (
+            quirks.no_metadata, quirks.rate_zero, quirks.no_timestamp,
+            quirks.client_without_player,
+        )  # fmt: skip
         self.facts = (
-            self._does, self.speed, self._hidden, self._offers, self._where, app, self._odd,
+            self._does, self.speed, self._hidden, self._offers, self._where, app, self._quirks,
             self._attributes,
         )  # fmt: skip
         self._metadata: dict[str, Any] | None = None
@@ -131,11 +143,11 @@ class PlayerView:
     def metadata(self) -> dict[str, Any]:
         """What is told of that, without its position."""
         if self._metadata is None:
-            no_metadata, rate_zero, _, _ = self._odd
+            no_metadata, rate_zero, _, _ = self._quirks
             metadata = {}
             if self._attributes is not None and not no_metadata:
                 still = rate_zero and self._does is DeviceState.Playing
-                metadata = _metadata(Item.restore(self._attributes))
+                metadata = item_metadata(Item.restore(self._attributes))
                 metadata["playbackRate"] = 0.0 if still else self.speed
             self._metadata = metadata
         return self._metadata
@@ -155,7 +167,7 @@ class PlayerView:
         if not self.metadata:
             return {"identifier": self.item}
         metadata = {**self.metadata, "elapsedTime": self.elapsed}
-        _, _, no_timestamp, _ = self._odd
+        _, _, no_timestamp, _ = self._quirks
         if not no_timestamp:
             metadata["elapsedTimeTimestamp"] = self.at
         return {"identifier": self.item, "metadata": metadata}
@@ -213,14 +225,14 @@ class PlayerView:
             yield build(proto.UPDATE_CONTENT_ITEM_ARTWORK, **which)
 
 
-class View:
+class DeviceView:
     """The device at one moment."""
 
     def __init__(
-        self, state: State, about: About, odd: Oddities, processes: dict[str, int]
+        self, state: State, identity: MrpIdentity, quirks: MrpQuirks, processes: dict[str, int]
     ) -> None:
-        self.about = about
-        self.odd = odd
+        self.identity = identity
+        self.quirks = quirks
         self.processes = processes
         with state.lock:
             apps = state.running
@@ -232,14 +244,14 @@ class View:
             self.active: str | None = None
             for player in state.players:
                 app = player.app
-                view = PlayerView(state, player, app, processes[app.identifier], odd)
+                view = PlayerView(state, player, app, processes[app.identifier], quirks)
                 key = app.identifier, view.identifier
                 self.players[key] = view
                 if player is state.player or app.identifier not in self.chosen:
                     self.chosen[app.identifier] = key
                 if player is state.player and player.device_state is not DeviceState.Idle:
                     self.active = app.identifier
-            self.hardware = Hardware(state, about)
+            self.hardware = Hardware(state, identity)
             field = state.field
             self.field = field
             self.text = None if field is None else field.text
@@ -267,7 +279,7 @@ class View:
         ]
         now = time.time() - commands.EPOCH
         messages.append(build(proto.ORIGIN_CLIENT_PROPERTIES, lastPlayingTimestamp=now))
-        if self.odd.old_messages:
+        if self.quirks.old_messages:
             messages += [
                 build(proto.REGISTER_FOR_GAME_CONTROLLER_EVENTS, inputModeFlags=0),
                 build(proto.SET_HILITE_MODE, hiliteMode=0),
@@ -277,13 +289,13 @@ class View:
                     notification=["kMRTelevisionRemoteNowPlayingArtworkChanged"],
                 ),
             ]
-        if self.odd.update_client_first:
+        if self.quirks.update_client_first:
             messages += [self._now_playing(), *self._clients({})]
         for key, player in self.players.items():
-            if not self.odd.update_client_first:
+            if not self.quirks.update_client_first:
                 messages += self._clients({}, key[0])
             messages += self._new_player(key, player)
-        if not self.odd.update_client_first:
+        if not self.quirks.update_client_first:
             with_players = {key[0] for key in self.players}
             for app in self.clients:
                 if app not in with_players:
@@ -297,7 +309,7 @@ class View:
 
     # -- what is new -----------------------------------------------------------------------------
 
-    def news(self, before: View, config: Config) -> Iterator[Message]:
+    def news(self, before: DeviceView, config: Config) -> Iterator[Message]:
         """What is different from `before`; each message is made when it is asked for."""
         now, then = self.hardware, before.hardware
         moved = now.facts != then.facts
@@ -320,14 +332,14 @@ class View:
             if gone:
                 yield build(
                     proto.REMOVE_OUTPUT_DEVICES, outputDeviceUIDs=gone,
-                    endpointUID=self.about.group,
+                    endpointUID=self.identity.group,
                 )  # fmt: skip
             if new:
                 yield self._outputs(new)
         if config.keyboard and (self.field, self.text) != (before.field, before.text):
             yield self._keyboard_event(before)
 
-    def _players(self, before: View, config: Config) -> Iterator[Message]:
+    def _players(self, before: DeviceView, config: Config) -> Iterator[Message]:
         for key, player in before.players.items():
             if key in self.players:
                 continue
@@ -346,7 +358,7 @@ class View:
 
     def _new_player(self, key: tuple[str, str], player: PlayerView) -> list[Message]:
         messages = []
-        if not self.odd.client_without_player:
+        if not self.quirks.client_without_player:
             messages.append(build(proto.UPDATE_PLAYER, playerPath=player.path))
             if self.chosen[key[0]] == key:
                 messages.append(build(proto.SET_NOW_PLAYING_PLAYER, playerPath=player.path))
@@ -375,14 +387,14 @@ class View:
             build(proto.VOLUME_CONTROL_AVAILABILITY, **fields),
             build(
                 proto.VOLUME_CONTROL_CAPABILITIES_DID_CHANGE, capabilities=fields,
-                endpointUID=self.about.group, outputDeviceUID=self.about.output,
+                endpointUID=self.identity.group, outputDeviceUID=self.identity.output,
             ),
         ]  # fmt: skip
 
     def _volumes(self, before: dict[str, float]) -> list[Message]:
         return [
             build(
-                proto.VOLUME_DID_CHANGE, volume=level, endpointUID=self.about.group,
+                proto.VOLUME_DID_CHANGE, volume=level, endpointUID=self.identity.group,
                 outputDeviceUID=uid,
             )
             for uid, level in self.hardware.volumes.items()
@@ -393,7 +405,7 @@ class View:
         found = list(outputs.values())
         return build(
             proto.UPDATE_OUTPUT_DEVICE, outputDevices=found, clusterAwareOutputDevices=found,
-            endpointUID=self.about.group,
+            endpointUID=self.identity.group,
         )  # fmt: skip
 
     def device_info(self, kind: int, identifier: str = "") -> Message:
@@ -425,7 +437,7 @@ class View:
             about["prompt"] = field.prompt
         return build(proto.KEYBOARD, identifier, state=state, attributes=about)
 
-    def _keyboard_event(self, before: View) -> Message:
+    def _keyboard_event(self, before: DeviceView) -> Message:
         if self.field is None:
             return self.keyboard(state=commands.DID_END)
         return self.keyboard(
@@ -471,7 +483,7 @@ def list_commands(
     ]
 
 
-def _metadata(item: Item) -> dict[str, Any]:
+def item_metadata(item: Item) -> dict[str, Any]:
     """What is known of an item, without its position."""
     image = item.artwork != b"" or item.artwork_url is not None
     identifier = item.artwork_identifier
@@ -501,11 +513,11 @@ def _metadata(item: Item) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def dumper(odd: Oddities) -> Callable[[Message], bytes]:
-    """A function that turns messages into bytes, as well as the oddities let it."""
+def dumper(quirks: MrpQuirks) -> Callable[[Message], bytes]:
+    """A function that turns messages into bytes, as well as the quirks let it."""
 
     def dumps(message: Message) -> bytes:
-        if odd.wrong_types:
+        if quirks.wrong_types:
             for item in _items(message):
                 metadata = item.metadata
                 elapsed = int(metadata.elapsedTime)
@@ -515,7 +527,7 @@ def dumper(odd: Oddities) -> Callable[[Message], bytes]:
                     varint.encode(35 << 3) + varint.encode(elapsed)
                     + varint.encode(36 << 3 | 5) + b"\x01\x02\x03\x04"
                 )  # fmt: skip
-        if not odd.unknown_fields:
+        if not quirks.unknown_fields:
             return proto.dumps(message)
         extra = (
             varint.encode(500 << 3) + varint.encode(1 << 40)

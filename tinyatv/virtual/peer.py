@@ -1,4 +1,4 @@
-"""What MRP and Companion have in common on the device's side: connections that are told things."""
+"""What MRP and Companion have in common on the device's side: clients that are notified."""
 
 from __future__ import annotations
 
@@ -9,73 +9,92 @@ import weakref
 from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 
 from ..link import Link, Listener
-from ..pairing.accessory import Accessory
 from ..pairing.hap_device import Handshakes
-from .server import Faults
-from .state import State
+from .server import MESSAGE_TIMEOUT
 
 if TYPE_CHECKING:
+    from ..discovery.records import Record
     from ..link import Wire
+    from .side import Setup
 
 AnyPeer = TypeVar("AnyPeer", bound="StreamPeer")
 
 # A device has a processor of its own. A virtual one may be on that of its client, who would have to
 # wait until the next message is made, too. Windows has no such call.
-give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
+yield_cpu: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 
 
 class StreamServer(Generic[AnyPeer]):
-    """Serves a protocol whose clients hear of things without asking.
+    """Serves a protocol that notifies its clients of changes.
 
     Args:
-        state: Shared state of the device.
-        faults: Shared faults.
-        host: Address to listen on.
-        port: TCP port; 0 picks a free one, None takes clients only from :meth:`adopt`.
-        name: Prefix of the threads' names.
+        setup: What it is made with.
+
+    Attributes:
         accessory: The device's memory of pairings.
+        requests: Names of all messages received, in order.
+        port: TCP port; 0 without one.
     """
 
-    def __init__(
-        self,
-        state: State,
-        faults: Faults,
-        host: str,
-        port: int | None,
-        name: str,
-        accessory: Accessory,
-    ) -> None:
-        self.name = name
-        self.accessory = accessory
+    accepted = None  # the accessory knows who may log in
+    kind = ""  # of its service records
+    identity: Any
+    quirks: Any
+
+    def __init__(self, setup: Setup) -> None:
+        self.name = setup.thread
+        self.accessory = setup.accessory
         self.requests: list[str] = []
-        self._state = state
-        self._faults = faults
+        self._setup = setup
+        self._state = setup.state
+        self._faults = setup.faults
         self._lock = threading.Lock()
         self._peers: list[AnyPeer] = []
         self._links: weakref.WeakSet[Link] = weakref.WeakSet()  # also those that are just ending
         self._stopping = threading.Event()
         self._listener: Listener | None = None
         self.port = 0
-        if port is not None:
-            self._listener = Listener(self._accepted, host, port, f"{name}-accept")
+        if setup.port is not None:
+            name = f"{self.name}-accept"
+            self._listener = Listener(self._accepted, setup.host, setup.port, name)
             self.port = self._listener.port
-        state.watch(self.tell)
+        self._state.watch(self.notify_peers)
+
+    @property
+    def about(self) -> Any:
+        """What :attr:`identity` was called before."""
+        return self.identity
+
+    @property
+    def oddities(self) -> Any:
+        """What :attr:`quirks` was called before."""
+        return self.quirks
+
+    def records(self) -> list[Record]:
+        """The service record that announces it; none without a port."""
+        if self._listener is None:
+            return []
+        from ..discovery.records import Record
+
+        return [
+            Record(self.kind, self._setup.name, self.port, self._setup.host, self.identity.txt())
+        ]
 
     @property
     def peers(self) -> list[AnyPeer]:
-        """Who is connected now."""
+        """The clients that are connected now."""
         with self._lock:
             return self._peers.copy()
 
     def start(self) -> None:
-        """Start to accept."""
+        """Start accepting connections."""
         if self._listener is not None:
             self._listener.start()
 
     def stop(self) -> None:
-        """Stop to listen, drop everybody, join all threads."""
+        """Stop listening, close all connections, join all threads."""
         self._stopping.set()
-        self._state.unwatch(self.tell)
+        self._state.unwatch(self.notify_peers)
         if self._listener is not None:
             self._listener.close()
         with self._lock:
@@ -89,14 +108,14 @@ class StreamServer(Generic[AnyPeer]):
             peer.link.close()
 
     def adopt(self, peer: AnyPeer) -> None:
-        """Serve somebody who came here, or through a tunnel."""
+        """Serve a client that connected here, or came through a tunnel."""
         with self._lock:
             self._peers.append(peer)
             self._links.add(peer.link)
         peer.link.start()
         self._state.notify()
 
-    def left(self, peer: AnyPeer) -> None:
+    def on_disconnect(self, peer: AnyPeer) -> None:
         """A connection ended."""
         with self._lock:
             if peer in self._peers:
@@ -104,11 +123,11 @@ class StreamServer(Generic[AnyPeer]):
         for button in peer.buttons:
             self._state.forget_button(button)
         peer.handshakes.close()
-        peer.left()
+        peer.on_disconnect()
         self._state.notify()
 
-    def tell(self) -> None:
-        """Tell every client what is new. Changes of the state do so by themselves."""
+    def notify_peers(self) -> None:
+        """Notify every client of what is new. Changes of the state do so by themselves."""
         raise NotImplementedError
 
     def received(self, peer: AnyPeer, message: Any) -> None:
@@ -128,7 +147,7 @@ class StreamPeer:
         owner: Serves it.
         wire: What it speaks. It also has to take lists of messages, for one write.
         client: Its identifier if it is verified already.
-        dribble: Tells whether to write single bytes.
+        one_byte_writes: Tells whether to write single bytes.
         options: For the link.
 
     Attributes:
@@ -147,7 +166,7 @@ class StreamPeer:
         owner: StreamServer[Any],
         wire: Wire,
         client: bytes | None,
-        dribble: Callable[[], bool],
+        one_byte_writes: Callable[[], bool],
         **options: Any,
     ) -> None:
         self.address = address
@@ -157,12 +176,12 @@ class StreamPeer:
         self.lock = threading.RLock()
         self._held: list[Any] | None = None
         self.link = Link(
-            _Socket(sock, dribble), wire, lambda message: owner.received(self, message),
-            lost=lambda error: owner.left(self), name=f"{owner.name}-{address[0]}:{address[1]}",
-            **options,
+            _Socket(sock, one_byte_writes), wire, lambda message: owner.received(self, message),
+            lost=lambda error: owner.on_disconnect(self), message_timeout=MESSAGE_TIMEOUT,
+            name=f"{owner.name}-{address[0]}:{address[1]}", **options,
         )  # fmt: skip
 
-    def left(self) -> None:
+    def on_disconnect(self) -> None:
         """The connection ended."""
 
     def send(self, *messages: Any) -> None:
@@ -180,7 +199,7 @@ class StreamPeer:
     def _send(self, messages: tuple[Any, ...]) -> None:
         for message in messages:
             self.link.send(message)
-            give_way()
+            yield_cpu()
 
     def at_once(self) -> _AtOnce:
         """What goes out meanwhile, whoever sends it, leaves at the end and in one piece.
@@ -220,9 +239,9 @@ class _AtOnce:
 class _Socket(socket.socket):
     """Writes single bytes if it has to."""
 
-    def __init__(self, sock: socket.socket, dribble: Callable[[], bool]) -> None:
+    def __init__(self, sock: socket.socket, one_byte_writes: Callable[[], bool]) -> None:
         super().__init__(sock.family, sock.type, sock.proto, sock.detach())
-        self._dribble = dribble
+        self._one_byte_writes = one_byte_writes
 
     def send(self, data: Any, flags: int = 0) -> int:
-        return super().send(data[:1] if self._dribble() else data, flags)
+        return super().send(data[:1] if self._one_byte_writes() else data, flags)

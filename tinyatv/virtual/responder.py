@@ -10,7 +10,7 @@ A stands for AAAA as well: of each address what fits.
 
 A real device listens to the multicast group at port 5353, and so does
 :class:`tinyatv.discovery.Announcement`. This one needs no multicast and no free port 5353, and
-nobody else on the machine hears of it.
+nothing else on the machine sees it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Responder:
         self.port: int = self._sock.getsockname()[1]
 
     def start(self) -> Responder:
-        """Start to answer."""
+        """Start answering."""
         with self._lock:
             if not self._closed:
                 self._thread = threading.Thread(

@@ -205,12 +205,12 @@ class State:
             return self._changed.wait_for(lambda: bool(condition(self)), timeout)
 
     def notify(self) -> None:
-        """Let everybody in :meth:`wait_for` look again."""
+        """Have all callers of :meth:`wait_for` look again."""
         with self.lock:
             self._changed.notify_all()
 
-    def note(self, entry: str) -> None:
-        """Append to the log and wake everybody in :meth:`wait_for`."""
+    def log_command(self, entry: str) -> None:
+        """Append to the log and wake all callers of :meth:`wait_for`."""
         with self.lock:
             self.log.append(entry)
             self._changed.notify_all()
@@ -399,7 +399,7 @@ class State:
         found = next((one for one in self.apps if one.identifier == app), None)
         if found is None:
             raise ValueError(f"there is no app {app!r}")
-        self.note(f"launch_app {app}")
+        self.log_command(f"launch_app {app}")
         with self.change():
             self._use_screen()
             if self.player.app.identifier == app and self.app is not None:
@@ -411,16 +411,16 @@ class State:
 
     def open_url(self, url: str) -> None:
         """Open a URL in whatever app is meant for it."""
-        self.note(f"launch_app {url}")
+        self.log_command(f"launch_app {url}")
         with self.change():
             self._use_screen()
             self.url = url
 
     def switch_account(self, account: str) -> None:
-        """Let somebody else use it; ValueError if there is no such account."""
+        """Switch to another account; ValueError if there is no such account."""
         if account not in self.accounts:
             raise ValueError(f"there is no account {account!r}")
-        self.note(f"switch_account {account}")
+        self.log_command(f"switch_account {account}")
         with self.change():
             self.account = account
 
@@ -438,62 +438,62 @@ class State:
     # -- commands: each one is what the word says, and stands in the log -------------------------
 
     def play(self) -> None:
-        self.note("play")
+        self.log_command("play")
         self._set_player(DeviceState.Playing)
 
     def pause(self) -> None:
-        self.note("pause")
+        self.log_command("pause")
         self._set_player(DeviceState.Paused)
 
     def play_pause(self) -> None:
-        self.note("play_pause")
+        self.log_command("play_pause")
         playing = self.device_state is DeviceState.Playing
         self._set_player(DeviceState.Paused if playing else DeviceState.Playing)
 
     def stop_playing(self) -> None:
-        self.note("stop")
+        self.log_command("stop")
         with self.change():
             self.device_state = DeviceState.Stopped
             self.player.position = 0.0
 
     def next(self) -> None:
-        self.note("next")
+        self.log_command("next")
         with self.change():
             self.player.step(1)
             self.player.position = 0.0
 
     def previous(self) -> None:
-        self.note("previous")
+        self.log_command("previous")
         with self.change():
             self.player.step(-1)
             self.player.position = 0.0
 
     def set_position(self, seconds: float) -> None:
-        self.note(f"set_position {seconds:g}")
+        self.log_command(f"set_position {seconds:g}")
         with self.change():
             self.player.position = seconds
 
     def skip_forward(self, seconds: float = SKIP) -> None:
-        self.note(f"skip_forward {seconds:g}")
+        self.log_command(f"skip_forward {seconds:g}")
         with self.change():
             self.player.position += seconds
 
     def skip_backward(self, seconds: float = SKIP) -> None:
-        self.note(f"skip_backward {seconds:g}")
+        self.log_command(f"skip_backward {seconds:g}")
         with self.change():
             self.player.position -= seconds
 
     def fast_forward(self) -> None:
-        self.note("fast_forward")
+        self.log_command("fast_forward")
         self._seek(FAST)
 
     def rewind(self) -> None:
-        self.note("rewind")
+        self.log_command("rewind")
         self._seek(-FAST)
 
     def end_seeking(self) -> None:
         """End :meth:`fast_forward` or :meth:`rewind`, and play on."""
-        self.note("end_seeking")
+        self.log_command("end_seeking")
         with self.change():
             self.player.rate = 1.0
             if self.device_state is DeviceState.Seeking:
@@ -501,69 +501,69 @@ class State:
 
     def set_rate(self, rate: float) -> None:
         """Play at another speed: 1.0 is normal."""
-        self.note(f"set_rate {rate:g}")
+        self.log_command(f"set_rate {rate:g}")
         with self.change():
             self.player.rate = rate
 
     def set_shuffle(self, shuffle: ShuffleState) -> None:
-        self.note(f"set_shuffle {shuffle.name}")
+        self.log_command(f"set_shuffle {shuffle.name}")
         with self.change():
             self.player.mix(shuffle)
 
     def set_repeat(self, repeat: RepeatState) -> None:
-        self.note(f"set_repeat {repeat.name}")
+        self.log_command(f"set_repeat {repeat.name}")
         with self.change():
             self.repeat = repeat
 
     def volume_up(self) -> None:
-        self.note("volume_up")
+        self.log_command("volume_up")
         self._turn(VOLUME_STEP)
 
     def volume_down(self) -> None:
-        self.note("volume_down")
+        self.log_command("volume_down")
         self._turn(-VOLUME_STEP)
 
     def mute(self) -> None:
         """Mute the sound; once more, and it is as loud as before."""
-        self.note("mute")
+        self.log_command("mute")
         before, self._muted = self._muted, self.volume
         self._turn(-self.volume if self.volume else before)
 
     def set_volume(self, level: float, output: str | None = None) -> None:
         """Set the volume of an output; None is the device itself."""
-        self.note(f"set_volume {level:g}" + (f" {output}" if output else ""))
+        self.log_command(f"set_volume {level:g}" + (f" {output}" if output else ""))
         self._set_volume(level, output)
 
     def wake(self) -> None:
-        self.note("turn_on")
+        self.log_command("turn_on")
         self._set_power(PowerState.On)
 
     def sleep(self) -> None:
-        self.note("turn_off")
+        self.log_command("turn_off")
         self._set_power(PowerState.Off)
 
     def set_captions(self, setting: int) -> None:
         """Show captions: 1 automatically, 2 always, 3 forced ones only, 4 if they are not shown."""
-        self.note(f"set_captions {setting}")
+        self.log_command(f"set_captions {setting}")
         with self.change():
             self.captions = setting if setting != 4 else 1 if self.captions == 2 else 2
 
     def add_outputs(self, *identifiers: str) -> None:
         """Let more outputs sound; those that are not known do not count."""
-        self.note(" ".join(["add_output_devices", *identifiers]))
+        self.log_command(" ".join(["add_output_devices", *identifiers]))
         self._use([*self.outputs, *identifiers])
 
     def remove_outputs(self, *identifiers: str) -> None:
-        self.note(" ".join(["remove_output_devices", *identifiers]))
+        self.log_command(" ".join(["remove_output_devices", *identifiers]))
         self._use([one for one in self.outputs if one not in identifiers])
 
     def set_outputs(self, *identifiers: str) -> None:
-        self.note(" ".join(["set_output_devices", *identifiers]))
+        self.log_command(" ".join(["set_output_devices", *identifiers]))
         self._use(identifiers)
 
     def press(self, button: str, action: str = "") -> None:
         """A button without an effect of its own here; `action` is "", "hold" or "double"."""
-        self.note(f"{button} {action}".rstrip())
+        self.log_command(f"{button} {action}".rstrip())
 
     def _set_player(self, player: DeviceState) -> None:
         with self.change():
@@ -598,7 +598,7 @@ class State:
                 self.device_state = DeviceState.Paused
 
     def _use_screen(self) -> None:
-        """Somebody wants to see something."""
+        """An app comes to the screen: wake up, end the screen saver."""
         if self.power is PowerState.Off or self.screensaver:
             self._set_power(PowerState.On)
 
@@ -669,20 +669,20 @@ class State:
             self.field = None
 
     def text_set(self, text: str) -> None:
-        self.note(f"text_set {text}")
+        self.log_command(f"text_set {text}")
         self._type(lambda _: text)
 
     def text_append(self, text: str) -> None:
-        self.note(f"text_append {text}")
+        self.log_command(f"text_append {text}")
         self._type(lambda old: old + text)
 
     def text_delete(self) -> None:
         """Delete the last letter."""
-        self.note("text_delete")
+        self.log_command("text_delete")
         self._type(lambda old: old[:-1])
 
     def text_clear(self) -> None:
-        self.note("text_clear")
+        self.log_command("text_clear")
         self._type(lambda _: "")
 
     def _type(self, edit: Callable[[str], str]) -> None:

@@ -1,14 +1,14 @@
 """Numbers and names of Companion, for both ends.
 
-Sources: dumps of Apple's remote apps for what has no other remark.
+Where nothing else is said, they were seen in what Apple's own remotes and devices send.
 """
 
 SERVICE = "com.apple.tvremoteservices"  # _srvT of a session
 TEXT_ARCHIVER = "RTIKeyedArchiver"  # of the archives of text fields
 STATUS_EVENTS = ("SystemStatus", "TVSystemStatus")  # of power; newer systems send both
 
-NO_HANDLER = 58822  # _ec: the system does not know the request
-NOT_DOWN = 1337  # _ec: a button comes up that was not down
+NO_HANDLER = 58822  # _ec, "No request handler": the system is too old for the request
+NOT_DOWN = 1337  # _ec: a button comes up that was not down; known of a simulator only
 
 # -- buttons: _hidC -------------------------------------------------------------------------------
 
@@ -32,9 +32,9 @@ BUTTONS = {
     "channel_up": 15,
     "channel_down": 16,
     "guide": 17,
-    "page_up": 18,
-    "page_down": 19,
-    "control_center": 19,  # which is what it does
+    "mute": 18,  # so does the Control Center of iOS 26 (captured); once taken for page up
+    "power": 19,  # likewise; once taken for page down
+    "control_center": 19,  # which is what it does on the screen
     "skip_forward": 20,
     "skip_backward": 21,
     "back": 22,
@@ -43,9 +43,8 @@ BUTTONS = {
     "captions": 25,
     "accessibility": 26,
     "input": 27,
-    "mute": 29,
-    "power": 30,
 }
+NO_BUTTONS = (29, 30)  # mute and power in a numbering that is not of the wire: nothing happens
 
 # -- media commands: _mcc -------------------------------------------------------------------------
 

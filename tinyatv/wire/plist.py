@@ -68,9 +68,9 @@ def _check(data: bytes) -> None:
                 size = int.from_bytes(data[place + 2 : end], "big")
             total += size
             members += size if kind in MEMBERS else 0
-            if members > OBJECTS:
-                raise ValueError(f"more than {OBJECTS} members of lists and dictionaries")
         elif kind == NUMBER and size > 4:  # of more than 16 bytes
             raise ValueError("a number is too long")
         if total > len(data):
             raise ValueError("the objects are larger than the data")
+        if members > OBJECTS:
+            raise ValueError(f"more than {OBJECTS} members of lists and dictionaries")

@@ -1,18 +1,21 @@
-"""What a virtual Apple TV says of itself over MRP, and how it may be peculiar."""
+"""What the device says of itself over MRP, and the quirks that it may have."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import proto
 from ..model import PowerState
 from ..proto import commands
 from .state import State
 
+if TYPE_CHECKING:
+    from .side import Setup
 
-class Oddities:
+
+class MrpQuirks:
     """What real devices do differently from each other, and what broken ones would do.
 
     All are off. Switch them before a client connects, or call :meth:`VirtualMrp.tell` afterwards.
@@ -29,10 +32,10 @@ class Oddities:
         late_ack: Seconds to wait before an empty acknowledgement.
         missing_type: Answers without the type field.
         old_messages: Messages that only systems before tvOS 13 send.
-        unknown_messages: Messages of types that nobody knows, with and without identifier.
+        unknown_messages: Messages of unknown types, with and without identifier.
         unknown_fields: Fields 500 and 501 of several wire types, in messages and bodies.
         wrong_types: Position and genre with another wire type than they have.
-        dribble: Write one byte at a time.
+        one_byte_writes: Write one byte at a time.
         coalesce: Write all frames that belong together at once.
         refuse_verify: Answer pair-verify with status -6727 and nothing else.
         artwork_not_delivered: Announce artwork, answer without.
@@ -40,10 +43,10 @@ class Oddities:
     """
 
     __slots__ = (
-        "artwork_limit", "artwork_not_delivered", "client_without_player", "coalesce", "dribble",
+        "artwork_limit", "artwork_not_delivered", "client_without_player", "coalesce",
         "hid_ack", "late_ack", "missing_type", "netflix", "no_generic_ack", "no_metadata",
-        "no_timestamp", "old_messages", "rate_zero", "refuse_verify", "unknown_fields",
-        "unknown_messages", "update_client_first", "wrong_types",
+        "no_timestamp", "old_messages", "one_byte_writes", "rate_zero",
+        "refuse_verify", "unknown_fields", "unknown_messages", "update_client_first", "wrong_types",
     )  # fmt: skip  # a misspelt one must not go unnoticed
 
     def __init__(self) -> None:
@@ -61,34 +64,47 @@ class Oddities:
         self.unknown_messages = False
         self.unknown_fields = False
         self.wrong_types = False
-        self.dribble = False
+        self.one_byte_writes = False
         self.coalesce = False
         self.refuse_verify = False
         self.artwork_not_delivered = False
         self.artwork_limit: int | None = None
 
 
-class About:
+class MrpIdentity:
     """What the device says of itself and never changes.
 
     Attributes:
+        name: What it is called in the service record.
         identifier: A UUID in upper case; in the service record and in pairing, too.
         model: ``AppleTV6,2``.
         build: ``18M60``.
         mac: Hardware address, upper case with colons.
+        last_message: Highest type of message that it knows.
         group: UUID of its group of outputs.
         cluster: Identifier of the stereo pair or home theatre that it belongs to, or None.
         allows_pairing: False says so, and refuses whoever wants to pair.
     """
 
-    def __init__(self, identifier: str, model: str, build: str, mac: str) -> None:
-        self.identifier = identifier
-        self.model = model
-        self.build = build
-        self.mac = mac
+    def __init__(self, setup: Setup) -> None:
+        self.name = setup.name
+        self.identifier = setup.identifier
+        self.model = setup.model
+        self.build = setup.build
+        self.mac = setup.mac
+        self.last_message = setup.profile.last_message
         self.group = proto.new_id()
         self.cluster: str | None = None
         self.allows_pairing = True
+
+    def txt(self) -> dict[str, str | None]:
+        """The properties of the service record."""
+        pairing = "YES" if self.allows_pairing else "NO"
+        return {
+            "Name": self.name, "ModelName": "Apple TV", "UniqueIdentifier": self.identifier,
+            "SystemBuildVersion": self.build, "AllowPairing": pairing,
+            "macAddress": self.mac.lower(),
+        }  # fmt: skip
 
     @property
     def output(self) -> str:
@@ -103,8 +119,8 @@ class Hardware:
         facts: All that it depends on: without a change of these there is nothing to tell.
     """
 
-    def __init__(self, state: State, about: About) -> None:
-        self._about = about
+    def __init__(self, state: State, identity: MrpIdentity) -> None:
+        self._identity = identity
         self.facts = (
             state.name,
             state.power,
@@ -113,7 +129,7 @@ class Hardware:
             state.output.identifier,
             (*state.outputs,),
             [(one.identifier, one.name, one.volume) for one in state.known_outputs],
-            (about.allows_pairing, about.cluster),
+            (identity.allows_pairing, identity.cluster),
         )
 
     @property
@@ -133,7 +149,7 @@ class Hardware:
         if not self.capabilities & commands.ABSOLUTE:
             return {}
         return {
-            self._about.output if own else uid: level
+            self._identity.output if own else uid: level
             for uid, _, level, own, used in self._outputs()
             if own or used
         }
@@ -145,13 +161,13 @@ class Hardware:
             uid: {
                 "name": name,
                 "uniqueIdentifier": uid,
-                "groupID": self._about.group,
+                "groupID": self._identity.group,
                 "isLocalDevice": own,
                 "isGroupLeader": own,
                 "isVolumeControlAvailable": self.available,
                 "volumeCapabilities": self.capabilities,
                 "volume": level,
-                **({"modelID": self._about.model} if own else {}),
+                **({"modelID": self._identity.model} if own else {}),
             }
             for uid, name, level, own, used in self._outputs()
             if used
@@ -167,7 +183,7 @@ class Hardware:
     @functools.cached_property
     def info(self) -> dict[str, Any]:
         """The fields of DEVICE_INFO."""
-        about = self._about
+        identity = self._identity
         name, power, _, _, itself, used, known, (allows_pairing, cluster) = self.facts
         others = [
             {"name": other, "deviceUID": uid, "uniqueIdentifier": uid}
@@ -175,30 +191,30 @@ class Hardware:
             if uid in used and uid != itself
         ]
         return {
-            "uniqueIdentifier": about.identifier,
+            "uniqueIdentifier": identity.identifier,
             "name": name,
             "localizedModelName": "Apple\xa0TV",
-            "systemBuildVersion": about.build,
+            "systemBuildVersion": identity.build,
             "applicationBundleIdentifier": "com.apple.mediaremoted",
             "protocolVersion": 1,
-            "lastSupportedMessageType": 108,
+            "lastSupportedMessageType": identity.last_message,
             "supportsSystemPairing": True,
             "allowsPairing": allows_pairing,
             "systemMediaApplication": "com.apple.TVMusic",
             "supportsACL": True,
             "supportsSharedQueue": True,
             "supportsExtendedMotion": True,
-            "bluetoothAddress": bytes.fromhex(about.mac.replace(":", "")),
+            "bluetoothAddress": bytes.fromhex(identity.mac.replace(":", "")),
             "sharedQueueVersion": 1,
-            "deviceUID": about.identifier,
-            "managedConfigDeviceID": about.mac.lower(),
+            "deviceUID": identity.identifier,
+            "managedConfigDeviceID": identity.mac.lower(),
             "deviceClass": 4,
             "logicalDeviceCount": 0 if power is PowerState.Off else 1,
             "isProxyGroupPlayer": bool(used) and itself not in used,
-            "groupUID": about.group,
+            "groupUID": identity.group,
             "groupedDevices": others,
             "isGroupLeader": bool(used),
             "isAirplayActive": False,
-            "modelID": about.model,
+            "modelID": identity.model,
             **({"clusterID": cluster} if cluster else {}),
         }

@@ -1,102 +1,53 @@
-"""What the device says of itself over AirPlay, and how its generation differs from others."""
+"""What the device says of itself over AirPlay, and the quirks that it may have."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import uuid
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..discovery.records import encode_txt
-from .state import State
+
+if TYPE_CHECKING:
+    from .side import Setup
+    from .state import State
 
 SESSION_ACTIVE = 1 << 17  # flag
 
 
-class Generation(NamedTuple):
-    """What devices of one generation have in common.
-
-    Attributes:
-        airplay: 1 or 2.
-        features: Feature bits.
-        flags: Status flags.
-        source_version: Of the AirPlay software.
-        timing: Timing protocols that it takes, besides none at all.
-        play: How URLs are played: ``"play"`` by a request of that name; ``"queue"`` by commands,
-            while ``/play`` is answered and does nothing; ``""`` not at all.
-        transient: True if pairing without a PIN is allowed, and nothing else.
-        verified: True if nobody may do anything before he is verified.
-        client_name: True if no PIN is shown to a client that does not give its name.
-    """
-
-    airplay: int
-    features: int
-    flags: int
-    source_version: str
-    timing: tuple[str, ...] = ()
-    play: str = "play"
-    transient: bool = False
-    verified: bool = True
-    client_name: bool = False
-
-
-_OLD, _TV, _NEW_TV = 0xE5A7FFFF7, 0x3C155FDE4A7FDFD5, 0xBC157FDE4A7FDFD5
-_HOMEPOD = 0xBC356BD04A7FCA00
-
-GENERATIONS = {
-    "atv3": Generation(1, _OLD, 0x44, "220.68", verified=False),
-    "airplay1": Generation(1, _OLD, 0x44, "220.68", verified=False),
-    "tvos14": Generation(2, _TV, 0x244, "550.10", ("NTP",)),
-    "tvos15": Generation(2, _TV, 0x244, "550.10", ("NTP",)),
-    "tvos18": Generation(2, _NEW_TV, 0x18644, "820.10.1", ("NTP",), play="queue"),
-    "tvos26": Generation(2, _NEW_TV, 0x18644, "900.20.1", ("PTP",), play="queue"),
-    "tvos27": Generation(
-        2, _NEW_TV, 0x18644, "950.10.1", ("PTP",), play="queue", client_name=True
-    ),
-    "homepod": Generation(2, _HOMEPOD, 0x1B8C84, "820.10.1", ("PTP",), play="", transient=True),
-}  # fmt: skip
-"""Versions of AirPlay from tvOS 18 on are made up; nothing depends on them."""
-
-
-class AirPlayAbout:
+class AirPlayIdentity:
     """What the device says of itself.
 
     Attributes:
-        generation: What it has in common with others.
+        profile: What its generation does over AirPlay.
         identifier: Of the device: a UUID, or 16 hex digits.
         mac: Hardware address; the identifier of this service.
         model: ``AppleTV6,2``.
         version: Of its system.
         public_key: That it proves itself with, 32 bytes.
         pairing_id: UUID that others know it by (``pi``).
-        access: ``"1"`` lets nobody in but members of the home.
+        access: ``"1"`` admits members of the home only.
         flags: Status flags.
         features: Feature bits.
         extra: More pairs for the service record; None takes one away.
     """
 
-    def __init__(
-        self,
-        generation: str | Generation,
-        identifier: str,
-        mac: str,
-        model: str,
-        version: str,
-        public_key: bytes,
-    ) -> None:
-        if isinstance(generation, str):
-            generation = GENERATIONS[generation]
-        self.generation = generation
-        self.identifier = identifier
-        self.mac = mac
-        self.model = model
-        self.version = version
-        self.public_key = public_key
-        digest = hashlib.sha256(f"airplay {identifier}".encode()).digest()
+    def __init__(self, setup: Setup) -> None:
+        profile = setup.profile.airplay
+        if profile is None:
+            raise ValueError("a generation without AirPlay")
+        self.profile = profile
+        self.identifier = setup.identifier
+        self.mac = setup.mac
+        self.model = setup.model
+        self.version = setup.version
+        self.public_key = setup.accessory.identity.public
+        digest = hashlib.sha256(f"airplay {self.identifier}".encode()).digest()
         self.pairing_id = str(uuid.UUID(bytes=digest[:16], version=4))
         self.access = "0"
-        self.flags = generation.flags
-        self.features = generation.features
+        self.flags = profile.flags
+        self.features = profile.features
         self.extra: dict[str, str | None] = {}
 
     @property
@@ -114,16 +65,16 @@ class AirPlayAbout:
         """The properties of the service record.
 
         Args:
-            active: True while somebody plays something.
+            active: True while a sender plays something.
         """
         flags = self.flags | (SESSION_ACTIVE if active else 0)
         pairs: dict[str, str | None] = {
             "deviceid": self.mac, "features": self.bits, "flags": f"0x{flags:x}",
             "model": self.model, "osvers": self.version,
-            "srcvers": self.generation.source_version, "vv": "2", "pi": self.pairing_id,
+            "srcvers": self.profile.source_version, "vv": "2", "pi": self.pairing_id,
             "pk": self.public_key.hex(),
         }  # fmt: skip
-        if self.generation.airplay == 2:
+        if self.profile.airplay == 2:
             own = self.identifier.lower()
             pairs = {
                 "acl": self.access, **pairs, "fex": self.base64_bits, "protovers": "1.1",
@@ -133,21 +84,21 @@ class AirPlayAbout:
         return {key: value for key, value in pairs.items() if value is not None}
 
     def info(self, state: State, sender: str) -> dict[str, Any]:
-        """The answer to ``/info``, and what is pushed at the begin of a session.
+        """The answer to ``/info``, and what is pushed at the start of a session.
 
         Args:
             state: Of the device.
             sender: The client's address and port.
         """
-        generation = self.generation
+        profile = self.profile
         audio = {"audioStream": 21235712, "bufferStream": 14680064}
         return {
-            "name": state.name, "model": self.model, "sourceVersion": generation.source_version,
+            "name": state.name, "model": self.model, "sourceVersion": profile.source_version,
             "protocolVersion": "1.1", "deviceID": self.mac, "macAddress": self.mac,
             "pi": self.pairing_id, "psi": self.identifier.lower(), "pk": self.public_key,
             "features": self.features, "featuresEx": self.base64_bits, "statusFlags": self.flags,
             "vv": 2, "initialVolume": decibels(state.volume),
-            "volumeControlType": 3 if generation.transient else 4, "senderAddress": sender,
+            "volumeControlType": 3 if profile.transient else 4, "senderAddress": sender,
             "supportedFormats": {
                 "lowLatencyAudioStream": 0, "screenStream": 21235712, **audio,
             },
@@ -167,8 +118,49 @@ class AirPlayAbout:
         """The answer to ``/server-info``."""
         return {
             "deviceid": self.mac, "features": self.features, "model": self.model,
-            "protovers": "1.0", "srcvers": self.generation.source_version,
+            "protovers": "1.0", "srcvers": self.profile.source_version,
         }  # fmt: skip
+
+
+class AirPlayQuirks:
+    """How sessions are peculiar. All are off but those with a number.
+
+    Attributes:
+        http_errors: Answer RTSP requests that are refused as if they had been HTTP.
+        cseq_zero: Answer HTTP requests with a CSeq of 0.
+        event_delay: Seconds that the event port opens late; before that it refuses.
+        no_events: Push nothing on the event channel.
+        event_deadline: Seconds within which what is pushed must be answered.
+        event_patience: Seconds that RECORD waits for the event channel to be connected.
+        timing_deadline: Seconds within which the client's timing port must answer.
+        named_state: Say the state of a played URL in ``name``, not in ``params``.
+        ping_after: Seconds of quiet on a data stream after which the device pings; None never does.
+        unprefixed: Send a message without length at the start of a data stream.
+        batch: Put all messages that belong together into one frame of the data stream.
+        split: Seal header and content of each frame on the data stream for themselves.
+        one_byte_writes: Write data streams one byte at a time.
+    """
+
+    __slots__ = (
+        "batch", "cseq_zero", "one_byte_writes", "event_deadline", "event_delay", "event_patience",
+        "http_errors", "named_state", "no_events", "ping_after", "split", "timing_deadline",
+        "unprefixed",
+    )  # fmt: skip  # a misspelt one must not go unnoticed
+
+    def __init__(self) -> None:
+        self.http_errors = False
+        self.cseq_zero = False
+        self.event_delay = 0.0
+        self.no_events = False
+        self.event_deadline = 30.0
+        self.event_patience = 2.0
+        self.timing_deadline = 30.0
+        self.named_state = False
+        self.ping_after: float | None = None
+        self.unprefixed = False
+        self.batch = False
+        self.split = False
+        self.one_byte_writes = False
 
 
 def decibels(percent: float) -> float:
