@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from copy import copy
 from typing import TYPE_CHECKING, Any, Callable
 
 from .backends import PairingRequest, load_pairing
+from .deadline import Deadline
 from .device import AppleTV
 from .errors import (
     AppleTVError,
+    CommandTimeout,
     ConnectionFailed,
+    ConnectionLost,
     DeviceNotFound,
     NotSupported,
     PairingError,
@@ -19,6 +23,7 @@ from .errors import (
 from .model import PROTOCOLS, Device, Service, identifier_keys
 from .pairing.credentials import shares_credentials_with, should_pair
 from .routes import BACKENDS
+from .session import PAUSES
 
 if TYPE_CHECKING:
     from .discovery.records import Unusable
@@ -26,7 +31,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+AWAY = (ConnectionFailed, ConnectionLost, CommandTimeout, DeviceNotFound)  # may come, or come back
+LONGEST_PAUSE = 10.0  # s between two tries of a program that waits: whoever sits there waits, too
 CHECK_TIMEOUT = 5.0  # s that each answer may take while credentials of another protocol are tried
+
+
+class SeveralFound(DeviceNotFound):
+    """Several devices fit: waiting would not help."""
 
 
 def connect(
@@ -36,6 +47,7 @@ def connect(
     timeout: float = 5.0,
     scan_timeout: float = 3.0,
     reconnect: bool = False,
+    wait: bool | float = False,
     store: Store | None = None,
 ) -> AppleTV:
     """Connect to an Apple TV.
@@ -54,6 +66,9 @@ def connect(
         scan_timeout: Seconds that a scan may take.
         reconnect: After a loss, try again after 1, 2, 4 ... 60 s, forever. Until then commands
             raise ``ConnectionLost``. The object and its listeners stay valid.
+        wait: For programs that start when the computer does. True keeps trying while the device is
+            not there or does not answer, a number does so for that many seconds; the first failure
+            is logged. Only the first try wakes the device up.
         store: Where credentials are; None takes the user's.
 
     Raises:
@@ -65,11 +80,47 @@ def connect(
         NotSupported: It offers no protocol that can be connected to.
     """
     store = _store(store)
-    device, remembered = find(target, store, scan_timeout)
-    return connect_to(
-        device, store, remembered=remembered, protocols=protocols, timeout=timeout,
-        scan_timeout=scan_timeout, reconnect=reconnect,
-    )  # fmt: skip
+    protocols = None if protocols is None else tuple(protocols)
+
+    def once(first: bool) -> AppleTV:
+        device, remembered = find(target, store, scan_timeout)
+        return connect_to(
+            device, store, remembered=remembered, protocols=protocols, timeout=timeout,
+            scan_timeout=scan_timeout, reconnect=reconnect, acts=first,
+        )  # fmt: skip
+
+    def waiting(error: Exception) -> None:
+        log.warning("waiting for the device: %s", error)
+
+    return keep_trying(once, wait, waiting)
+
+
+def keep_trying(
+    connect: Callable[[bool], AppleTV], wait: bool | float, waiting: Callable[[Exception], object]
+) -> AppleTV:
+    """Connect to a device that may not be there yet; see `wait` of :func:`connect`.
+
+    Args:
+        connect: Tries once; its argument is True the first time.
+        wait: True, or seconds; 0 tries once.
+        waiting: Called with the first error if another try follows.
+    """
+    if not wait >= 0:
+        raise ValueError(f"wait must be 0 s or more, not {wait}")
+    deadline = Deadline(None if wait is True else wait)
+    first, pause = True, PAUSES[0]
+    while True:
+        try:
+            return connect(first)
+        except AWAY as exc:
+            if deadline.over or isinstance(exc, SeveralFound):
+                raise
+            if first:
+                waiting(exc)
+        first = False
+        left = deadline.left()
+        time.sleep(pause if left is None else min(pause, left))
+        pause = min(pause * 2, LONGEST_PAUSE)
 
 
 def connect_to(
@@ -81,11 +132,13 @@ def connect_to(
     timeout: float = 5.0,
     scan_timeout: float = 3.0,
     reconnect: bool = False,
+    acts: bool = True,
 ) -> AppleTV:
     """Connect to a device that is found already; see :func:`connect`.
 
     Args:
         remembered: True if its address is an old one: if there is no answer from there, scan.
+        acts: False if nothing is to wake it.
     """
     wanted = None if protocols is None else tuple(protocols)
     for protocol in wanted or ():
@@ -100,7 +153,7 @@ def connect_to(
     )
     from .discovery.wake import WakeOnLan
 
-    with WakeOnLan(device) as waking:
+    with WakeOnLan(device, never=not acts) as waking:
         try:
             return atv.open()
         except ConnectionFailed as exc:
@@ -151,7 +204,7 @@ def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Dev
     matching = [one for one in found if directed or one.is_called(target)]
     if len(matching) > 1:
         several = ", ".join(f"{one.identifier} at {one.address}" for one in matching)
-        raise DeviceNotFound(f"{target!r} is the name of several devices: {several}")
+        raise SeveralFound(f"{target!r} is the name of several devices: {several}")
     for one in odd:
         if not matching and (directed or target.casefold() in map(str.casefold, one[:2])):
             raise DeviceNotFound(str(one))

@@ -6,7 +6,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Callable
 
-from ..connecting import connect_to, find, is_reachable
+from ..connecting import SeveralFound, connect_to, find, is_reachable, keep_trying
 from ..errors import DeviceNotFound
 from ..model import PROTOCOLS, Device, Service
 from ..store import SECRETS, Store
@@ -29,20 +29,27 @@ def the_store(flags: Arguments) -> Store:
 def open_target(flags: Arguments, out: Output) -> AppleTV:
     """Connect to the device that the flags name, and remember where it is."""
     store = the_store(flags)
-    return open_device(flags, store, *choose(flags, store, out))
+
+    def once(first: bool) -> AppleTV:
+        return open_device(flags, store, *choose(flags, store, out), acts=first)
+
+    return keep_trying(once, flags.wait, lambda exc: out.warn(f"tinyatv: waiting: {exc}"))
 
 
-def open_device(flags: Arguments, store: Store, device: Device, remembered: bool) -> AppleTV:
+def open_device(
+    flags: Arguments, store: Store, device: Device, remembered: bool, *, acts: bool = True
+) -> AppleTV:
     """Connect to a device as the flags say, and remember where it is.
 
     Args:
         remembered: True if its address comes from the store.
+        acts: False if nothing is to wake it.
     """
     given = given_credentials(flags, device, store)
     protocols = None if flags.protocol is None else [flags.protocol]
     atv = connect_to(
         device, store, remembered=remembered, protocols=protocols, timeout=flags.timeout,
-        scan_timeout=flags.scan_timeout, reconnect=flags.reconnect,
+        scan_timeout=flags.scan_timeout, reconnect=flags.reconnect, acts=acts,
     )  # fmt: skip
     if device.identifiers and (given or not remembered):
         _remember(atv.device, store)
@@ -153,7 +160,7 @@ def _only(fitting: list[Device], found: list[Device], wanted: list[str]) -> Devi
         return fitting[0]
     names = ", ".join(f"{one.name} ({one.identifier})" for one in (fitting or found)) or "nothing"
     if fitting:
-        raise DeviceNotFound(f"several devices; choose one with -n or -i: {names}")
+        raise SeveralFound(f"several devices; choose one with -n or -i: {names}")
     called = f" called {' or '.join(wanted)}" if wanted else ""
     raise DeviceNotFound(f"no device{called}; found: {names}")
 

@@ -79,10 +79,11 @@ class WakeOnLan:
     Args:
         device: Whom to wake.
         at_once: True if it is known to sleep.
+        never: True sends nothing.
     """
 
-    def __init__(self, device: Device, at_once: bool = False) -> None:
-        self._mac = mac_of(device.info.mac)
+    def __init__(self, device: Device, at_once: bool = False, *, never: bool = False) -> None:
+        self._mac = None if never else mac_of(device.info.mac)
         self._address = device.address
         self._addresses = device.addresses
         self._first = 0.0 if at_once or device.deep_sleep else PATIENCE
