@@ -64,6 +64,7 @@ class Session:
         rediscover: Finds a device again that is not where it was.
 
     Attributes:
+        answered: How those introduced themselves who answered the last time.
         timeout: As given; it counts from the next connection on.
         backends: Those that are connected, by protocol. Replaced as a whole, never changed.
         events: What hands events to listeners.
@@ -81,6 +82,7 @@ class Session:
     ) -> None:
         self._device = device
         self._introductions: list[Introduction] = []  # that are not in its info yet
+        self.answered: list[Introduction] = []
         self.timeout = timeout
         self.reconnect = reconnect
         self.backends: dict[str, Backend] = {}
@@ -153,6 +155,8 @@ class Session:
         connect(first)
         for thread in threads:
             thread.join()
+        told = [backend.introduction for backend in made]
+        self.answered = [one for one in told if one is not None]
         with self._lock:
             for backend in made:
                 if backend in self._early:  # it was up, but not for long
@@ -166,8 +170,7 @@ class Session:
             if usable:
                 self.backends, self._error = backends, None
                 self._last_protocols = tuple(backends)
-                told = [one.introduction for one in backends.values()]
-                self._introductions = [one for one in told if one is not None]
+                self._introductions = self.answered
                 self._reconnected.set()
                 self._reconnecting = None  # from here on, a loss is a new one
                 if again:

@@ -434,6 +434,26 @@ def introduction(info: dict[str, Any]) -> Introduction:
     )  # fmt: skip
 
 
+def introduction_at(host: str, port: int, timeout: float) -> Introduction | None:
+    """What the device at an address says of itself; None if it does not answer, or tells nothing.
+
+    Args:
+        host: Address.
+        port: AirPlay port.
+        timeout: Seconds that the answer may take.
+    """
+    control = ControlConnection(host, port, Credentials())
+    try:
+        control.open()
+        told = introduction(control.info(timeout))
+    except AppleTVError as exc:
+        log.debug("%s port %d: no /info: %s", host, port, exc)
+        return None
+    finally:
+        control.close()
+    return told if told.identifiers else None
+
+
 def read_plist(data: bytes) -> Any:
     """A property list in whatever form; {} if there is none.
 

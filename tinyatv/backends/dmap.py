@@ -253,19 +253,9 @@ class DmapBackend(Backend):
         service = self._device.service("airplay")
         if service is None or not service.port:
             return None
-        from ..pairing.credentials import Credentials
-        from .airplay_session import ControlConnection, introduction
+        from .airplay_session import introduction_at
 
-        control = ControlConnection(self._device.address, service.port, Credentials())
-        try:
-            control.open()
-            told = introduction(control.info(ASK_TIMEOUT))
-        except AppleTVError as exc:
-            log.debug("%s: no /info: %s", self._where, exc)
-            return None
-        finally:
-            control.close()
-        return told if told.identifiers else None
+        return introduction_at(self._device.address, service.port, ASK_TIMEOUT)
 
     def _ask_mdns(self) -> Introduction | None:
         from ..addresses import split_host
