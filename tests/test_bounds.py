@@ -292,7 +292,7 @@ PEERS = {
     "companion, empty frames": ("companion", HAP, once(*[bytes([8, 0, 0, 0]) * 16_000] * 300)),
     "companion, too large": ("companion", HAP, once(b"\6\xff\xff\xff", *[ZEROS] * 300)),
     "companion, drips": ("companion", HAP, drip(b"\6\0\xff\0" + bytes(9000))),
-    "airplay, objects": ("airplay", None, once(http(objects(180_000)))),
+    "airplay, objects": ("airplay", None, once(http(objects(130_000)))),
     "airplay, dictionaries": ("airplay", None, once(http(objects(120_000, b"\xd0")))),
     "airplay, elements": (
         "airplay", None, once(http(b"<?xml version='1.0'?><plist><array>" + b"<dict/>" * 140_000))),
@@ -425,6 +425,48 @@ def test_a_client_that_sends_a_byte_now_and_then(protocol, profile, data):
             reading.join(WAIT)
             assert over.is_set()
         peak()
+
+
+JPEG = b"\xff\xd8\xff\xe0"
+
+
+def test_artwork_may_be_large(device, atv):
+    """Larger than any other answer; but not whatever comes."""
+    device.state.update(artwork=JPEG + bytes(20 * MIB))
+    assert len(atv.artwork().data) == 20 * MIB + 4
+    device.fail("artwork", garbage=http(b"", length=33 * MIB))
+    with pytest.raises(tinyatv.ProtocolError, match="is over"):
+        atv.artwork()
+    squeezed = gzip.compress(JPEG + bytes(33 * MIB))
+    device.fail("artwork", garbage=http(squeezed, "Content-Encoding: gzip"))
+    with pytest.raises(tinyatv.ProtocolError, match="too large"):
+        atv.artwork()
+    device.fail("playing", garbage=http(bytes(2 * MIB)))
+    with pytest.raises(tinyatv.ProtocolError, match="is over"):
+        atv.playing()
+    assert atv.playing().title
+
+
+def test_artwork_that_drips():
+    """Nobody waits 25 s for a device that is evidently awake."""
+    session = dmap.encode([("mlog", [("mlid", 5)])])
+
+    def answer(heard):
+        heard.some()
+        yield http(session)
+        heard.some()
+        for _ in range(600):
+            yield b"H"
+            if heard.over.wait(0.1):
+                return
+
+    with Hostile(answer) as server:
+        service = tinyatv.Service("dmap", server.port, credentials=GUID)
+        device = tinyatv.Device("Hostile", "127.0.0.1", [service])
+        store = tinyatv.Store(memory=True)
+        late = pytest.raises(tinyatv.CommandTimeout, match="artwork within 1 s")
+        with tinyatv.connect(device, timeout=1.0, store=store) as atv, late:
+            atv.artwork()
 
 
 # -- codecs ----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 
 import tinyatv
 from tests.support.program import PLAYING_KEYS, WAIT, Person, Program, free_port, run, run_json
+from tinyatv.cli.output import Output
 from tinyatv.cli.words import COMMANDS, lines, programs
 from tinyatv.routes import ROUTES
 from tinyatv.virtual import VirtualAppleTV
@@ -97,7 +98,8 @@ def test_every_word_has_help(capsys):
 def test_every_command_is_a_word(capsys):
     """What it is called in Python works on the command line, whatever else it is called there."""
     for command, protocols in ROUTES.items():
-        assert f"\nover {' or '.join(protocols)}\n" in run(capsys, "help", command)[1]
+        served = f"\nover {' or '.join(protocols)}\n" if protocols else "(no known device does)"
+        assert served in run(capsys, "help", command)[1]
 
 
 # -- what is printed -------------------------------------------------------------------------------
@@ -425,14 +427,14 @@ def test_short_flag_for_the_version(capsys):
     assert run(capsys, "-V") == run(capsys, "--version")
 
 
-def test_missing_package(own_store, capsys, monkeypatch):
-    monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{free_port()}")
-    monkeypatch.setitem(sys.modules, "zeroconf", None)
-    for name in [name for name in sys.modules if name.startswith("tinyatv.discovery")]:
-        monkeypatch.delitem(sys.modules, name)
-    code, out, err = run(capsys, "-t", "0.2", "scan")
-    assert (code, out) == (1, "")
-    assert err == "tinyatv: the package zeroconf is missing: pip install zeroconf\n"
+def test_missing_package(capsys):
+    with pytest.raises(ModuleNotFoundError) as missing:
+        __import__("google.protobuf_of_another_time")
+    assert Output(False).failure(missing.value) == 1
+    assert capsys.readouterr() == (
+        "",
+        "tinyatv: the package protobuf is missing: pip install protobuf\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -763,3 +765,14 @@ def test_module_is_the_program():
         [sys.executable, "-m", "tinyatv", "--version"], capture_output=True, text=True, timeout=60
     )
     assert done.stdout == f"tinyatv {tinyatv.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("cover.jpg", "not what its name says, JPG"), ("cover.png", ""), ("cover.xyz", "")],
+)
+def test_artwork_by_another_name(tv, capsys, tmp_path, name, said):
+    code, out, _ = run(capsys, f"artwork=100,-1,{tmp_path / name}")
+    assert code == 0
+    assert ("not what its name says" in out) is bool(said)
+    assert said in out

@@ -23,6 +23,7 @@ import threading
 
 import pytest
 
+import tinyatv
 from tests.support.vectors import cases, check_scan
 from tinyatv import connecting
 from tinyatv.discovery import Announcement, announce, browse, mdns, publish, scan
@@ -479,6 +480,18 @@ def test_ipv6_alone(respond):
     assert device.query == f"[::1]:{responder.port}"
 
 
+def test_who_cannot_be_connected_to_is_named(respond, monkeypatch):
+    responder = respond(Record(AIRPLAY, "Den", 7000, "127.0.0.1", {"model": "AppleTV6,2"}))
+    store = tinyatv.Store(memory=True)
+    with pytest.raises(DeviceNotFound, match=r"^Den \(127.0.0.1\) answered, .* \(no deviceid\)$"):
+        tinyatv.connect(at(responder), store=store)
+    monkeypatch.setenv("TINYATV_SCAN_HOSTS", at(responder))
+    with pytest.raises(DeviceNotFound, match=r"^Den \(127.0.0.1\) answered"):
+        tinyatv.connect("den", store=store)
+    with pytest.raises(DeviceNotFound, match="no device called 'Attic'; found: nothing"):
+        tinyatv.connect("Attic", store=store)
+
+
 @needs_ipv6
 def test_connect_by_ipv6_address():
     assert connecting._is_host("fd00::5")
@@ -743,6 +756,31 @@ except tinyatv.AppleTVError as exc:
         assert (word, rest.strip()) == ("found", "1"), done.stderr
     else:
         assert word == "found", done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such limits there")
+@pytest.mark.parametrize("free", [0, 1, 3, 6, 9, 30])
+def test_announcing_with_few_descriptors(free):
+    code = f"""
+import os, resource, tinyatv
+from tinyatv.discovery import publish
+from tinyatv.services import AIRPLAY
+import tinyatv.discovery.announce
+used = len(os.listdir("/dev/fd")) - 1
+resource.setrlimit(resource.RLIMIT_NOFILE, (used + {free}, used + {free}))
+try:
+    publish(AIRPLAY, {identity()!r}, 7000, {address()!r}, {{}}, quick=True).close()
+    print("announced")
+except tinyatv.AppleTVError as exc:
+    print(exc)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    if free == 30:
+        assert done.stdout == "announced\n"
+    else:
+        assert done.stdout in ("announced\n", "cannot announce: Too many open files\n")
 
 
 CROWD = 2000

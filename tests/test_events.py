@@ -215,7 +215,7 @@ def test_late_listener_that_comes_and_goes_is_called_once(hub):
 
 
 def test_late_listeners_miss_nothing_and_hear_nothing_twice(hub, share):
-    last = share(20_000)
+    last = min(share(20_000), events.QUEUED - 500)  # more than that may be dropped
     hub.add(Listener())
     hub.post(plays(0))
     poster = threading.Thread(target=lambda: [hub.post(plays(n)) for n in range(1, last + 1)])

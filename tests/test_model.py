@@ -587,6 +587,12 @@ def test_info_of_a_device_described_by_hand():
     assert Device("Den", "192.0.2.1", [mrp], info=given).info is given
 
 
+def test_placeholders_are_nobodys_name():
+    nobody = "00:00:00:00:00:00"
+    device = Device("Den", "192.0.2.1", [Service("airplay", 7000, identifier=nobody)])
+    assert not device.is_called(nobody)
+
+
 def test_names_and_addresses():
     device = Device("Den", "fe80::1%eth0", names=["den tv", "Den"], addresses=["192.0.2.1"])
     assert device.names == ["Den", "den tv"]

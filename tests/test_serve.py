@@ -325,7 +325,7 @@ def test_killed_in_the_middle(tv, serving, how):
     if how:
         assert [json.loads(line).get("error") for line in out.splitlines()][-1] == "connection_lost"
     else:
-        assert "whether the device has acted is unknown" in err
+        assert "whether the device acted is unknown" in err
         assert err.count("\n") == 1
     assert tv.log == ["up"]
     serving.communicate(timeout=30)
@@ -343,7 +343,7 @@ def test_stopped_in_the_middle(tv, serving, by):
         out, err = process.communicate(timeout=30)
         assert serving.wait(30) == 0
     assert (process.returncode, out) == (4, "")
-    assert err == "tinyatv: tinyatv serve was stopped; the rest of the line was not done\n"
+    assert err == "tinyatv: tinyatv serve was stopped; the rest of the line was not run\n"
     assert tv.log == ["up"]
     serving.communicate(timeout=30)
     assert run("serve", "--status") == (4, "", "tinyatv: serve: none is running\n")

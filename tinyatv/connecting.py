@@ -28,6 +28,7 @@ from .routes import BACKENDS
 from .store import several
 
 if TYPE_CHECKING:
+    from .discovery.records import Unusable
     from .identity import Introduction
     from .store import Store
 
@@ -164,10 +165,16 @@ def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Dev
         if len(found) == 1:
             return store.fill(found[0]), False
         raise DeviceNotFound(f"name a device; found: {_names(found)}")
-    found = scan(timeout, hosts=[target]) if _is_host(target) else scan(timeout, wanted=target)
-    matching = [one for one in found if _is_host(target) or one.is_called(target)]
+    odd: list[Unusable] = []
+    directed = _is_host(target)
+    where: dict[str, Any] = {"hosts": [target]} if directed else {"wanted": target}
+    found = scan(timeout, unusable=odd.append, **where)
+    matching = [one for one in found if directed or one.is_called(target)]
     if len(matching) > 1:
         raise DeviceNotFound(several(target, matching))
+    for one in odd:
+        if not matching and (directed or target.casefold() in map(str.casefold, one[:2])):
+            raise DeviceNotFound(str(one))
     if not matching:
         raise DeviceNotFound(f"no device called {target!r}; found: {_names(found)}")
     return store.fill(matching[0]), False

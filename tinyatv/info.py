@@ -1,4 +1,4 @@
-"""What a device is, and whether it must be paired: the part of the model that services.py fills."""
+"""What a device is, who it is, and whether it must be paired: what services.py finds out."""
 
 from __future__ import annotations
 
@@ -27,6 +27,34 @@ class PairingRequirement(enum.Enum):
     NotNeeded = 3
     Optional = 4
     Mandatory = 5
+
+
+def identifier_key(identifier: str) -> str:
+    """An identifier without case and separators: protocols spell the same one differently."""
+    return identifier.replace(":", "").replace("-", "").casefold()
+
+
+_PLACEHOLDERS = ("", "0", "unknown", "none", "null", "020000000000")
+
+
+def is_placeholder(identifier: str) -> bool:
+    """True for what stands where an identifier should be, and is the same on many devices.
+
+    ``00:00:00:00:00:00``, ``FF:FF:FF:FF:FF:FF``, a UUID of zeros; ``02:00:00:00:00:00`` is what
+    Android and iOS give to apps that ask for the hardware address.
+    """
+    digits = identifier_key(identifier).strip()
+    if digits in _PLACEHOLDERS:
+        return True
+    return len(digits) >= 8 and digits[0] in "0f" and not digits.strip(digits[0])
+
+
+def mac_of(text: str | None) -> str | None:
+    """A hardware address, upper case with colons, whatever separates its bytes; None if none."""
+    digits = identifier_key(text or "").replace(".", "").upper()
+    if len(digits) != 12 or set(digits) - set("0123456789ABCDEF") or is_placeholder(digits):
+        return None
+    return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
 
 
 class Data:

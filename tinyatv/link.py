@@ -135,7 +135,7 @@ class Link:
             there will never be any. Called after a message was sent, while a reply is awaited, and
             on the reader thread after a moment without traffic.
         message_timeout: Seconds from the first byte of a message to its last, for peers that
-            nobody waits for; None for ever.
+            no caller waits for; None forever.
     """
 
     def __init__(

@@ -17,6 +17,8 @@ from .info import Data as _Data
 from .info import DeviceInfo as DeviceInfo
 from .info import OperatingSystem as OperatingSystem
 from .info import PairingRequirement as PairingRequirement
+from .info import identifier_key as identifier_key
+from .info import is_placeholder
 from .text import printable
 
 if TYPE_CHECKING:
@@ -321,14 +323,12 @@ class Device(_Data):
         return bool(identifier_keys([text]) & identifier_keys(self.identifiers))
 
 
-def identifier_key(identifier: str) -> str:
-    """What all spellings of an identifier have in common: case and separators do not matter."""
-    return identifier.replace(":", "").replace("-", "").casefold()
-
-
 def identifier_keys(identifiers: Iterable[str]) -> set[str]:
-    """The keys of several identifiers, to find out whether two devices have one in common."""
-    return {identifier_key(one) for one in identifiers} - {""}
+    """The keys of several identifiers, to find out whether two devices have one in common.
+
+    What stands in for an identifier, such as zeros, is left out.
+    """
+    return {identifier_key(one) for one in identifiers if not is_placeholder(one)}
 
 
 def _info(services: Iterable[Service]) -> DeviceInfo:

@@ -12,7 +12,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
 
-from .info import DeviceInfo, OperatingSystem, PairingRequirement
+from .info import DeviceInfo, OperatingSystem, PairingRequirement, mac_of
 from .routes import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -70,36 +70,6 @@ class Access(NamedTuple):
 
 
 # -- what identifies a device ----------------------------------------------------------------------
-
-
-def bare(identifier: str) -> str:
-    """An identifier without case and separators: protocols spell the same one differently."""
-    return identifier.replace(":", "").replace("-", "").casefold()
-
-
-_PLACEHOLDERS = ("unknown", "none", "null", "020000000000")
-
-
-def is_placeholder(identifier: str) -> bool:
-    """True for what stands where an identifier should be, and is the same on many devices.
-
-    ``00:00:00:00:00:00``, ``FF:FF:FF:FF:FF:FF``, a UUID of zeros; ``02:00:00:00:00:00`` is what
-    Android and iOS give to apps that ask for the hardware address.
-    """
-    digits = bare(identifier).strip()
-    return (
-        digits in _PLACEHOLDERS
-        or not digits.strip("0")
-        or (len(digits) > 1 and not digits.strip("f"))
-    )
-
-
-def mac_of(text: str | None) -> str | None:
-    """A hardware address, upper case with colons, whatever separates its bytes; None if none."""
-    digits = re.sub(r"[:\-.]", "", text or "").upper()
-    if not re.fullmatch(r"[0-9A-F]{12}", digits) or is_placeholder(digits):
-        return None
-    return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
 
 
 def _key(name: str) -> Callable[[str, Txt], str | None]:

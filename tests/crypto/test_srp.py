@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 
+from tests.support.srp_values import SALTED, ZEROS
 from tests.support.vectors import cases
 from tinyatv.crypto import srp
 
@@ -224,16 +225,6 @@ def test_legacy_recording():
 
 def number(data):
     return int.from_bytes(data, "big")
-
-
-def secret(text):
-    return hashlib.sha256(text.encode()).digest()
-
-
-SALTED = bytes(range(16, 32))
-# Origin: made up; searched for among secrets of that form, PIN 1234.
-A_ZERO, A_PLAIN, B_ZERO, B_PLAIN = secret("a 6"), secret("a 0"), secret("b 0"), secret("b 1")
-ZEROS = {"A": (A_ZERO, B_PLAIN), "B": (A_PLAIN, B_ZERO), "both": (A_ZERO, B_ZERO)}
 
 
 class Peer:

@@ -214,7 +214,9 @@ class DmapBackend(Backend):
         request = PreparedRequest()
         request.method, request.url = "GET", f"{http.base}/login?{self._login_query}"
         for _ in range(2):  # a waking device answers the first one with 503
-            response = http.send(request, timeout=self._awake, silent=LOGIN_TIMEOUT)
+            response = http.send(
+                request, timeout=min(self._awake, LOGIN_TIMEOUT), silent=LOGIN_TIMEOUT
+            )
             if 200 <= response.status_code < 300:
                 break
         else:

@@ -196,7 +196,13 @@ def _artwork(atv: AppleTV, out: Output, name: str, *args: str) -> None:
         raise CommandFailed("there is no artwork", name)
     saved = _save(art, path)
     text = f"{saved} ({art.mimetype}, {art.width}x{art.height})"
+    ending = os.path.splitext(saved)[1].lower().replace(".jpeg", ".jpg")
+    if ending in IMAGE_ENDINGS and ending != art.extension:
+        text += f": not what its name says, {ending[1:].upper()}"
     out.result(text, artwork=saved, mimetype=art.mimetype, width=art.width, height=art.height)
+
+
+IMAGE_ENDINGS = (".png", ".jpg", ".heic", ".webp", ".gif")
 
 
 def _save(art: Artwork, path: str) -> str:
@@ -327,8 +333,8 @@ def _table() -> Iterator[Command]:
         Command("top_menu", "go to the main menu"),
         Command("channel_up", "next channel", TIMES, _repeat),
         Command("channel_down", "previous channel", TIMES, _repeat),
-        Command("page_up", "scroll up by a page: no device does", TIMES, _repeat),
-        Command("page_down", "scroll down by a page: no device does", TIMES, _repeat),
+        Command("page_up", "scroll up by a page (no known device does)", TIMES, _repeat),
+        Command("page_down", "scroll down by a page (no known device does)", TIMES, _repeat),
         Command("guide", "open the programme guide"),
         Command("screensaver", "start the screen saver"),
         Command("control_center", "open the control centre"),

@@ -1,22 +1,30 @@
 """Finding devices, announcing them, waking them up.
 
-scanner.py    scan(): devices on the network        announce.py   the other way round
-   mdns.py       questions and answers              wake.py       Wake-on-LAN
-      records.py    what the answers mean
+scanner.py      scan(): devices on the network        announce.py   the other way round
+  mdns.py       questions and answers                 wake.py       Wake-on-LAN
+    dns.py      packets
+  records.py    what the answers mean
 """
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .announce import Announcement as Announcement
     from .announce import publish as publish
+    from .records import Record as Record
+    from .records import Unusable as Unusable
+    from .records import build_device as build_device
     from .scanner import browse as browse
     from .scanner import scan as scan
 
-# At first use, since backends need records.py alone.
-_HOME = {"Announcement": "announce", "publish": "announce", "browse": "scanner", "scan": "scanner"}
-_HOME["Publication"] = "announce"  # what Announcement was called up to version 0.1
+# At first use: who connects to a device that is known needs wake.py alone.
+_HOME = {
+    "Announcement": "announce", "publish": "announce",
+    "Publication": "announce",  # what Announcement was called before
+    "Record": "records", "Unusable": "records", "build_device": "records",
+    "browse": "scanner", "scan": "scanner",
+}  # fmt: skip
 
-__all__ = ["Announcement", "browse", "publish", "scan"]
+__all__ = ["Announcement", "Record", "Unusable", "browse", "build_device", "publish", "scan"]
 
 
 def __getattr__(name: str) -> object:

@@ -7,6 +7,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
+from ..addresses import own_networks
 from ..errors import AppleTVError
 from ..link import reason
 from .mdns import PORT, close_zeroconf, port_is_shared
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from zeroconf import Zeroconf
 
+_DESCRIPTORS = 8  # that zeroconf needs besides one for each interface: its loop, modules
 _PROBE = 0.5  # seconds to wait for whoever owns a name
 
 
@@ -94,6 +96,8 @@ class Announcement:
             AppleTVError: The name is taken, or announcing is not possible on this machine.
             ValueError: The type, the name or the properties cannot be announced.
         """
+        if self._zeroconf is None:
+            _check_descriptors(_DESCRIPTORS + len(self._interfaces or own_networks()))
         import zeroconf
 
         try:
@@ -168,12 +172,25 @@ class Announcement:
             failed.append(exc)
 
 
+def _check_descriptors(count: int) -> None:
+    """Make sure that sockets can be opened: zeroconf waits for ever if its thread cannot."""
+    socks = []
+    try:
+        for _ in range(count):
+            socks.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    except OSError as exc:
+        raise AppleTVError(f"cannot announce: {reason(exc)}") from exc
+    finally:
+        for sock in socks:
+            sock.close()
+
+
 def _is_ours(address: str) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind((address, 0))
-        except OSError:
-            return False
+    except OSError:
+        return False
     return True
 
 

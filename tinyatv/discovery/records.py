@@ -18,8 +18,9 @@ import logging
 import re
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
+from ..info import identifier_key, is_placeholder
 from ..model import Device, Service
-from ..services import AIRPLAY, SERVICE_TYPES, bare, device_info, is_placeholder
+from ..services import AIRPLAY, SERVICE_TYPES, device_info
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -160,7 +161,7 @@ class _Group:
         if SERVICE_TYPES[record.kind].protocol is not None:
             identifier, name = service_identifier(record), device_name(record)
             if identifier is not None:
-                identifier = bare(identifier)
+                identifier = identifier_key(identifier)
                 self.identifiers.add(identifier)
             if name:
                 self.names.add(name.casefold())
@@ -400,7 +401,7 @@ def merge_devices(devices: Iterable[Device]) -> list[Device]:
     owners: dict[str, Device] = {}
     merged: dict[int, Device] = {}
     for device in devices:
-        known = [bare(one) for one in device.identifiers if not is_placeholder(one)]
+        known = [identifier_key(one) for one in device.identifiers if not is_placeholder(one)]
         twins = {id(owners[one]): owners[one] for one in known if one in owners}
         first, *others = [*twins.values(), device]
         for other in others:
@@ -408,7 +409,7 @@ def merge_devices(devices: Iterable[Device]) -> list[Device]:
             merged.pop(id(other), None)
         merged[id(first)] = first
         for one in first.identifiers:
-            owners[bare(one)] = first
+            owners[identifier_key(one)] = first
     return list(merged.values())
 
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..deadline import Deadline
-from ..services import mac_of
+from ..info import mac_of
 
 if TYPE_CHECKING:
     from ..errors import AppleTVError

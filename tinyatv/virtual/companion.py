@@ -741,7 +741,7 @@ class _DeviceWire(CompanionWire):
         if self._quirks.noop:
             before += super().encode((NO_OP, None))
         if self._quirks.unknown_frames:
-            before += super().encode((0x20, {"_i": "nobody knows"}))
+            before += super().encode((0x20, {"_i": "unknown"}))
         return before + super().encode(message)
 
 

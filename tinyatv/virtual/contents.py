@@ -314,7 +314,7 @@ def speakers() -> list[Output]:
 
 
 class TextField:
-    """What wants letters.
+    """A text field, and whether it has focus.
 
     Attributes:
         text: What is in it.

@@ -29,7 +29,7 @@ class Recording:
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is no trace, or one that is being written, or there is nothing in it to be
+        ValueError: It is not a trace, or one that is being written, or there is nothing in it to be
             replayed.
     """
 

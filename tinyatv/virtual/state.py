@@ -228,7 +228,7 @@ class State:
 
     @property
     def device_state(self) -> DeviceState:
-        """What the player does."""
+        """What the player is doing."""
         return self.player.device_state
 
     @device_state.setter

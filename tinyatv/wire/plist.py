@@ -72,5 +72,5 @@ def _check(data: bytes) -> None:
             raise ValueError("a number is too long")
         if total > len(data):
             raise ValueError("the objects are larger than the data")
-        if members > OBJECTS:
-            raise ValueError(f"more than {OBJECTS} members of lists and dictionaries")
+    if members > OBJECTS:
+        raise ValueError(f"more than {OBJECTS} members of lists and dictionaries")
