@@ -206,11 +206,14 @@ class NotThere(DeviceNotFound):
     Args:
         device: It.
         seen: Who answers instead.
+
+    Attributes:
+        there: Those of them that have its address.
     """
 
     def __init__(self, device: Device, seen: list[Device]) -> None:
         self._device = device
-        self._there = [one for one in seen if device.address in one.addresses]
+        self.there = [one for one in seen if device.address in one.addresses]
         names = {name.casefold() for name in device.names}
         self._namesakes = [
             one for one in seen if not names.isdisjoint(name.casefold() for name in one.names)
@@ -238,7 +241,7 @@ class NotThere(DeviceNotFound):
         """
         device = self._device
         if not isinstance(error, WrongDevice):
-            found = next(iter(self._there), None)
+            found = next(iter(self.there), None)
             if found is not None:
                 fresh: AppleTVError = wrong(device, device.address, found.name, found.identifiers)
                 fresh.__cause__ = error

@@ -16,7 +16,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .errors import WrongDevice
-from .model import identifier_key, identifier_keys
+from .info import identifier_key, is_placeholder
+from .model import identifier_keys
 from .routes import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -103,7 +104,5 @@ def wrong(device: Device, where: str, name: str | None, identifiers: list[str]) 
 
 def _identifies(text: str) -> bool:
     """True for a hardware address, a UUID and the like, of which no two devices have the same."""
-    from .services import is_placeholder  # only where something is wrong
-
     digits = identifier_key(text)
     return len(digits) >= 12 and set(digits) <= set("0123456789abcdef") and not is_placeholder(text)

@@ -464,7 +464,7 @@ class Store:
 
 def several(text: str, devices: Iterable[Device]) -> str:
     """The words of the error that a name is not enough, and of what is."""
-    them = ", ".join(f"{one.identifier} at {one.address or 'an unknown address'}" for one in devices)
+    them = ", ".join(f"{one.identifier} at {one.address or 'unknown address'}" for one in devices)
     return f"{text!r} is the name of several devices: {them}; give an identifier instead (-i)"
 
 
