@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .backends import Backend
     from .backends.airplay_stream import Stream
     from .events import Event, Listener
+    from .identity import Introduction
     from .model import (
         Account,
         App,
@@ -88,6 +89,11 @@ class AppleTV:
     @device.setter
     def device(self, device: Device) -> None:
         self._session.device = device
+
+    @property
+    def answered(self) -> list[Introduction]:
+        """How those introduced themselves who answered the last time, connected or not."""
+        return self._session.answered
 
     @property
     def timeout(self) -> float:

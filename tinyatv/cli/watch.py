@@ -23,12 +23,13 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..connecting import AWAY, SeveralFound
+from ..connecting import AWAY
 from ..deadline import Deadline
 from ..errors import (
     AppleTVError,
     ConnectionLost,
     NotSupported,
+    SeveralFound,
 )
 from ..events import (
     Disconnected,
