@@ -309,6 +309,8 @@ def _table() -> Iterator[Command]:
         Command("cli", "the same as prompt", program="prompt"),
         Command("serve", "keep connections open, so that a press takes milliseconds",
                 program="serve"),
+        Command("box", "run a button box: pins, knobs and keys that a file binds to words",
+                program="box"),
         Command("virtual", "run a virtual Apple TV", program="virtual"),
         Command("demo", "try everything against a virtual Apple TV", program="demo"),
         Command("doctor", "find out what is wrong, and how to fix it", program="doctor"),
