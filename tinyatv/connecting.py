@@ -36,13 +36,14 @@ def connect(
     timeout: float = 5.0,
     scan_timeout: float = 3.0,
     reconnect: bool = False,
+    wake: bool | None = None,
     store: Store | None = None,
 ) -> AppleTV:
     """Connect to an Apple TV.
 
     A device in the store is connected to without a scan. If it is not where it was, a scan follows.
-    One that does not answer at all is sent a magic packet (Wake-on-LAN), if its hardware address is
-    known, and given 15 s.
+    One of which nothing answers at all is sent a magic packet (Wake-on-LAN), if its hardware
+    address is known, and given 15 s.
 
     Args:
         target: Name, alias, identifier, address, host name, ``host:port`` for a directed query, or
@@ -54,6 +55,8 @@ def connect(
         scan_timeout: Seconds that a scan may take.
         reconnect: After a loss, try again after 1, 2, 4 ... 60 s, forever. Until then commands
             raise ``ConnectionLost``. The object and its listeners stay valid.
+        wake: True sends the packet at once, False never; None as said above. What reconnects by
+            itself sends none, except for :meth:`AppleTV.turn_on`.
         store: Where credentials are; None takes the user's.
 
     Raises:
@@ -68,7 +71,7 @@ def connect(
     device, remembered = find(target, store, scan_timeout)
     return connect_to(
         device, store, remembered=remembered, protocols=protocols, timeout=timeout,
-        scan_timeout=scan_timeout, reconnect=reconnect,
+        scan_timeout=scan_timeout, reconnect=reconnect, wake=wake,
     )  # fmt: skip
 
 
@@ -81,11 +84,17 @@ def connect_to(
     timeout: float = 5.0,
     scan_timeout: float = 3.0,
     reconnect: bool = False,
+    wake: bool | None = None,
+    acts: bool = True,
+    wait_for_all: bool = True,
 ) -> AppleTV:
     """Connect to a device that is found already; see :func:`connect`.
 
     Args:
         remembered: True if its address is an old one: if there is no answer from there, scan.
+        acts: False if it is connected to for questions alone: then nothing wakes it, unless `wake`
+            is True.
+        wait_for_all: False returns once one protocol is up; see :meth:`AppleTV.open_some`.
     """
     wanted = None if protocols is None else tuple(protocols)
     for protocol in wanted or ():
@@ -96,13 +105,18 @@ def connect_to(
         return _rediscover(device, scan_timeout, store)
 
     atv = AppleTV(
-        device, protocols=wanted, timeout=timeout, reconnect=reconnect, rediscover=rediscover
-    )
+        device, protocols=wanted, timeout=timeout, reconnect=reconnect, rediscover=rediscover,
+        wake=wake,
+    )  # fmt: skip
+    opened = atv.open if wait_for_all else atv.open_some
     from .discovery.wake import WakeOnLan
 
-    with WakeOnLan(device) as waking:
+    with WakeOnLan(
+        device, bool(wake), answered=lambda: atv.has_answered,
+        never=not (acts if wake is None else wake),
+    ) as waking:  # fmt: skip
         try:
-            return atv.open()
+            return opened()
         except ConnectionFailed as exc:
             error = exc
         if remembered:
@@ -112,10 +126,10 @@ def connect_to(
             except DeviceNotFound:
                 pass  # the first error says more
             else:
-                return atv.open()
+                return opened()
         while waking.is_worth_it(error):
             try:
-                return atv.open()
+                return opened()
             except ConnectionFailed as exc:
                 log.debug("it does not wake up yet: %s", exc)
         raise error

@@ -18,6 +18,11 @@ Each one also is the builtin exception that a beginner would catch. Wrong argume
 
 from __future__ import annotations
 
+import errno
+import socket
+
+_NOBODY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)
+
 
 class AppleTVError(Exception):
     """Base of all errors that this package raises on purpose."""
@@ -101,3 +106,11 @@ class PairingBackOff(PairingError):
     def __init__(self, message: str, seconds: float | None = None) -> None:
         super().__init__(message)
         self.seconds = seconds
+
+
+def is_silence(error: AppleTVError) -> bool:
+    """True for an error that says that nobody was there: whoever says no is awake."""
+    cause = error.__cause__
+    return isinstance(cause, (TimeoutError, socket.timeout)) or (
+        isinstance(cause, OSError) and cause.errno in _NOBODY
+    )

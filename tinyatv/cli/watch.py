@@ -63,7 +63,7 @@ def add_flags(parser: Parser, word: str) -> None:
 def run(flags: Arguments, out: Output, word: str) -> int:
     """Print events until Ctrl-C, ENTER or a loss."""
     if not flags.all:
-        with open_target(flags, out) as atv:
+        with open_target(flags, out, acts=False) as atv:
             return watch(atv, out, word)
     if has_credentials(flags):
         raise ValueError("--all takes credentials from the store, not from flags")
@@ -73,7 +73,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     def connect(about: Output, find: Callable[[], tuple[Device, bool]]) -> AppleTV:
         device, remembered = find()
         about.about = device  # until now, what it was looked for by
-        return open_device(flags, store, device, remembered)
+        return open_device(flags, store, device, remembered, acts=False)
 
     watches = []
     for device, find in choose_all(flags, store, out):
