@@ -94,7 +94,7 @@ def connect_to(
         remembered: True if its address is an old one: if there is no answer from there, scan.
         acts: False if it is connected to for questions alone: then nothing wakes it, unless `wake`
             is True.
-        wait_for_all: False returns once one protocol is up; see :meth:`AppleTV.open_some`.
+        wait_for_all: False returns once one protocol is up; see :meth:`AppleTV.open`.
     """
     wanted = None if protocols is None else tuple(protocols)
     for protocol in wanted or ():
@@ -108,7 +108,6 @@ def connect_to(
         device, protocols=wanted, timeout=timeout, reconnect=reconnect, rediscover=rediscover,
         wake=wake,
     )  # fmt: skip
-    opened = atv.open if wait_for_all else atv.open_some
     from .discovery.wake import WakeOnLan
 
     with WakeOnLan(
@@ -116,7 +115,7 @@ def connect_to(
         never=not (acts if wake is None else wake),
     ) as waking:  # fmt: skip
         try:
-            return opened()
+            return atv.open(wait_for_all=wait_for_all)
         except ConnectionFailed as exc:
             error = exc
         if remembered:
@@ -126,10 +125,10 @@ def connect_to(
             except DeviceNotFound:
                 pass  # the first error says more
             else:
-                return opened()
+                return atv.open(wait_for_all=wait_for_all)
         while waking.is_worth_it(error):
             try:
-                return opened()
+                return atv.open(wait_for_all=wait_for_all)
             except ConnectionFailed as exc:
                 log.debug("it does not wake up yet: %s", exc)
         raise error

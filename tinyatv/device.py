@@ -156,31 +156,27 @@ class AppleTV:
 
     # -- life ------------------------------------------------------------------------------------
 
-    def open(self) -> AppleTV:
+    def open(self, *, wait_for_all: bool = True) -> AppleTV:
         """Open all protocols that have credentials, unless that is done: :func:`connect` does it.
+
+        Args:
+            wait_for_all: False returns once one protocol is up. The others connect in the
+                background; a command waits for those that it needs.
 
         Raises:
             ConnectionFailed: None of them could be reached.
             CredentialsError: No credentials, or they are not accepted any more.
         """
-        self._session.open()
-        return self
-
-    def open_some(self) -> AppleTV:
-        """As :meth:`open`, but return once one protocol is up.
-
-        The others connect in the background; a command waits for those that it needs.
-        """
-        self._session.open(wait_for_all=False)
+        self._session.open(wait_for_all=wait_for_all)
         return self
 
     @property
     def has_answered(self) -> bool:
         """True if anything of the device has answered since it was tried to connect."""
-        return self._session.answered
+        return self._session.has_answered
 
     def wait_for_rest(self) -> None:
-        """Wait for protocols that are still connecting, 1.5 s after :meth:`open_some` at most."""
+        """Wait for protocols that are still connecting, until 1.5 s after :meth:`open` at most."""
         self._session.wait_for_rest()
 
     def close(self) -> None:

@@ -19,7 +19,6 @@ Each one also is the builtin exception that a beginner would catch. Wrong argume
 from __future__ import annotations
 
 import errno
-import socket
 
 _NOBODY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)
 
@@ -110,6 +109,8 @@ class PairingBackOff(PairingError):
 
 def is_silence(error: AppleTVError) -> bool:
     """True for an error that says that nobody was there: whoever says no is awake."""
+    import socket  # not before anything failed: the words of the program load quickly
+
     cause = error.__cause__
     return isinstance(cause, (TimeoutError, socket.timeout)) or (
         isinstance(cause, OSError) and cause.errno in _NOBODY

@@ -64,7 +64,7 @@ class Session:
         events: What hands events to listeners.
         closed: True after :meth:`close`.
         connecting: True while protocols are being opened.
-        answered: True if anything of the device has answered since it was tried to open it.
+        has_answered: True if anything of the device has answered since it was tried to open it.
         may_wake: As given.
     """
 
@@ -86,7 +86,7 @@ class Session:
         self.events = Events(f"tinyatv-events-{device.address}")
         self._wanted = None if protocols is None else tuple(protocols)
         self._rediscover = rediscover
-        self.answered = False
+        self.has_answered = False
         self._last_protocols: set[str] = set()  # that were connected
         self._missing: dict[str, AppleTVError] = {}  # wanted, but they failed or were lost: why
         self._early: dict[Backend, AppleTVError] = {}  # lost while others were still opening
@@ -124,7 +124,7 @@ class Session:
         """
         if self.backends:
             return
-        self.answered = False
+        self.has_answered = False
         opening = self._start(self._new_backends(), at_once=True)
         try:
             with self._progress:
@@ -148,14 +148,16 @@ class Session:
         name = f"tinyatv-open-{self.device.address}"
         opening = Opening(made)
         with self._lock:
+            if self.closed:
+                raise opening.error()
             self._early = {}
             self._opening, self.connecting = opening, True
-        for backend in made:
-            thread = threading.Thread(
-                target=self._connect, args=(opening, backend, at_once), name=name, daemon=True
-            )
-            opening.threads.append(thread)
-            thread.start()
+            for backend in made:
+                thread = threading.Thread(
+                    target=self._connect, args=(opening, backend, at_once), name=name, daemon=True
+                )
+                thread.start()
+                opening.threads.append(thread)
         return opening
 
     def _connect(self, opening: Opening, backend: Backend, at_once: bool) -> None:
@@ -172,7 +174,7 @@ class Session:
             error.__cause__ = exc
         with self._progress:
             if error is None or not is_silence(error):
-                self.answered = True
+                self.has_answered = True
             opening.finish(backend, error)
             self.connecting = not opening.over
             new = self._show(opening) if at_once else []
