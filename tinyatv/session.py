@@ -16,6 +16,8 @@ from .errors import (
     ConnectionLost,
     CredentialsError,
     NotSupported,
+    WrongDevice,
+    is_elsewhere,
     is_silence,
 )
 from .events import (
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from .backends import Backend
     from .backends.airplay_tunnel import Tunnel
     from .events import Event, Listener
+    from .identity import Introduction
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ class Session:
         wake: False never sends it a magic packet.
 
     Attributes:
-        device: As given, or where it was found again.
+        answered: How those introduced themselves who answered the last time.
         timeout: As given; it counts from the next connection on.
         backends: Those that are connected, by protocol. Replaced as a whole, never changed.
         events: What hands events to listeners.
@@ -78,7 +81,9 @@ class Session:
         rediscover: Callable[[Device], Device] | None,
         wake: bool | None,
     ) -> None:
-        self.device = device
+        self._device = device
+        self._introductions: list[Introduction] = []  # that are not in its info yet
+        self.answered: list[Introduction] = []
         self.may_wake = wake
         self.timeout = timeout
         self.reconnect = reconnect
@@ -106,6 +111,23 @@ class Session:
         self._retry_now = threading.Event()  # a caller waits for the connection
 
     @property
+    def device(self) -> Device:
+        """As given, or where it was found again; with what it said of itself while connecting."""
+        with self._lock:
+            told, self._introductions = self._introductions, []
+            if told:
+                from .services import with_introductions  # at first use: it takes its time
+
+                self._device = copy(self._device)  # the one that was given stays as it is
+                self._device.info = with_introductions(self._device.info, told)
+            return self._device
+
+    @device.setter
+    def device(self, device: Device) -> None:
+        with self._lock:
+            self._device, self._introductions = device, []
+
+    @property
     def closed(self) -> bool:
         return self._closing.is_set()
 
@@ -131,10 +153,11 @@ class Session:
                 self._progress.wait_for(
                     lambda: self.closed or opening.over or (opening.shown and not wait_for_all)
                 )
+                opening.in_use = opening.shown
         except BaseException:  # Ctrl-C
             opening.close()
             raise
-        if not opening.shown:
+        if not opening.in_use:
             opening.close()
             raise opening.error()
 
@@ -145,12 +168,12 @@ class Session:
             made: Not connected yet.
             at_once: True shows each one as soon as it is up.
         """
-        name = f"tinyatv-open-{self.device.address}"
+        name = f"tinyatv-open-{self._device.address}"
         opening = Opening(made)
         with self._lock:
             if self.closed:
                 raise opening.error()
-            self._early = {}
+            self._early, self.answered = {}, []
             self._opening, self.connecting = opening, True
             for backend in made:
                 thread = threading.Thread(
@@ -175,17 +198,36 @@ class Session:
         with self._progress:
             if error is None or not is_silence(error):
                 self.has_answered = True
+            if backend.introduction is not None:
+                self.answered = [*self.answered, backend.introduction]
             opening.finish(backend, error)
             self.connecting = not opening.over
             new = self._show(opening) if at_once else []
-            if at_once and opening.over and opening.shown:
+            useless = [backend] if error is not None or opening.closed else []
+            if at_once and isinstance(error, WrongDevice):
+                useless += self._leave_alone(opening, error)
+            if opening.in_use and opening.over:
                 self._come_back()
-            useless, subscribed = error is not None or opening.closed, self._subscribed
+            subscribed = self._subscribed
             self._progress.notify_all()
-        if useless:
-            backend.close()
+        for one in useless:
+            one.close()
         if subscribed:
             self._subscribe(new)
+
+    def _leave_alone(self, opening: Opening, error: WrongDevice) -> list[Backend]:
+        """Who answers for one protocol answers for the address: it is another device.
+
+        The lock is held. Returns what is to be closed.
+        """
+        gone, self.backends = [*self.backends.values()], {}
+        if opening.in_use and gone:
+            self._missing.update((one.protocol, error) for one in gone)
+            self._error = error
+            self.events.post(Disconnected(error, gone[0].protocol))
+            self._told = self.reconnect
+        opening.shown = False
+        return gone
 
     def _show(self, opening: Opening) -> list[Backend]:
         """Let commands use what has been opened, as far as a loss of it would be noticed.
@@ -198,7 +240,8 @@ class Session:
         every = {**self.backends, **opening.up}
         # AirPlay answers each request on a connection of its own: alone it is not up.
         lacking = opening.left or opening.errors or self._last_protocols - every.keys()
-        if opening.closed or not every or (lacking and not _notices_losses(every)):
+        alone = lacking and not _notices_losses(every)
+        if opening.closed or opening.is_wrong or alone or not every:
             return []
         new, opening.up = [*opening.up.values()], {}
         self.backends = {protocol: every[protocol] for protocol in BACKENDS if protocol in every}
@@ -206,6 +249,8 @@ class Session:
         for protocol in every:
             self._missing.pop(protocol, None)
         self._last_protocols |= every.keys()
+        told = [one.introduction for one in new]
+        self._introductions += [one for one in told if one is not None]
         self._error = None
         opening.shown = opening.shown or bool(new)
         return new
@@ -223,7 +268,7 @@ class Session:
         Args:
             only: Names of those that are of interest; None for all.
         """
-        device = self.device
+        device = self._device
         offered = {one.protocol: one for one in device.services if one.enabled and one.port}
         rows = [BACKENDS[one] for one in BACKENDS if self._wanted is None or one in self._wanted]
         rows = [row for row in rows if only is None or row.name in only]
@@ -264,13 +309,13 @@ class Session:
         carrier, direct = offered.get(row.carrier), offered.get(row.name)
         if carrier is None or (direct is not None and direct.credentials):
             return None
-        carrier = with_shared_credentials(self.device, carrier)
-        tunnel = load(row.carrier).tunnel(self.device, carrier, timeout=self.timeout)
+        carrier = with_shared_credentials(self._device, carrier)
+        tunnel = load(row.carrier).tunnel(self._device, carrier, timeout=self.timeout)
         return None if tunnel is None else (carrier, tunnel)
 
     def _new_backend(self, protocol: str, service: Service, tunnel: Tunnel | None) -> Backend:
         backend = load(protocol)(
-            self.device, service, timeout=self.timeout, tunnel=tunnel,
+            self._device, service, timeout=self.timeout, tunnel=tunnel,
             post=lambda event: self._post(protocol, event),
             lost=lambda error: self._lost(backend, error),
         )  # fmt: skip
@@ -340,7 +385,7 @@ class Session:
             return
         if self._reconnecting is None:
             self._pause, self._tries = PAUSES[0], 0
-            name = f"tinyatv-reconnect-{self.device.address}"
+            name = f"tinyatv-reconnect-{self._device.address}"
             thread = threading.Thread(target=self._reconnect_loop, name=name, daemon=True)
             self._reconnecting = thread
             thread.start()
@@ -373,7 +418,7 @@ class Session:
                 if wanted:
                     self._try_again(wanted, needed)
             except (AppleTVError, OSError) as exc:
-                log.debug("cannot reconnect to %s: %s", self.device.name, exc)
+                log.debug("cannot reconnect to %s: %s", self._device.name, exc)
             with self._lock:
                 self._pause = min(self._pause * 2, PAUSES[1])
                 if self.closed:
@@ -387,10 +432,10 @@ class Session:
         wanted = wanted | {BACKENDS[one].carrier for one in wanted} - {""}
         try:
             self._reopen(wanted, needed)
-        except ConnectionFailed:
-            if self._rediscover is None or self.closed:
+        except AppleTVError as exc:
+            if self._rediscover is None or self.closed or not is_elsewhere(exc):
                 raise
-            self.device = self._rediscover(self.device)  # the port may have moved
+            self.device = self._rediscover(self._device)  # the port may have moved
             self._reopen(wanted, needed)
 
     def _reopen(self, wanted: set[str], needed: set[str]) -> None:
@@ -423,10 +468,19 @@ class Session:
         from .discovery.wake import WAKE_TIMEOUT, WakeOnLan
 
         deadline = Deadline(WAKE_TIMEOUT)
-        with WakeOnLan(self.device, at_once=True), self._progress:
+        with WakeOnLan(self._device, at_once=True), self._progress:
             while not (self.backends or self.closed or deadline.over):
                 self._retry_now.set()
                 self._progress.wait(1.0)
+
+    def await_connection(self, deadline: Deadline) -> None:
+        """If the device is lost, try now to get it back, and wait until then."""
+        with self._progress:
+            while self._reconnecting is not None and not (self.backends or self.closed):
+                self._retry_now.set()
+                if deadline.over:
+                    return
+                self._progress.wait(min(1.0, deadline.left() or 0.0))
 
     def is_end(self, event: Event) -> bool:
         """True if no event will follow this one."""
@@ -441,9 +495,9 @@ class Session:
         if self.backends:
             return
         if self.closed:
-            raise ConnectionLost(f"{self.device.name}: closed")
+            raise ConnectionLost(f"{self._device.name}: closed")
         why = self._error or "not connected"
-        raise ConnectionLost(f"{self.device.name}: {why}") from self._error
+        raise ConnectionLost(f"{self._device.name}: {why}") from self._error
 
     def serving(self, command: str) -> list[Backend]:
         """The backends that serve a command, best first; at least one.
@@ -512,7 +566,7 @@ class Session:
     def add_listener(self, listener: Listener) -> None:
         """Call `listener` with every event; the first one subscribes to the device."""
         if self.closed:
-            raise ConnectionLost(f"{self.device.name}: closed")
+            raise ConnectionLost(f"{self._device.name}: closed")
         if self.events.add(listener) == 1:
             self._follow_listeners()
 
@@ -567,6 +621,7 @@ class Opening:
         up: Those that are connected, and not used by commands yet.
         errors: Why others are not.
         shown: True once commands may use any.
+        in_use: True once the caller of :meth:`Session.open` has it.
         closed: True after :meth:`close`.
         grace: Until when commands wait for the best of several protocols.
     """
@@ -577,6 +632,7 @@ class Opening:
         self.up: dict[str, Backend] = {}
         self.errors: dict[str, AppleTVError] = {}
         self.shown = False
+        self.in_use = False
         self.closed = False
         self.grace = Deadline(GRACE)
         self.threads: list[threading.Thread] = []
@@ -597,10 +653,15 @@ class Opening:
 
     def error(self) -> AppleTVError:
         """What to tell the caller: the error of the best protocol."""
-        for backend in self._made:
-            if backend.protocol in self.errors:
-                return self.errors[backend.protocol]
-        return ConnectionLost("closed while connecting")
+        made = [backend.protocol for backend in self._made]
+        errors = [self.errors[protocol] for protocol in made if protocol in self.errors]
+        errors.sort(key=lambda error: not isinstance(error, WrongDevice))
+        return errors[0] if errors else ConnectionLost("closed while connecting")
+
+    @property
+    def is_wrong(self) -> bool:
+        """True if it is another device that has answered."""
+        return any(isinstance(error, WrongDevice) for error in self.errors.values())
 
     def close(self, but: Collection[Backend] = ()) -> None:
         """Close all but some. Their threads end by themselves: at once, if the device answers."""

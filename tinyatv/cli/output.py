@@ -264,3 +264,13 @@ def device_lines(device: Device) -> list[str]:
 def named_keys(found: Sequence[Account | App | OutputDevice]) -> list[dict[str, str | None]]:
     """Things with a name and an identifier as JSON shows them."""
     return [{"name": one.name, "identifier": one.identifier} for one in found]
+
+
+def confirms(question: str) -> bool:
+    """Ask a person; only a yes is one."""
+    try:
+        answer = input("".join(one if one.isprintable() else "?" for one in f"{question} [y/N] "))
+    except EOFError:
+        print()
+        return False
+    return answer.strip().lower() in ("y", "yes")
