@@ -154,6 +154,8 @@ class Session:
                     lambda: self.closed or opening.over or (opening.shown and not wait_for_all)
                 )
                 opening.in_use = opening.shown
+                if opening.in_use and opening.over:
+                    self._come_back()
         except BaseException:  # Ctrl-C
             opening.close()
             raise
