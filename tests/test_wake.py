@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import threading
 
@@ -280,7 +281,10 @@ WORDS = [name for name, row in COMMANDS.items() if name not in PROGRAMS and not 
 def asleep(own_store, sleeper, monkeypatch):
     """A stored device of which nothing answers."""
     monkeypatch.setenv("TINYATV_SERVE", "off")
-    tinyatv.Store().save(by_hand(sleeper.port, MAC))
+    monkeypatch.setenv("TINYATV_SCAN_HOSTS", "127.0.0.1:9")  # where nobody answers
+    device = by_hand(sleeper.port, MAC)
+    device.services[0].identifier = secrets.token_hex(8)
+    tinyatv.Store().save(device)
     return "-n", "By hand", "--timeout=0.15", "--scan-timeout=0.1"
 
 
@@ -363,7 +367,7 @@ def test_reconnecting_wakes_nobody(brief, monkeypatch):
         device.services[0].identifier = None  # nobody looks for it
         sleeper = Sleeper()
         with tinyatv.connect(device, timeout=0.1, reconnect=True, wake=False) as atv:
-            device.services[0].port = sleeper.port
+            atv.device.services[0].port = sleeper.port
             tv.companion.drop_peers()
             assert tv.wait_for(lambda: atv._session._tries > 3)
             monkeypatch.setattr(wake, "WAKE_TIMEOUT", 0.1)
