@@ -125,7 +125,7 @@ def connect_to(
             try:
                 found = rediscover(device)
             except NotThere as missing:
-                error = missing.explains(error, atv.answered)
+                error = missing.explains(error, atv._session.answered)
             except DeviceNotFound:
                 pass  # the first error says more
             else:
@@ -208,12 +208,19 @@ class NotThere(DeviceNotFound):
         seen: Who answers instead.
 
     Attributes:
-        there: Those of them that have its address.
+        there: Those of them that have its address, and a port of it.
     """
 
     def __init__(self, device: Device, seen: list[Device]) -> None:
         self._device = device
-        self.there = [one for one in seen if device.address in one.addresses]
+        ports = {service.port for service in device.services} - {0}
+        self.there = [
+            one
+            for one in seen
+            if device.address in one.addresses
+            # One address may be that of two devices, each with its own ports.
+            and not ports.isdisjoint(service.port for service in one.services)
+        ]
         names = {name.casefold() for name in device.names}
         self._namesakes = [
             one for one in seen if not names.isdisjoint(name.casefold() for name in one.names)

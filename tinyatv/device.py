@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from .backends import Backend
     from .backends.airplay_stream import Stream
     from .events import Event, Listener
-    from .identity import Introduction
     from .model import (
         Account,
         App,
@@ -84,11 +83,6 @@ class AppleTV:
     @device.setter
     def device(self, device: Device) -> None:
         self._session.device = device
-
-    @property
-    def answered(self) -> list[Introduction]:
-        """How those introduced themselves who answered the last time, connected or not."""
-        return self._session.answered
 
     @property
     def timeout(self) -> float:
