@@ -326,6 +326,15 @@ class Session:
                 self._retry_now.set()
                 self._reconnected.wait(1.0)
 
+    def await_connection(self, deadline: Deadline) -> None:
+        """If the device is lost, try now to get it back, and wait until then."""
+        while self._reconnecting is not None and not (self.backends or self.closed):
+            self._reconnected.clear()
+            self._retry_now.set()
+            if self.backends or deadline.over:
+                return
+            self._reconnected.wait(min(1.0, deadline.left() or 0.0))
+
     def is_end(self, event: Event) -> bool:
         """True if no event will follow this one."""
         if not isinstance(event, Disconnected) or self.backends:
