@@ -247,6 +247,8 @@ SURFACE = {
     "remove_listener": Case(listens, lambda tv, result: result is not None),
     "events": Case(iterates, lambda tv, result: result is not None),
     "close": Case(lambda atv, tv: atv.close(), lambda tv, result: not peers(tv)),
+    "has_answered": Case(lambda atv, tv: atv.has_answered, lambda tv, result: result is True),
+    "wait_for_rest": Case(lambda atv, tv: atv.wait_for_rest(), lambda tv, result: True),
     "open": Case(lambda atv, tv: atv.open(), lambda tv, result: True),
 }  # fmt: skip
 LAST = ("close",)  # nothing comes behind it

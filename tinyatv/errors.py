@@ -19,6 +19,10 @@ Each one also is the builtin exception that a beginner would catch. Wrong argume
 
 from __future__ import annotations
 
+import errno
+
+_NOBODY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)
+
 
 class AppleTVError(Exception):
     """Base of all errors that this package raises on purpose."""
@@ -133,3 +137,13 @@ class PairingBackOff(PairingError):
     def __init__(self, message: str, seconds: float | None = None) -> None:
         super().__init__(message)
         self.seconds = seconds
+
+
+def is_silence(error: AppleTVError) -> bool:
+    """True for an error that says that nobody was there: whoever says no is awake."""
+    import socket  # not before anything failed: the words of the program load quickly
+
+    cause = error.__cause__
+    return isinstance(cause, (TimeoutError, socket.timeout)) or (
+        isinstance(cause, OSError) and cause.errno in _NOBODY
+    )

@@ -202,6 +202,20 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "push_updates": ("mrp", "dmap"),
 }
 
+QUESTIONS = frozenset((
+    "volume", "output_devices", "power_state", "apps", "accounts", "text_focus", "text_get",
+    "playing", "artwork", "server_info",
+))  # fmt: skip
+"""Commands of `ROUTES` that only ask: they change nothing, and may be repeated."""
+
+GO_TO_SLEEP = frozenset(("turn_off", "suspend"))
+"""Those for which no sleeping device is woken."""
+
+TOLD_BY_ANY = frozenset((
+    "power_state", "text_focus", "volume", "set_volume", "volume_up", "volume_down", "mute",
+))  # fmt: skip
+"""Those for which the next protocol is asked where the best one cannot tell, or cannot do it."""
+
 for _row in _ROWS:
     for _name in _row.serves:
         _table = FIELDS if _name in FIELDS else ROUTES

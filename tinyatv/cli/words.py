@@ -174,6 +174,7 @@ def _device_id(atv: AppleTV, out: Output, name: str) -> None:
 def _info(atv: AppleTV, out: Output, name: str) -> None:
     from .output import device_keys
 
+    atv.wait_for_rest()
     device = atv.device
     lines = [
         f"{device.name}: {device.info}",
@@ -231,6 +232,7 @@ def feature_name(feature: str) -> str:
 def _missing(atv: AppleTV, out: Output, name: str, *_: str) -> None:
     from ..errors import NotSupported
 
+    atv.wait_for_rest()
     why = f"{COMMANDS[name].help}; {atv.name} is connected by {', '.join(atv.protocols)}"
     raise NotSupported(f"{name} {why}")
 
