@@ -10,7 +10,7 @@
      +- NotSupported       (NotImplementedError)  no connected protocol serves it
      +- ProtocolError                             the peer sent invalid data; .data
      +- CredentialsError   (ValueError)           missing, malformed, not accepted any more
-     +- PairingError                              wrong PIN, refused
+     +- PairingError                              wrong PIN, refused; .wrong_pin
          +- PairingBackOff                        too many tries; .seconds
 
 Each one also is the builtin exception that a beginner would catch. Wrong arguments are plain
@@ -120,7 +120,15 @@ def is_elsewhere(error: AppleTVError) -> bool:
 
 
 class PairingError(AppleTVError):
-    """Pairing did not succeed: wrong PIN, refused, or the PIN was not typed in time."""
+    """Pairing did not succeed: wrong PIN, refused, cancelled, or the PIN was not typed in time.
+
+    Attributes:
+        wrong_pin: True if the PIN that was given here is not the one that the TV shows.
+    """
+
+    def __init__(self, message: str = "", *, wrong_pin: bool = False) -> None:
+        super().__init__(message)
+        self.wrong_pin = wrong_pin
 
 
 class PairingBackOff(PairingError):
