@@ -7,6 +7,7 @@ import os
 import select
 import shlex
 import sys
+import threading
 from collections.abc import Iterable
 from copy import copy
 from functools import partial
@@ -31,14 +32,13 @@ from .routes import BACKENDS
 from .store import several
 
 if TYPE_CHECKING:
-    import threading
-
     from .discovery.records import Unusable
     from .identity import Introduction
     from .store import Store
 
 log = logging.getLogger(__name__)
 
+LONGEST_PAUSE = 60.0  # s that somebody who mistyped a PIN is made to wait
 CHECK_TIMEOUT = 5.0  # s that each answer may take while credentials of another protocol are tried
 
 
@@ -398,7 +398,10 @@ def pair(
         OSError: The store cannot be written. The credentials are in the error's ``device``.
     """
     store = _store(store)
-    choose: dict[str, Any] = {"ask_pin": partial(_ask_pin, cancel), "again": _ask_again}
+    choose: dict[str, Any] = {
+        "ask_pin": partial(_ask_pin, cancel),
+        "again": partial(_ask_again, cancel),
+    }
     if callable(pin):
         choose = {"ask_pin": partial(_told_pin, pin), "choose_pin": pin}
     elif pin is not None:
@@ -543,12 +546,31 @@ def _ask_pin(cancel: threading.Event | None) -> str:
     return line
 
 
-def _ask_again(error: PairingError) -> bool:
-    """Whether to go on after a wrong PIN: with a person at a terminal."""
-    if sys.stdin is None or not sys.stdin.isatty():
+def ask_again(
+    error: PairingError, show: Callable[[str], object], cancel: threading.Event | None = None
+) -> bool:
+    """After a wrong PIN, make the pause that the device wants, unless that is long.
+
+    Args:
+        error: That the PIN was wrong.
+        show: Called with lines for the person who typed it.
+        cancel: Ends the pause.
+
+    Returns:
+        False if the device has to be left alone for more than a minute.
+    """
+    show("That PIN is wrong.")
+    if error.seconds is not None and error.seconds > LONGEST_PAUSE:
         return False
-    print(error)
+    if error.seconds:
+        show(f"The TV wants a pause of {error.seconds:g} s, and shows a new one then.")
+        (cancel or threading.Event()).wait(error.seconds)
     return True
+
+
+def _ask_again(cancel: threading.Event | None, error: PairingError) -> bool:
+    at_terminal = sys.stdin is not None and sys.stdin.isatty()
+    return at_terminal and ask_again(error, print, cancel)
 
 
 def _store(store: Store | None) -> Store:

@@ -124,20 +124,16 @@ class PairingError(AppleTVError):
 
     Attributes:
         wrong_pin: True if the PIN that was given here is not the one that the TV shows.
+        seconds: How long the device wants to be left alone, or None if it does not say.
     """
 
-    def __init__(self, message: str = "", *, wrong_pin: bool = False) -> None:
+    def __init__(
+        self, message: str = "", seconds: float | None = None, *, wrong_pin: bool = False
+    ) -> None:
         super().__init__(message)
+        self.seconds = seconds
         self.wrong_pin = wrong_pin
 
 
 class PairingBackOff(PairingError):
-    """The device demands a pause after too many tries.
-
-    Attributes:
-        seconds: How long to wait, or None if the device does not say.
-    """
-
-    def __init__(self, message: str, seconds: float | None = None) -> None:
-        super().__init__(message)
-        self.seconds = seconds
+    """The device demands a pause after too many tries; see ``seconds``."""

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..backends import PairingRequest
-from ..connecting import locate, pair_by
+from ..connecting import ask_again, locate, pair_by
 from ..errors import AppleTVError, CredentialsError, PairingError
 from ..model import PROTOCOLS, Device, Service, identifier_keys
 from ..pairing.credentials import should_pair
@@ -69,7 +69,7 @@ def _pair(flags: Arguments, out: Output, device: Device, protocols: list[str] | 
         client_id=store.client_uuid,
         name=flags.remote_name,
         timeout=flags.pairing_timeout,
-        again=lambda error: _ask_again(error, out),
+        again=lambda error: not out.json and terminal() and ask_again(error, show),
         options={
             "port": flags.pairing_port,
             "guid": flags.pairing_guid,
@@ -143,14 +143,6 @@ def _ask_pin(device: Device, out: Output) -> str:
         if out.json:
             raise ValueError("a PIN has four digits")
         show("A PIN has four digits." if digits else NO_PIN)
-
-
-def _ask_again(error: PairingError, out: Output) -> bool:
-    """Whether to go on after a wrong PIN: with a person at a terminal."""
-    if out.json or not terminal():
-        return False
-    show("That PIN is wrong. The TV shows a new one.")
-    return True
 
 
 def _show_pin(pin: str, flags: Arguments, out: Output) -> None:

@@ -221,7 +221,7 @@ def refused(
         return CredentialsError(text, refused=True)
     if code == AUTHENTICATION and step == 4:
         wait = f"; the device wants a pause of {seconds:g} s first" if seconds else ""
-        return PairingError(f"{WRONG_PIN}{wait}", wrong_pin=True)
+        return PairingError(f"{WRONG_PIN}{wait}", seconds, wrong_pin=True)
     text = {
         AUTHENTICATION: "the device does not trust our signature",
         MAX_PEERS: "the device stores no more remotes: remove one in Settings > Remotes and Devices"
