@@ -558,15 +558,25 @@ class AppleTV:
     # -- volume ----------------------------------------------------------------------------------
 
     def volume_up(self) -> None:
-        """Raise the volume by one step."""
+        """Raise the volume by one step.
+
+        Like every button, this returns when the device has acknowledged it; over MRP and Companion
+        no other button waits for it. Unlike :meth:`set_volume`, it does not wait until the device
+        tells the new volume: many outputs do as they are told and say nothing.
+
+        Raises:
+            NotSupported: The device has told that its output is fixed.
+        """
         self._by_any("volume_up")
 
     def volume_down(self) -> None:
-        """Lower the volume by one step."""
+        """Lower the volume by one step, as :meth:`volume_up` raises it."""
         self._by_any("volume_down")
 
     def volume(self, output_device: str | None = None) -> float:
-        """Ask for the volume: percent, 0 to 100.
+        """The volume: percent, 0 to 100.
+
+        As the device told last, or, where it may have changed since, asked for.
 
         Args:
             output_device: Identifier of one of :meth:`output_devices`; None asks for the device
@@ -574,6 +584,7 @@ class AppleTV:
 
         Raises:
             NotSupported: The output only knows steps.
+            CommandFailed: The device does not tell it.
         """
         level: float = self._ask("volume", output_device)
         return level
@@ -596,10 +607,11 @@ class AppleTV:
         """Mute the sound, or restore the volume if it is muted.
 
         Where the output only knows steps, this is the mute key of a remote: what that does is up to
-        the television.
+        the television. As with :meth:`volume_up`, nobody waits for the new volume.
 
         Raises:
             NotSupported: The output is fixed.
+            CommandFailed: How loud it is, or was before it was muted, is not known.
         """
         self._by_any("mute")
 

@@ -134,6 +134,7 @@ class CompanionBackend(Backend):
         self._numbers = itertools.count(secrets.randbelow(1 << 16))
         self._closing = threading.Event()
         self._pressing = threading.Lock()
+        self._turning = threading.Lock()  # over the volume keys
         self._typing = threading.Lock()
         self._listening = False
         self._claim: Claim | None = None  # what the device knows us by
@@ -146,7 +147,6 @@ class CompanionBackend(Backend):
         self._controls: int | None = None  # what can be controlled now; None until it is reported
         self._asking = -1  # number of the latest request for the volume
         self._level: float | None = None  # percent
-        self._answers = 0  # how often the volume was reported
         self._muted = 0.0  # the volume before mute()
         self._power = PowerState.Unknown
         self._focus = KeyboardFocus.Unknown
@@ -421,7 +421,6 @@ class CompanionBackend(Backend):
         if level is None:
             return []
         before, self._level = self._level, level
-        self._answers += 1
         return [] if before in (None, level) else [VolumeChanged(level, None, before or 0.0)]
 
     def _set_power(self, content: dict[Any, Any]) -> list[Event]:
@@ -493,14 +492,20 @@ class CompanionBackend(Backend):
             raise ConnectionLost(f"{word}: connection to {self._where} lost while it was down")
 
     @contextlib.contextmanager
-    def _alone(self, word: str) -> Iterator[None]:
-        """Hold the buttons and the touchpad, so that no other thread presses meanwhile."""
-        if not self._pressing.acquire(timeout=self._timeout):
+    def _alone(self, word: str, keys: threading.Lock | None = None) -> Iterator[None]:
+        """Hold the buttons and the touchpad, so that no other thread presses meanwhile.
+
+        Args:
+            word: The command, for an error.
+            keys: Other keys to hold instead.
+        """
+        keys = self._pressing if keys is None else keys
+        if not keys.acquire(timeout=self._timeout):
             raise CommandTimeout(f"{word}: another button is still down (companion)")
         try:
             yield
         finally:
-            self._pressing.release()
+            keys.release()
 
     def siri_start(self) -> None:
         with self._alone("siri_start"):
@@ -599,18 +604,20 @@ class CompanionBackend(Backend):
     # -- volume ----------------------------------------------------------------------------------
 
     def volume_up(self) -> None:
-        self._step("volume_up", 100.0)
+        self._key("volume_up")
 
     def volume_down(self) -> None:
-        self._step("volume_down", 0.0)
+        self._key("volume_down")
 
-    def _step(self, word: str, end: float) -> None:
-        """Press a volume key, and give the device a moment to report the new volume."""
-        with self._changed:
-            answers, level = self._answers, self._level
-        self._press(word)
-        if level not in (None, end):
-            self._await(lambda: self._answers != answers, SETTLE)
+    def _key(self, word: str) -> None:
+        """Press a volume key.
+
+        Done when the device has acknowledged it. Not all outputs report the new volume, so nobody
+        waits for that; and no other button needs to be up, so those do not wait for this one.
+        """
+        with self._alone(word, self._turning):
+            self._edge(word, word, codes.DOWN)
+            self._edge(word, word, codes.UP)
 
     def volume(self, output_device: str | None = None) -> float:
         self._check_output("volume", output_device)
@@ -624,10 +631,16 @@ class CompanionBackend(Backend):
         self._set_volume("set_volume", level)
 
     def mute(self) -> None:
-        if not self._has_volume():
-            self._press("mute")
+        if not self._controls or not self._controls & VOLUME:
+            self._key("mute")  # the output knows by itself whether it is mute
             return
         level = self.volume()
+        if not level and not self._muted:
+            raise CommandFailed(
+                "mute: it is at 0 %, and how loud it was before is not known: set_volume"
+                " (companion)",
+                "mute",
+            )
         if level:
             self._muted = level
         self._set_volume("mute", 0.0 if level else self._muted)
