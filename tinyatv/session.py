@@ -356,7 +356,10 @@ class Session:
         """A backend has news; called on any thread."""
         command = EVENT_SOURCE.get(type(event))
         if command is not None:
-            serving = next((one for one in ROUTES[command] if one in self.backends), protocol)
+            backends = self.backends
+            taken = (one for one, backend in backends.items() if command in backend.taken)
+            routed = (one for one in ROUTES[command] if one in backends)
+            serving = next(iter((*taken, *routed)), protocol)
             if serving != protocol:
                 return
         self.events.post(event)

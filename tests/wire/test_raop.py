@@ -166,7 +166,7 @@ def test_metadata(case):
              "a=rtpmap:96 X\r\na=fmtp:96 -1 0 16 40 10 14 2 255 0 0 44100\r\n", "\n" * 100],
 )  # fmt: skip
 def test_bad_descriptions(text):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"descri|sound|parameters|frames|lines"):
         sdp.decode(text.encode())
 
 
