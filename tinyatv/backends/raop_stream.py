@@ -32,7 +32,8 @@ from ..errors import (
 from ..wire import alac, dmap, rtp, sdp
 from ..wire.airplay_codes import OCTETS, PARAMETERS
 from ..wire.dmap_codes import CONTENT_TYPE
-from ..wire.raop_codes import ALAC, EXTRA_LATENCY, FRAMES, L16, RATE, SDP, decibels, percent
+from ..wire.raop_codes import ALAC, EXTRA_LATENCY, FRAMES, L16, RATE, SDP
+from ..wire.volume import decibels, percent
 from .raop_ports import Ports, Report, ntp
 from .raop_source import PACKET
 
