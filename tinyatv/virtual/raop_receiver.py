@@ -134,6 +134,22 @@ class Heard:
         return bytes(data)
 
 
+def save_wav(path: str, samples: bytes) -> None:
+    """Write what was heard to a file; what was there is replaced."""
+    import io
+    import wave
+
+    from ..files import replace_file
+
+    data = io.BytesIO()
+    with wave.open(data, "wb") as file:
+        file.setnchannels(CHANNELS)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(samples)
+    replace_file(path, data.getvalue())
+
+
 class Receiver:
     """The UDP ports of a stream, and the thread that serves them.
 
