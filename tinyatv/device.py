@@ -28,8 +28,9 @@ from .session import Session
 if TYPE_CHECKING:
     from .backends import Backend
     from .backends.airplay_stream import Stream
+    from .backends.raop_source import Source
+    from .backends.raop_stream import AudioStream
     from .events import Event, Listener
-    from .identity import Introduction
     from .model import (
         Account,
         App,
@@ -111,11 +112,6 @@ class AppleTV:
         self._session.device = device
 
     @property
-    def answered(self) -> list[Introduction]:
-        """How those introduced themselves who answered the last time, connected or not."""
-        return self._session.answered
-
-    @property
     def timeout(self) -> float:
         """Seconds that a command may take; a change counts from the next connection on."""
         return self._session.timeout
@@ -152,11 +148,15 @@ class AppleTV:
         """
         self._session.check_open()
         self._session.wait_for_rest()
-        known = {name: backend.features() for name, backend in self._session.backends.items()}
+        backends = self._session.backends
+        known = {name: backend.features() for name, backend in backends.items()}
         states = {}
         for name, protocols in {**ROUTES, **FIELDS}.items():
+            taken = [p for p in known if name in backends[p].taken]
             told = [known[p].get(name, FeatureState.Unknown) for p in protocols if p in known]
-            if not told:
+            if taken:
+                states[name] = known[taken[0]].get(name, FeatureState.Unknown)
+            elif not told:
                 missing = self._session.is_missing(protocols)
                 states[name] = FeatureState.Unavailable if missing else FeatureState.Unsupported
             elif name in TOLD_BY_ANY:
@@ -240,10 +240,13 @@ class AppleTV:
     def _via(self, command: str) -> Backend:
         """The backend that serves a command."""
         session = self._session
+        backends = session.backends
+        for one in backends.values():
+            if command in one.taken:
+                return one
         for protocol in ROUTES[command]:
-            backend = session.backends.get(protocol)
-            if backend is not None:
-                return backend
+            if protocol in backends:
+                return backends[protocol]
             if session.connecting:
                 break  # it may be there soon
         return session.serving(command)[0]
@@ -564,15 +567,25 @@ class AppleTV:
     # -- volume ----------------------------------------------------------------------------------
 
     def volume_up(self) -> None:
-        """Raise the volume by one step."""
+        """Raise the volume by one step.
+
+        Like every button, this returns when the device has acknowledged it; over MRP and Companion
+        no other button waits for it. Unlike :meth:`set_volume`, it does not wait until the device
+        tells the new volume: many outputs do as they are told and say nothing.
+
+        Raises:
+            NotSupported: The device has told that its output is fixed.
+        """
         self._by_any("volume_up")
 
     def volume_down(self) -> None:
-        """Lower the volume by one step."""
+        """Lower the volume by one step, as :meth:`volume_up` raises it."""
         self._by_any("volume_down")
 
     def volume(self, output_device: str | None = None) -> float:
-        """Ask for the volume: percent, 0 to 100.
+        """The volume: percent, 0 to 100.
+
+        As the device told last, or, where it may have changed since, asked for.
 
         Args:
             output_device: Identifier of one of :meth:`output_devices`; None asks for the device
@@ -580,6 +593,7 @@ class AppleTV:
 
         Raises:
             NotSupported: The output only knows steps.
+            CommandFailed: The device does not tell it.
         """
         level: float = self._ask("volume", output_device)
         return level
@@ -602,10 +616,11 @@ class AppleTV:
         """Mute the sound, or restore the volume if it is muted.
 
         Where the output only knows steps, this is the mute key of a remote: what that does is up to
-        the television.
+        the television. As with :meth:`volume_up`, nobody waits for the new volume.
 
         Raises:
             NotSupported: The output is fixed.
+            CommandFailed: How loud it is, or was before it was muted, is not known.
         """
         self._by_any("mute")
 
@@ -786,6 +801,57 @@ class AppleTV:
         about = {key: text for key, text in given.items() if text is not None}
         return self._via("play_url").play_url(url, start, timeout, version, about)
 
+    def stream(
+        self, source: Source, *, title: str | None = None, artist: str | None = None,
+        album: str | None = None, artwork: Artwork | bytes | str | None = None,
+        volume: float | None = None, raw: bool = False, form: str = "alac", control_port: int = 0,
+        timing_port: int = 0,
+    ) -> AudioStream:  # fmt: skip
+        """Send sound to a speaker, or to whatever takes AirPlay 1: AirPort Express, shairport-sync.
+
+        Returns once it is being sent; it is heard about 2 s later. Something else that this object
+        streams is stopped first. While it plays, :meth:`stop`, :meth:`volume`,
+        :meth:`set_volume`, :meth:`volume_up`, :meth:`volume_down` and :meth:`playing` are about it.
+
+        Args:
+            source: A WAV file with 44100 Hz, mono or stereo: its path, its content, or something
+                with ``read``; ``"-"`` is standard input.
+            title: What the speaker shows; None is the name of the file.
+            artist: The same.
+            album: The same.
+            artwork: JPEG or PNG: an image, the content of a file, or its path.
+            volume: Percent, 0 to 100. None leaves it as it is, or takes 33 where the speaker does
+                not say what it is.
+            raw: True if there is no header: 16 bits, little endian, stereo, 44100 Hz.
+            form: ``"alac"``, which all receivers take; ``"l16"``, or ``"l16-fmtp"`` for those of
+                Apple.
+            control_port: Own UDP port, for firewalls; 0 picks a free one.
+            timing_port: The same.
+
+        Returns:
+            What is sent; :meth:`~tinyatv.backends.raop_stream.AudioStream.wait` blocks until its
+            end. Its ``report`` and ``warnings`` say what is known of how it arrives.
+
+        Raises:
+            CommandFailed: The speaker refuses, or is busy.
+            CredentialsError: It wants a password, or another one.
+            OSError: The file cannot be read.
+            ValueError: It cannot be streamed.
+        """
+        if form not in ("alac", "l16", "l16-fmtp"):
+            raise ValueError(f"form is alac, l16 or l16-fmtp, not {form!r}")
+        if volume is not None and not 0 <= volume <= 100:
+            raise ValueError(f"volume is 0 to 100, not {volume}")
+        for port in (control_port, timing_port):
+            if not 0 <= port < 65536:
+                raise ValueError(f"a port is 0 to 65535, not {port}")
+        backend = self._via("stream")
+        given = {"title": title, "artist": artist, "album": album}
+        about = {key: text for key, text in given.items() if text is not None}
+        return backend.stream(
+            source, raw, about, _content(artwork), volume, form, (control_port, timing_port)
+        )
+
     # -- what is playing -------------------------------------------------------------------------
 
     def playing(self) -> Playing:
@@ -816,6 +882,17 @@ def _press(hold: float, presses: int) -> tuple[float, int]:
     if presses < 1:
         raise ValueError(f"presses must be 1 or more, not {presses}")
     return _at_least(0, hold, "hold"), presses
+
+
+def _content(artwork: Artwork | bytes | str | None) -> bytes | None:
+    """The content of an image; a path is read."""
+    if artwork is None or isinstance(artwork, (bytes, bytearray, memoryview)):
+        return None if artwork is None else bytes(artwork)
+    data = getattr(artwork, "data", None)
+    if isinstance(data, bytes):
+        return data
+    with open(cast("str", artwork), "rb") as file:
+        return file.read()
 
 
 def _place(x: float, y: float) -> tuple[float, float]:

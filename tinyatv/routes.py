@@ -94,8 +94,15 @@ _ROWS = (
         connected=False, proxy="tinyatv.proxy.airplay:ProxyAirPlay",
     ),
     ProtocolRow(
-        "raop", ("_raop._tcp.local.",), credentials=("hap", "legacy"), password=True, number=5,
+        "raop", ("_raop._tcp.local.",),
+        "tinyatv.backends.raop:RaopBackend", "tinyatv.backends.raop_pairing",
+        credentials=("hap", "legacy"), password=True, number=5, unpaired=True, hap=True,
+        connected=False,
         named_by="airplay",  # the name of its service begins with it
+        serves=(
+            "stop", "volume", "set_volume", "volume_up", "volume_down", "playing", "title",
+            "artist", "album", "total_time", "position", "push_updates",
+        ),
     ),
     ProtocolRow(
         "companion", ("_companion-link._tcp.local.",),
@@ -178,6 +185,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "text_append": ("companion", "mrp"),
     "text_clear": ("companion", "mrp"),
     "play_url": ("airplay",),
+    "stream": ("raop",),
     "playing": ("mrp", "dmap"),
     "artwork": ("mrp", "dmap"),
     "server_info": ("dmap",),

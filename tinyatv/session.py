@@ -513,7 +513,8 @@ class Session:
         route = ROUTES[command]
         self._wait_for(route)
         backends = self.backends
-        found = [backends[protocol] for protocol in route if protocol in backends]
+        taken = [backend for backend in backends.values() if command in backend.taken]
+        found = taken or [backends[protocol] for protocol in route if protocol in backends]
         if not found:
             raise self.unserved(command)
         return found
@@ -599,8 +600,10 @@ class Session:
         What is playing they tell in ways of their own, so one of them is listened to.
         """
         if isinstance(event, PlayingChanged):
-            serving = next((p for p in ROUTES["playing"] if p in self.backends), protocol)
-            if serving == protocol:
+            backends = self.backends
+            taken = (name for name, one in backends.items() if "playing" in one.taken)
+            routed = (name for name in ROUTES["playing"] if name in backends)
+            if next(iter((*taken, *routed)), protocol) == protocol:
                 self.events.post(event)
             return
         with self._posting:
