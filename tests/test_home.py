@@ -96,7 +96,7 @@ def test_swapped_without_a_connection_that_stays(home, pair_of, store, kind):
         den.leave()
         fen.leave()
         fen.at(next(one for one in home.places if one.host == place.address))
-        with pytest.raises(tinyatv.WrongDevice, match="another device .* answers at"):
+        with pytest.raises(tinyatv.WrongDevice, match=r"another device .* answers at"):
             atv.play_url("http://127.0.0.1:9/a.mp4")
     assert not [request for request in fen.tv.airplay.requests if "/play" in request]
 
