@@ -9,7 +9,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..connecting import AWAY, LONGEST_PAUSE
+from ..connecting import AWAY, LONGEST_WAIT
 from ..deadline import Deadline
 from ..events import Disconnected, PlayingChanged, PowerChanged, Reconnected
 from ..model import DeviceState, PowerState
@@ -94,7 +94,7 @@ class Tv:
                     return
             reported = True
             self._closing.wait(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, LONGEST_WAIT)
         else:
             return
         self._report(f"{self.name}: connected by {', '.join(atv.protocols)}")

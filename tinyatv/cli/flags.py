@@ -28,6 +28,7 @@ class Arguments(argparse.Namespace):
     timeout: float
     reconnect: bool
     wait: bool | float
+    wake: bool | None
     all: bool
     json: bool
     verbose: bool
@@ -105,6 +106,11 @@ def common_flags(**kwargs: object) -> Parser:
         "--wait", type=wait, default=False, metavar="[S]",
         help="keep trying, for S seconds or forever, while the device is not there",
     )  # fmt: skip
+    add(
+        "--wake", action="store_true", default=None,
+        help="wake the device up first; buttons and the like do if nothing of it answers",
+    )  # fmt: skip
+    add("--no-wake", action="store_false", dest="wake", help="never wake the device up")
     add("--json", action="store_true", help="one JSON object per line")
     add("--output", choices=("json",), help=argparse.SUPPRESS)  # as atvscript has it
     add("-v", "--verbose", action="store_true", help="log to standard error")
