@@ -25,7 +25,13 @@ _NOBODY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDO
 
 
 class AppleTVError(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base of all errors that this package raises on purpose.
+
+    Attributes:
+        unsent: True if it is certain that nothing was sent: trying again does nothing twice.
+    """
+
+    unsent = False
 
 
 class DeviceNotFound(AppleTVError, LookupError):
@@ -38,6 +44,8 @@ class SeveralFound(DeviceNotFound):
 
 class ConnectionFailed(AppleTVError, ConnectionError):
     """The device could not be reached. Nothing was sent that it could have acted upon."""
+
+    unsent = True
 
 
 class WrongDevice(ConnectionFailed):
