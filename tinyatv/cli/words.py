@@ -348,6 +348,7 @@ def _table() -> Iterator[Command]:
                 program="serve"),
         Command("box", "run a button box: pins, knobs and keys that a file binds to words",
                 program="box"),
+        Command("service", "let serve, a box or watch run at boot", program="service"),
         Command("virtual", "run a virtual Apple TV", program="virtual"),
         Command("demo", "try everything against a virtual Apple TV", program="demo"),
         Command("doctor", "find out what is wrong, and how to fix it", program="doctor"),
