@@ -69,12 +69,15 @@ TOPICS: dict[
   -i ID       identifier; alternatives separated by commas
   -s HOST     what answers at that host, where multicast does not work
   -m          as described by --address, --port and --protocol
-Without any of them, the default device is used, or the only one. A stored device needs no scan: its
-address is known. If it has moved, a scan follows.
+Without any of them, the default device is used, or the only one; of several stored devices without
+a default, one must be named. Of two devices with one name, -i chooses. A stored device needs no
+scan: its address is known. If it has moved, or another device answers there, a scan follows. One
+that was replaced or reset has other identifiers: adopt gives it the place of the old one.
 
   tinyatv devices                        list stored devices
   tinyatv devices alias "Living Room" tv
-  tinyatv devices default tv""",
+  tinyatv devices default tv
+  tinyatv devices adopt tv""",
     ),
     "scripting": (
         "JSON, exit codes, several commands at once",
