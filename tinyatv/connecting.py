@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import select
-import shlex
 import sys
 import threading
 from collections.abc import Iterable
@@ -250,10 +249,12 @@ class NotThere(DeviceNotFound):
     @property
     def advice(self) -> list[str]:
         """What to do about a device that has taken its name, if there is one."""
+        from shlex import quote
+
         return [
             f"a device called {one.name} with other identifiers ({one.identifier}) answers at"
             f" {one.address}: if it has replaced the old one, or is the same after a reset,"
-            f" `tinyatv devices adopt {shlex.quote(one.name)}`; else name it by its identifier"
+            f" `tinyatv devices adopt {quote(one.name)}`; else name it by its identifier"
             for one in self._namesakes
         ]
 

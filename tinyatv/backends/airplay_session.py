@@ -295,7 +295,15 @@ class ControlConnection:
         Raises:
             As :meth:`http`.
         """
-        answer = self.rtsp("GET", "/info", timeout=timeout)
+        try:
+            answer = self.rtsp("GET", "/info", timeout=timeout)
+        except (CommandFailed, NotSupported):
+            if self._credentials.kind in ("hap", "transient"):
+                raise
+            # What AirPlay 1 has instead; its keys differ.
+            answer = read_plist(self.http("GET", "/server-info", timeout=timeout).body)
+            if isinstance(answer, dict):
+                answer.setdefault("deviceID", answer.get("deviceid"))
         return answer if isinstance(answer, dict) else {}
 
     def forward(self, request: Request, timeout: float | None = None) -> Response:
