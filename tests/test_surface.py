@@ -256,6 +256,7 @@ SURFACE = {
     "remove_listener": Case(listens, lambda tv, result: result is not None),
     "events": Case(iterates, lambda tv, result: result is not None),
     "close": Case(lambda atv, tv: atv.close(), lambda tv, result: not peers(tv)),
+    "is_whole": Case(lambda atv, tv: atv.is_whole, lambda tv, result: result is True),
     "has_answered": Case(lambda atv, tv: atv.has_answered, lambda tv, result: result is True),
     "wait_for_rest": Case(lambda atv, tv: atv.wait_for_rest(), lambda tv, result: True),
     "open": Case(lambda atv, tv: atv.open(), lambda tv, result: True),

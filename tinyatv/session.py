@@ -131,6 +131,12 @@ class Session:
     def closed(self) -> bool:
         return self._closing.is_set()
 
+    @property
+    def is_whole(self) -> bool:
+        """True if every protocol that was ever connected still is."""
+        backends = self.backends
+        return bool(backends) and self._last_protocols <= backends.keys()
+
     # -- opening ---------------------------------------------------------------------------------
 
     def open(self, *, wait_for_all: bool = True) -> None:
@@ -437,6 +443,8 @@ class Session:
         except AppleTVError as exc:
             if self._rediscover is None or self.closed or not is_elsewhere(exc):
                 raise
+            if self.backends and not wanted & self._last_protocols:
+                raise  # it has never been there: no scan will find it every minute
             self.device = self._rediscover(self._device)  # the port may have moved
             self._reopen(wanted, needed)
 
