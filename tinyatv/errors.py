@@ -19,6 +19,8 @@ Each one also is the builtin exception that a beginner would catch. Wrong argume
 
 from __future__ import annotations
 
+PAIR_FIRST = "pair first, with `tinyatv wizard` or tinyatv.pair(...)"
+
 
 class AppleTVError(Exception):
     """Base of all errors that this package raises on purpose."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Callable
 from .backends import load
 from .deadline import Deadline
 from .errors import (
+    PAIR_FIRST,
     AppleTVError,
     ConnectionFailed,
     ConnectionLost,
@@ -211,7 +212,7 @@ class Session:
             made.append(self._new_backend(row.name, service, tunnel))
         if missing and not made:
             unpaired = ", ".join(missing)
-            raise CredentialsError(f"{device.name} is not paired ({unpaired}): pair first")
+            raise CredentialsError(f"{device.name} is not paired ({unpaired}): {PAIR_FIRST}")
         if not made:
             there = ", ".join(one.protocol for one in device.services) or "nothing"
             asked = f", asked for {', '.join(self._wanted)}" if self._wanted is not None else ""
@@ -349,8 +350,10 @@ class Session:
             return
         if self.closed:
             raise ConnectionLost(f"{self._device.name}: closed")
-        why = self._error or "not connected"
-        raise ConnectionLost(f"{self._device.name}: {why}") from self._error
+        if self._error is None:
+            raise ConnectionLost(f"{self._device.name}: not connected")
+        closed = getattr(self._error, "closed", False)
+        raise ConnectionLost(str(self._error), closed=closed) from self._error
 
     def unserved(self, command: str) -> NotSupported:
         """Why no connected protocol serves a command.

@@ -25,6 +25,7 @@ from ..errors import (
 )
 from ..events import PlayingChanged, UpdateFailed
 from ..identity import Introduction, check
+from ..link import lost
 from ..model import (
     Artwork,
     DeviceState,
@@ -201,8 +202,7 @@ class DmapBackend(Backend):
 
     def _gone(self, cause: AppleTVError) -> ConnectionLost:
         """The device is gone: say so once, and return the error to raise."""
-        error = ConnectionLost(f"connection to {self._where} lost: {cause}")
-        error.__cause__ = cause
+        error = lost(self._http.label, cause)
         ended, self._ended = self._ended, True
         if not ended:
             self._lost(error)
