@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import plistlib
 import queue
-import re
 import signal
 import sys
 import threading

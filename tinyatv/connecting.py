@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import select
-import shlex
 import sys
 import threading
 from collections.abc import Iterable
@@ -49,6 +48,7 @@ def connect(
     timeout: float = 5.0,
     scan_timeout: float = 3.0,
     reconnect: bool = False,
+    wake: bool | None = None,
     store: Store | None = None,
 ) -> AppleTV:
     """Connect to an Apple TV.
@@ -56,8 +56,8 @@ def connect(
     A device in the store is connected to without a scan. If another one answers where it was, or
     none, a scan follows. No command goes to a device with other identifiers.
 
-    One that does not answer at all is sent a magic packet (Wake-on-LAN), if its hardware address is
-    known, and given 15 s.
+    One of which nothing answers at all is sent a magic packet (Wake-on-LAN), if its hardware
+    address is known, and given 15 s.
 
     Args:
         target: Name, alias, identifier, address, host name, ``host:port`` for a directed query, or
@@ -69,6 +69,8 @@ def connect(
         scan_timeout: Seconds that a scan may take.
         reconnect: After a loss, try again after 1, 2, 4 ... 60 s, forever. Until then commands
             raise ``ConnectionLost``. The object and its listeners stay valid.
+        wake: True sends the packet at once, False never; None as said above. What reconnects by
+            itself sends none, except for :meth:`AppleTV.turn_on`.
         store: Where credentials are; None takes the user's.
 
     Raises:
@@ -84,7 +86,7 @@ def connect(
     device, remembered = find(target, store, scan_timeout)
     return connect_to(
         device, store, remembered=remembered, protocols=protocols, timeout=timeout,
-        scan_timeout=scan_timeout, reconnect=reconnect,
+        scan_timeout=scan_timeout, reconnect=reconnect, wake=wake,
     )  # fmt: skip
 
 
@@ -98,6 +100,9 @@ def connect_to(
     scan_timeout: float = 3.0,
     reconnect: bool = False,
     hosts: Iterable[str] = (),
+    wake: bool | None = None,
+    acts: bool = True,
+    wait_for_all: bool = True,
 ) -> AppleTV:
     """Connect to a device that is found already; see :func:`connect`.
 
@@ -105,6 +110,9 @@ def connect_to(
         remembered: True if its address is an old one: if it is not the device that answers there,
             look for it.
         hosts: What to ask when looking for it, beside what it was found by.
+        acts: False if it is connected to for questions alone: then nothing wakes it, unless `wake`
+            is True.
+        wait_for_all: False returns once one protocol is up; see :meth:`AppleTV.open`.
     """
     wanted = None if protocols is None else tuple(protocols)
     for protocol in wanted or ():
@@ -116,13 +124,17 @@ def connect_to(
         return look_again(device, store, scan_timeout, asked)
 
     atv = AppleTV(
-        device, protocols=wanted, timeout=timeout, reconnect=reconnect, rediscover=rediscover
-    )
+        device, protocols=wanted, timeout=timeout, reconnect=reconnect, rediscover=rediscover,
+        wake=wake,
+    )  # fmt: skip
     from .discovery.wake import WakeOnLan
 
-    with WakeOnLan(device) as waking:
+    with WakeOnLan(
+        device, bool(wake), answered=lambda: atv.has_answered,
+        never=not (acts if wake is None else wake),
+    ) as waking:  # fmt: skip
         try:
-            return atv.open()
+            return atv.open(wait_for_all=wait_for_all)
         except AppleTVError as exc:
             error = exc
         if is_elsewhere(error) and (remembered or isinstance(error, WrongDevice)):
@@ -130,16 +142,16 @@ def connect_to(
             try:
                 found = rediscover(device)
             except NotThere as missing:
-                error = missing.explains(error, atv.answered)
+                error = missing.explains(error, atv._session.answered)
             except DeviceNotFound:
                 pass  # the first error says more
             else:
                 if isinstance(error, ConnectionFailed) or not _same_place(found, device):
                     atv.device = found
-                    return atv.open()
+                    return atv.open(wait_for_all=wait_for_all)
         while isinstance(error, ConnectionFailed) and waking.is_worth_it(error):
             try:
-                return atv.open()
+                return atv.open(wait_for_all=wait_for_all)
             except ConnectionFailed as exc:
                 log.debug("it does not wake up yet: %s", exc)
         if remembered and type(error) is ConnectionFailed:
@@ -217,12 +229,19 @@ class NotThere(DeviceNotFound):
         seen: Who answers instead.
 
     Attributes:
-        there: Those of them that have its address.
+        there: Those of them that have its address, and a port of it.
     """
 
     def __init__(self, device: Device, seen: list[Device]) -> None:
         self._device = device
-        self.there = [one for one in seen if device.address in one.addresses]
+        ports = {service.port for service in device.services} - {0}
+        self.there = [
+            one
+            for one in seen
+            if device.address in one.addresses
+            # One address may be that of two devices, each with its own ports.
+            and not ports.isdisjoint(service.port for service in one.services)
+        ]
         names = {name.casefold() for name in device.names}
         self._namesakes = [
             one for one in seen if not names.isdisjoint(name.casefold() for name in one.names)
@@ -234,10 +253,12 @@ class NotThere(DeviceNotFound):
     @property
     def advice(self) -> list[str]:
         """What to do about a device that has taken its name, if there is one."""
+        from shlex import quote
+
         return [
             f"a device called {one.name} with other identifiers ({one.identifier}) answers at"
             f" {one.address}: if it has replaced the old one, or is the same after a reset,"
-            f" `tinyatv devices adopt {shlex.quote(one.name)}`; else name it by its identifier"
+            f" `tinyatv devices adopt {quote(one.name)}`; else name it by its identifier"
             for one in self._namesakes
         ]
 

@@ -19,6 +19,9 @@ Each one also is the builtin exception that a beginner would catch. Wrong argume
 
 from __future__ import annotations
 
+import errno
+
+_NOBODY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)
 PAIR_FIRST = "pair first, with `tinyatv wizard` or tinyatv.pair(...)"
 
 
@@ -139,3 +142,13 @@ class PairingError(AppleTVError):
 
 class PairingBackOff(PairingError):
     """The device demands a pause after too many tries; see ``seconds``."""
+
+
+def is_silence(error: AppleTVError) -> bool:
+    """True for an error that says that there was no answer at all: a refusal is one."""
+    import socket  # not before anything failed: the words of the program load quickly
+
+    cause = error.__cause__
+    return isinstance(cause, (TimeoutError, socket.timeout)) or (
+        isinstance(cause, OSError) and cause.errno in _NOBODY
+    )

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     )
     from .airplay_stream import Stream
     from .airplay_tunnel import Tunnel
+    from .raop_source import Source
+    from .raop_stream import AudioStream
 
 Point = tuple[float, float]
 
@@ -52,10 +54,13 @@ class Backend(Protocol):
     Attributes:
         protocol: Name of its row in :data:`tinyatv.routes.PROTOCOLS`.
         introduction: What the device said of itself while connecting; None if it said nothing.
+        taken: Commands that are its own for now, whatever ROUTES says: they are about what it
+            streams.
     """
 
     protocol: str
     introduction: Introduction | None = None
+    taken: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -94,6 +99,13 @@ class Backend(Protocol):
 
     def features(self) -> dict[str, FeatureState]:
         """What the device can do now, of the commands and fields that this protocol serves."""
+
+    def told_at(self, command: str) -> float:
+        """When the device told what a question returns: ``time.monotonic()``, 0.0 for never.
+
+        Infinity, unless the answer may be one that was remembered.
+        """
+        return float("inf")
 
     @staticmethod
     def tunnel(device: Device, service: Service, *, timeout: float) -> Tunnel | None:
@@ -154,8 +166,8 @@ class Backend(Protocol):
     def remove_output_devices(self, *identifiers: str) -> None: ...
     def set_output_devices(self, *identifiers: str) -> None: ...
     def power_state(self) -> PowerState: ...
-    def turn_on(self, wait: bool) -> None: ...
-    def turn_off(self, wait: bool) -> None: ...
+    def turn_on(self) -> None: ...
+    def turn_off(self) -> None: ...
     def apps(self) -> list[App]: ...
     def launch(self, target: str) -> None: ...
     def accounts(self) -> list[Account]: ...
@@ -168,6 +180,10 @@ class Backend(Protocol):
     def play_url(
         self, url: str, position: float, timeout: float, version: str, about: dict[str, str]
     ) -> Stream: ...
+    def stream(
+        self, source: Source, raw: bool, about: dict[str, str], artwork: bytes | None,
+        volume: float | None, form: str, ports: tuple[int, int],
+    ) -> AudioStream: ...  # fmt: skip
     def playing(self) -> Playing: ...
     def artwork(self, width: int | None, height: int | None) -> Artwork | None: ...
     def server_info(self) -> dict[str, Any]: ...

@@ -14,6 +14,7 @@ from requests import PreparedRequest
 
 from ..deadline import Deadline
 from ..errors import (
+    PAIR_FIRST,
     AppleTVError,
     CommandFailed,
     CommandTimeout,
@@ -108,7 +109,7 @@ def login_query(credentials: str | None) -> str:
         CredentialsError: Neither a pairing GUID nor a Home Sharing id.
     """
     if not credentials:
-        raise CredentialsError("no DMAP credentials: pair first")
+        raise CredentialsError(f"no DMAP credentials: {PAIR_FIRST}")
     pairing.check_credentials(credentials)
     kind = "pairing-guid" if pairing.GUID.fullmatch(credentials) else "hsgid"
     return f"{kind}={credentials}&hasFP=1"
