@@ -132,7 +132,7 @@ def test_a_level_that_nobody_tells(tv, no_reports, how, monkeypatch):
     monkeypatch.setattr("tinyatv.backends.mrp.LEVEL_TIMEOUT", 0.1)
     with tinyatv.connect(tv.device, timeout=LONG) as atv:
         for _ in range(2):
-            with pytest.raises(tinyatv.CommandFailed, match="volume: .* does not report it"):
+            with pytest.raises(tinyatv.CommandFailed, match=r"volume: .* does not report it"):
                 atv.volume()
         with pytest.raises(tinyatv.CommandFailed, match="does not tell how loud it is"):
             atv.mute()
