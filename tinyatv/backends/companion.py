@@ -19,10 +19,10 @@ import itertools
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..deadline import Deadline
 from ..errors import (
     AppleTVError,
     CommandFailed,
@@ -69,8 +69,6 @@ MAX_MISSED = 2  # unanswered ones until it is given up; a single late answer can
 OPTIONAL_TIMEOUT = 2.0  # s for an answer that some systems never give
 SETTLE = 1.0  # s until a change of volume is reported; some outputs report none
 GOODBYE = 1.0  # s for the answer to the last request of a connection
-WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
-POWER_POLL = 1.0  # s between two polls of the power state: not every system reports it
 CLICK_TIME = 0.02  # s that a click on the touchpad takes
 ROUNDING = 3.5  # percent; devices with 16 steps of volume have been seen, of 6.25 each
 SKIP = 10.0  # s; without a time of the caller's
@@ -152,6 +150,7 @@ class CompanionBackend(Backend):
         self._muted = 0.0  # the volume before mute()
         self._power = PowerState.Unknown
         self._focus = KeyboardFocus.Unknown
+        self._told_at = {"power_state": 0.0, "text_focus": 0.0}
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -267,6 +266,10 @@ class CompanionBackend(Backend):
             link.request(ended.pop(), min(GOODBYE, self._timeout), after=[*dropped, *ended])
         except AppleTVError as exc:
             log.debug("no goodbye: %s", exc)
+
+    def told_at(self, command: str) -> float:
+        """When the device told what a question returns; see the contract."""
+        return self._told_at.get(command, float("inf"))
 
     def subscribe(self) -> None:
         """Start posting what changes."""
@@ -422,6 +425,8 @@ class CompanionBackend(Backend):
 
     def _set_power(self, content: dict[Any, Any]) -> list[Event]:
         power = power_of(content.get("state"))
+        if power not in (None, PowerState.Unknown):
+            self._told_at["power_state"] = time.monotonic()
         if power in (None, self._power):
             return []
         self._power = power
@@ -429,8 +434,9 @@ class CompanionBackend(Backend):
 
     def _set_focus(self, content: dict[Any, Any]) -> list[Event]:
         focus = KeyboardFocus.Focused if "_tiD" in content else KeyboardFocus.Unfocused
+        self._told_at["text_focus"] = time.monotonic()
         before, self._focus = self._focus, focus
-        return [] if before in (focus, KeyboardFocus.Unknown) else [KeyboardChanged(focus)]
+        return [] if before is focus else [KeyboardChanged(focus)]
 
     # -- buttons ---------------------------------------------------------------------------------
 
@@ -688,22 +694,15 @@ class CompanionBackend(Backend):
         for event in events if self._listening and not first else ():
             self._post(event)
 
-    def turn_on(self, wait: bool) -> None:
-        self._switch("turn_on", PowerState.On, wait)
+    def turn_on(self) -> None:
+        self._switch("turn_on")
 
-    def turn_off(self, wait: bool) -> None:
-        self._switch("turn_off", PowerState.Off, wait)
+    def turn_off(self) -> None:
+        self._switch("turn_off")
 
-    def _switch(self, word: str, wanted: PowerState, wait: bool) -> None:
+    def _switch(self, word: str) -> None:
         with self._alone(word):
             self._edge(word, word, codes.UP)  # Sleep and Wake have no other edge
-        deadline = Deadline(WAKE_TIMEOUT)
-        while wait and self.power_state() is not wanted:
-            if deadline.over:
-                raise CommandTimeout(
-                    f"{word}: the device is {self._power.name} after {WAKE_TIMEOUT:g} s (companion)"
-                )
-            self._await(lambda: self._power is wanted, POWER_POLL)
 
     # -- apps and accounts -----------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -65,7 +66,6 @@ log = logging.getLogger(__name__)
 HEARTBEAT = 30.0  # s without a message from the device until it is asked whether it is there
 HEARTBEAT_EVERY = 4.5  # s, at most, from one question to the next: 39 s in all
 MAX_MISSED = 2  # unanswered ones until it is given up; a single late answer can be harmless
-WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
 VOLUME_STEP = 5.0  # percent; for outputs that only know absolute levels (HomePods)
 LEVEL_TIMEOUT = 2.0  # s for an answer to GET_VOLUME, which not all systems give
 SKIP = 15.0  # s; where the app names no step of its own
@@ -190,6 +190,7 @@ class MrpBackend(Backend):
         self._tells = True  # False once the device has not answered GET_VOLUME
         self._muted = 0.0  # the volume before mute()
         self._focus = KeyboardFocus.Unknown
+        self._told_at = {"power_state": 0.0, "text_focus": 0.0, "volume": 0.0}
         self._expecting: list[tuple[Callable[[proto.Message], bool], queue.SimpleQueue[Any]]] = []
 
     # -- life ------------------------------------------------------------------------------------
@@ -288,6 +289,10 @@ class MrpBackend(Backend):
     def _tunnel_lost(self, error: AppleTVError) -> None:
         if self._link is not None:
             self._link.fail(error)
+
+    def told_at(self, command: str) -> float:
+        """When the device told what a question returns; see the contract."""
+        return self._told_at.get(command, float("inf"))
 
     def subscribe(self) -> None:
         """Start posting what changes; what is playing now comes first."""
@@ -449,6 +454,7 @@ class MrpBackend(Backend):
         self._info = info
         if info.HasField("logicalDeviceCount"):
             self._told_power = PowerState.On if info.logicalDeviceCount else PowerState.Off
+            self._told_at["power_state"] = time.monotonic()
 
     def _set_level(self, body: Any) -> list[Event]:
         uid = proto.text(body, "outputDeviceUID") or self._own_uid
@@ -456,6 +462,8 @@ class MrpBackend(Backend):
 
     def _note_level(self, uid: str, level: float) -> list[Event]:
         before = self._levels.tell(uid, level)
+        if uid == self._own_uid:
+            self._told_at["volume"] = time.monotonic()
         if level == before:
             return []
         return [VolumeChanged(level, None if uid == self._own_uid else uid, before)]
@@ -470,10 +478,11 @@ class MrpBackend(Backend):
     def _set_focus(self, body: Any) -> list[Event]:
         editing = body.state in (2, 3, 4)  # began, goes on, changed
         focus = KeyboardFocus.Focused if editing else KeyboardFocus.Unfocused
+        self._told_at["text_focus"] = time.monotonic()
         if focus is self._focus:
             return []
-        first, self._focus = self._focus is KeyboardFocus.Unknown, focus
-        return [] if first else [KeyboardChanged(focus)]
+        self._focus = focus
+        return [KeyboardChanged(focus)]
 
     # -- buttons ---------------------------------------------------------------------------------
 
@@ -817,40 +826,21 @@ class MrpBackend(Backend):
         """As it was told last: a message without the count says nothing about it."""
         return self._told_power
 
-    def turn_on(self, wait: bool) -> None:
-        message = proto.build(proto.WAKE_DEVICE)
-        self._switch("turn_on", PowerState.On, lambda: self._open().send(message), wait)
+    def turn_on(self) -> None:
+        self._open().send(proto.build(proto.WAKE_DEVICE))
 
-    def turn_off(self, wait: bool) -> None:
+    def turn_off(self) -> None:
         """Home held down opens the control centre, and select presses its default item, Sleep.
 
         Reported to work up to tvOS 17: on tvOS 18 the item has the focus but is not pressed, and
         tvOS 27 places Sleep lower.
         """
-
-        def keys() -> None:
-            self._press("home", 1.0)
-            if self._closing.wait(0.1):
-                raise ConnectionLost(f"turn_off: connection to {self._where} lost")
-            self._press("select")
-
-        if self.power_state() is not PowerState.Off:  # it would wake up
-            self._switch("turn_off", PowerState.Off, keys, wait)
-
-    def _switch(
-        self, word: str, wanted: PowerState, action: Callable[[], object], wait: bool
-    ) -> None:
-        on = wanted is PowerState.On
-
-        def there(message: proto.Message) -> bool:
-            kinds = (proto.DEVICE_INFO_UPDATE, proto.DEVICE_INFO)
-            told = message.kind in kinds and message.body.HasField("logicalDeviceCount")
-            return told and bool(message.body.logicalDeviceCount) is on
-
-        with self._expect(there) as until:
-            action()
-            if wait and self.power_state() is not wanted:
-                until(word, WAKE_TIMEOUT)
+        if self.power_state() is PowerState.Off:
+            return  # it would wake up
+        self._press("home", 1.0)
+        if self._closing.wait(0.1):
+            raise ConnectionLost(f"turn_off: connection to {self._where} lost")
+        self._press("select")
 
     # -- text ------------------------------------------------------------------------------------
 
@@ -868,8 +858,6 @@ class MrpBackend(Backend):
 
     def _type(self, word: str, action: int, text: str) -> None:
         """Change the text field. Not acknowledged, so ask for something that is."""
-        import time
-
         if self._focus is not KeyboardFocus.Focused:
             raise CommandFailed(f"{word}: no text field is open (mrp)", word)
         self._open().send(
