@@ -40,6 +40,7 @@ def test_text_with_a_nul(atv, device):
 def test_server_info_loses_nothing(atv, device):
     fields = [
         ("mstt", 200), ("minm", b"Den\0"), ("ated", b"\0\7"), ("zzzz", b"\1\xff"),
+        ("ceGS", b"\2"),
         ("aeSE", b"\2"), ("aeSP", b"\1"), ("aeXX", b"one"), ("aeXX", b"two"),
         ("mlcl", [("mlit", [("miid", 1)]), ("mlit", [("miid", 2), ("asdk", b"\3")])]),
     ]  # fmt: skip
@@ -48,6 +49,7 @@ def test_server_info_loses_nothing(atv, device):
     assert json.loads(json.dumps(found)) == found
     assert found["dmap.itemname"] == "Den"
     assert found["daap.supportsextradata"] is True
+    assert found["com.apple.itunes.genius-selectable"] == 2
     assert found["zzzz"] == "01ff"
     assert found["aeXX"] == [b"one".hex(), b"two".hex()]
     listed = found["dmap.listing"]["dmap.listingitem"]
@@ -208,6 +210,18 @@ def test_refused_with_a_negative_code():
         with pytest.raises(tinyatv.CommandFailed, match="error -6762") as caught:
             atv.launch("com.netflix.Netflix")
         assert caught.value.code == -6762
+
+
+@pytest.mark.parametrize("info", [{"NSLocalizedDescription": "not  now"}, "not now"])
+def test_refused_with_a_user_info_alone(info, monkeypatch):
+    """Neither code nor text, and content besides: it is a refusal all the same."""
+    refusing = {"_eu": info, "_c": {"com.example": "App"}}
+    monkeypatch.setattr("tinyatv.virtual.companion._error", lambda code, text: refusing)
+    with virtual("tvos18", "companion") as tv, tinyatv.connect(tv.device) as atv:
+        tv.fail("app_list", status=1)
+        with pytest.raises(tinyatv.CommandFailed, match=r"^apps: not now \(companion\)") as caught:
+            atv.apps()
+        assert caught.value.code is None
 
 
 @pytest.mark.parametrize("number", [[], {}, "2", None, 2.0, b"", 1 << 70])
