@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import plistlib
 import threading
 import time
 
@@ -117,7 +118,9 @@ def test_100_is_no_answer(atv, device, before):
 
 def test_100_is_no_answer_over_airplay():
     with virtual("tvos15", "airplay") as tv:
-        tv.fail("/info", garbage=CONTINUE + b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        body = plistlib.dumps({}, fmt=plistlib.FMT_BINARY)
+        head = b"RTSP/1.0 200 OK\r\nCSeq: 0\r\nContent-Length: %d\r\n\r\n" % len(body)
+        tv.fail("/info", garbage=CONTINUE + head + body)
         with tinyatv.connect(tv.device, protocols=["airplay"]) as atv:
             assert atv.protocols == ("airplay",)
 
