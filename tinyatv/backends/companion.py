@@ -621,8 +621,8 @@ class CompanionBackend(Backend):
     def _key(self, word: str) -> None:
         """Press a volume key.
 
-        Done when the device has acknowledged it. Not all outputs report the new volume, so nobody
-        waits for that; and no other button needs to be up, so those do not wait for this one.
+        Done when the device has acknowledged it, since not all outputs report the new volume. No
+        other button needs to be up, so those do not wait for this one.
         """
         with self._alone(word, self._turning):
             self._edge(word, word, codes.DOWN)

@@ -177,7 +177,7 @@ class MrpBackend(Backend):
         self._link: Link | None = None
         self._closing = threading.Event()
         self._pressing = threading.Lock()  # over the messages of a button, too
-        self._turning = threading.Lock()  # over steps that add up; nobody waits with it
+        self._turning = threading.Lock()  # over steps that add up; held for a write
         self._edges: dict[tuple[str, bool], proto.Message] = {}
         self._listening = False
         self._lock = threading.Lock()  # over everything below
@@ -632,8 +632,8 @@ class MrpBackend(Backend):
     def _step(self, word: str, by: float) -> None:
         """One step up or down, by whatever the output understands.
 
-        Done when the device has seen it. Not all outputs tell the new level, so nobody waits for
-        that: neither the caller nor, since no other button needs to be up, any other press.
+        Done when the device has seen it. Not all outputs tell the new level, so neither the caller
+        waits for that nor, since no other button needs to be up, any other press.
         """
         with self._lock:
             capabilities, uid = self._capabilities, self._own_uid
