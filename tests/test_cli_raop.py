@@ -87,9 +87,8 @@ def test_interrupted(speaker, tmp_path, number, code):
     path = tmp_path / "long.wav"
     path.write_bytes(wav(bytes(4 * 44100 * 60)))
     with Program(*at(speaker), f"stream_file={path}") as program:
-        assert speaker.wait_for(
-            lambda: speaker.raop.streams[-1:] and speaker.raop.streams[-1].packets > 20, WAIT
-        )
+        streams = speaker.raop.streams
+        assert speaker.wait_for(lambda: streams and streams[-1].packets > 20, WAIT)
         program.send_signal(number)
         assert program.wait(30) == code
         assert "Traceback" not in program.stderr.read()

@@ -80,6 +80,7 @@ def test_every_route_has_a_test_and_a_method():
 def test_routes_and_backends_agree():
     """Whoever is in the table has the method, and whoever has the method is in the table."""
     own = {"connect", "close", "subscribe", "unsubscribe", "tunnel", "features", "protocol"}
+    own.add("told_at")
     for protocol in BACKENDS:
         backend = backends.load(protocol)
         public = {attribute for attribute in vars(backend) if not attribute.startswith("_")}

@@ -94,6 +94,12 @@ def listens(atv, tv):
     return told
 
 
+def queues(atv, tv):
+    pressed = queue.SimpleQueue()
+    atv.queued(pressed.put, "pressed")("pin 17")
+    return pressed.get(timeout=WAIT)
+
+
 def plays_a_file(atv, tv):
     """True once the device has fetched it; it is not served any longer than it plays."""
     data = pathlib.Path(__file__).read_bytes()
@@ -245,10 +251,13 @@ SURFACE = {
     ),
     "reconnects": Case(lambda atv, tv: atv.reconnects, lambda tv, result: result is False),
     "features": Case(lambda atv, tv: atv.features(), lambda tv, result: {*ROUTES} <= {*result}),
+    "queued": Case(queues, lambda tv, result: result == "pressed"),
     "add_listener": Case(listens, lambda tv, result: result is not None),
     "remove_listener": Case(listens, lambda tv, result: result is not None),
     "events": Case(iterates, lambda tv, result: result is not None),
     "close": Case(lambda atv, tv: atv.close(), lambda tv, result: not peers(tv)),
+    "has_answered": Case(lambda atv, tv: atv.has_answered, lambda tv, result: result is True),
+    "wait_for_rest": Case(lambda atv, tv: atv.wait_for_rest(), lambda tv, result: True),
     "open": Case(lambda atv, tv: atv.open(), lambda tv, result: True),
 }  # fmt: skip
 LAST = ("close",)  # nothing comes behind it

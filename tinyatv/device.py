@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import queue
+import threading
+import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, cast
 
 from .deadline import Deadline
-from .errors import NotSupported
+from .errors import AppleTVError, CommandTimeout, NotSupported
 from .events import EventQueue
-from .model import Device, FeatureState, RepeatState, ShuffleState, TouchAction
-from .routes import FIELDS, ROUTES
+from .model import (
+    Device,
+    FeatureState,
+    KeyboardFocus,
+    PowerState,
+    RepeatState,
+    ShuffleState,
+    TouchAction,
+)
+from .routes import FIELDS, ROUTES, TOLD_BY_ANY
 from .session import Session
 
 if TYPE_CHECKING:
@@ -24,11 +35,19 @@ if TYPE_CHECKING:
         Account,
         App,
         Artwork,
-        KeyboardFocus,
         OutputDevice,
         Playing,
-        PowerState,
     )
+    from .queued import PressQueue
+
+WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
+POWER_POLL = 1.0  # s between two questions: not every system reports it
+BEST_FIRST = (
+    FeatureState.Available,
+    FeatureState.Unknown,
+    FeatureState.Unavailable,
+    FeatureState.Unsupported,
+)
 
 
 class AppleTV:
@@ -42,6 +61,9 @@ class AppleTV:
     * ``ConnectionLost``: the connection is gone, or was closed.
     * ``NotSupported``: no connected protocol can do it.
 
+    Where a protocol that could do it failed while connecting, or was lost, its error is raised:
+    ``CredentialsError``, ``CommandTimeout``, ``ConnectionLost``.
+
     Methods may be called from any thread, and bound methods work as callbacks.
 
     Attributes:
@@ -52,13 +74,16 @@ class AppleTV:
     def __init__(
         self, device: Device, *, protocols: Iterable[str] | None = None, timeout: float = 5.0,
         reconnect: bool = False, rediscover: Callable[[Device], Device] | None = None,
+        wake: bool | None = None,
     ) -> None:  # fmt: skip
         if timeout <= 0:
             raise ValueError(f"timeout must be positive, not {timeout}")
         self._session = Session(
             device, protocols=protocols, timeout=timeout, reconnect=reconnect,
-            rediscover=rediscover,
+            rediscover=rediscover, wake=wake,
         )  # fmt: skip
+        self._presses: PressQueue | None = None  # made by the first queued()
+        self._making_presses = threading.Lock()
 
     def __repr__(self) -> str:
         up = ", ".join(self.protocols) or "not connected"
@@ -118,31 +143,52 @@ class AppleTV:
     def features(self) -> dict[str, FeatureState]:
         """What can be used now: every command of ``ROUTES`` and every field of ``FIELDS``.
 
-        May ask the device. ``Unknown`` means that the device does not say: try it.
+        May ask the device. ``Unknown`` means that the device does not say: try it. What a protocol
+        does that is not there now, but should be, is ``Unavailable``.
         """
         self._session.check_open()
+        self._session.wait_for_rest()
         backends = self._session.backends
         known = {name: backend.features() for name, backend in backends.items()}
         states = {}
         for name, protocols in {**ROUTES, **FIELDS}.items():
             taken = [p for p in known if name in backends[p].taken]
-            serving = taken + [p for p in protocols if p in known]
-            states[name] = FeatureState.Unsupported
-            if serving:
-                states[name] = known[serving[0]].get(name, FeatureState.Unknown)
+            told = [known[p].get(name, FeatureState.Unknown) for p in protocols if p in known]
+            if taken:
+                states[name] = known[taken[0]].get(name, FeatureState.Unknown)
+            elif not told:
+                missing = self._session.is_missing(protocols)
+                states[name] = FeatureState.Unavailable if missing else FeatureState.Unsupported
+            elif name in TOLD_BY_ANY:
+                states[name] = min(told, key=BEST_FIRST.index)
+            else:
+                states[name] = told[0]
         return states
 
     # -- life ------------------------------------------------------------------------------------
 
-    def open(self) -> AppleTV:
+    def open(self, *, wait_for_all: bool = True) -> AppleTV:
         """Open all protocols that have credentials, unless that is done: :func:`connect` does it.
+
+        Args:
+            wait_for_all: False returns once one protocol is up. The others connect in the
+                background; a command waits for those that it needs.
 
         Raises:
             ConnectionFailed: None of them could be reached.
             CredentialsError: No credentials, or they are not accepted any more.
         """
-        self._session.open()
+        self._session.open(wait_for_all=wait_for_all)
         return self
+
+    @property
+    def has_answered(self) -> bool:
+        """True if anything of the device has answered since it was tried to connect."""
+        return self._session.has_answered
+
+    def wait_for_rest(self) -> None:
+        """Wait for protocols that are still connecting, until 1.5 s after :meth:`open` at most."""
+        self._session.wait_for_rest()
 
     def close(self) -> None:
         """Close all connections and end all threads. Safe to call more than once, from anywhere.
@@ -150,17 +196,99 @@ class AppleTV:
         Listeners get a last :class:`~tinyatv.events.Disconnected`. Blocks up to 5 s.
         """
         self._session.close()
+        if self._presses is not None:
+            self._presses.close()
+
+    # -- queued presses --------------------------------------------------------------------------
+
+    def queued(
+        self,
+        command: Callable[..., object],
+        *args: Any,
+        patience: float = 0.0,
+        on_error: Callable[[BaseException], object] | None = None,
+        **how: Any,
+    ) -> Callable[..., None]:
+        """Make a callback that never raises and never blocks, as GPIO libraries need it.
+
+            button.when_pressed = atv.queued(atv.play_pause)
+            louder.when_held = atv.queued(atv.set_volume, 30, patience=10, on_error=print)
+
+        Calling it queues the command. One thread carries out all queued ones of this Apple TV, in
+        order; up to 32 may wait, more are dropped, and reported as one error. The callback ignores
+        its own arguments, such as the number of a pin. What waits at :meth:`close` is forgotten.
+
+        Args:
+            command: A method of this object, or any function, for several steps.
+            *args: Passed on to it.
+            patience: Seconds from the press on that it may wait for a lost device to come back, if
+                the connection was made with ``reconnect=True``. 0 fails at once; it lets the next
+                try to reconnect begin now in either case.
+            on_error: Called with each error, on the thread of the queue. None logs a warning.
+            **how: Passed on to `command`.
+        """
+        from .queued import PressQueue, name_of
+
+        with self._making_presses:
+            if self._presses is None:
+                self._presses = PressQueue(self._session)
+        return self._presses.bind(
+            name_of(command), partial(command, *args, **how), patience, on_error,
+            single=getattr(command, "__self__", None) is self,
+        )  # fmt: skip
 
     def _via(self, command: str) -> Backend:
         """The backend that serves a command."""
-        backends = self._session.backends
-        for backend in backends.values():
-            if command in backend.taken:
-                return backend
+        session = self._session
+        backends = session.backends
+        for one in backends.values():
+            if command in one.taken:
+                return one
         for protocol in ROUTES[command]:
             if protocol in backends:
                 return backends[protocol]
-        raise self._session.unserved(command)
+            if session.connecting:
+                break  # it may be there soon
+        return session.serving(command)[0]
+
+    def _by_any(self, command: str, *args: Any) -> None:
+        """Let the best protocol do something that can; those that cannot send nothing."""
+        first: NotSupported | None = None
+        for backend in self._session.serving(command):
+            try:
+                getattr(backend, command)(*args)
+            except NotSupported as exc:
+                first = first or exc
+            else:
+                return
+        raise first or NotSupported(command)
+
+    def _ask(self, command: str, *args: Any, unknown: object = None) -> Any:
+        """Ask one protocol after the other, until one asks the device and is answered.
+
+        What they only remember of what the device has told counts if none can ask; of several, what
+        was told last.
+        """
+        start = time.monotonic()
+        first: AppleTVError | None = None
+        remembered: list[tuple[float, Any]] = []
+        for backend in self._session.serving(command):
+            try:
+                answer = getattr(backend, command)(*args)
+            except AppleTVError as exc:
+                first = first or exc
+                continue
+            told_at = backend.told_at(command)
+            if answer is unknown:
+                continue
+            if told_at >= start:
+                return answer
+            remembered.append((told_at, answer))
+        if remembered:
+            return max(remembered, key=lambda one: one[0])[1]
+        if first is not None:
+            raise first
+        return unknown
 
     # -- events ----------------------------------------------------------------------------------
 
@@ -439,15 +567,25 @@ class AppleTV:
     # -- volume ----------------------------------------------------------------------------------
 
     def volume_up(self) -> None:
-        """Raise the volume by one step."""
-        self._via("volume_up").volume_up()
+        """Raise the volume by one step.
+
+        Like every button, this returns when the device has acknowledged it; over MRP and Companion
+        no other button waits for it. Unlike :meth:`set_volume`, it does not wait until the device
+        tells the new volume: many outputs do as they are told and say nothing.
+
+        Raises:
+            NotSupported: The device has told that its output is fixed.
+        """
+        self._by_any("volume_up")
 
     def volume_down(self) -> None:
-        """Lower the volume by one step."""
-        self._via("volume_down").volume_down()
+        """Lower the volume by one step, as :meth:`volume_up` raises it."""
+        self._by_any("volume_down")
 
     def volume(self, output_device: str | None = None) -> float:
-        """Ask for the volume: percent, 0 to 100.
+        """The volume: percent, 0 to 100.
+
+        As the device told last, or, where it may have changed since, asked for.
 
         Args:
             output_device: Identifier of one of :meth:`output_devices`; None asks for the device
@@ -455,8 +593,10 @@ class AppleTV:
 
         Raises:
             NotSupported: The output only knows steps.
+            CommandFailed: The device does not tell it.
         """
-        return self._via("volume").volume(output_device)
+        level: float = self._ask("volume", output_device)
+        return level
 
     def set_volume(self, level: float, output_device: str | None = None) -> None:
         """Set the volume.
@@ -470,18 +610,19 @@ class AppleTV:
         """
         if not 0 <= level <= 100:
             raise ValueError(f"volume is 0 to 100, not {level}")
-        self._via("set_volume").set_volume(level, output_device)
+        self._by_any("set_volume", level, output_device)
 
     def mute(self) -> None:
         """Mute the sound, or restore the volume if it is muted.
 
         Where the output only knows steps, this is the mute key of a remote: what that does is up to
-        the television.
+        the television. As with :meth:`volume_up`, nobody waits for the new volume.
 
         Raises:
             NotSupported: The output is fixed.
+            CommandFailed: How loud it is, or was before it was muted, is not known.
         """
-        self._via("mute").mute()
+        self._by_any("mute")
 
     # -- output devices --------------------------------------------------------------------------
 
@@ -509,7 +650,8 @@ class AppleTV:
 
     def power_state(self) -> PowerState:
         """Whether it is awake."""
-        return self._via("power_state").power_state()
+        power: PowerState = self._ask("power_state", unknown=PowerState.Unknown)
+        return power
 
     def turn_on(self, *, wait: bool = False) -> None:
         """Wake it up.
@@ -524,7 +666,7 @@ class AppleTV:
             CommandTimeout: It did not wake up in time.
         """
         self._session.wake()
-        self._via("turn_on").turn_on(wait)
+        self._switch("turn_on", PowerState.On, wait)
 
     def turn_off(self, *, wait: bool = False) -> None:
         """Put it to sleep.
@@ -538,7 +680,30 @@ class AppleTV:
         Raises:
             CommandTimeout: It did not fall asleep in time.
         """
-        self._via("turn_off").turn_off(wait)
+        self._switch("turn_off", PowerState.Off, wait)
+
+    def _switch(self, command: str, wanted: PowerState, wait: bool) -> None:
+        """Send a command, and maybe wait until any protocol tells that the device has obeyed."""
+        if not wait:
+            getattr(self._via(command), command)()
+            return
+        news = EventQueue(f"power of {self.name}")
+        self.add_listener(news.put)
+        try:
+            getattr(self._via(command), command)()
+            deadline, silence = Deadline(WAKE_TIMEOUT), Deadline(self.timeout)
+            while (power := self.power_state()) is not wanted:
+                if power is PowerState.Unknown and silence.over:
+                    raise CommandTimeout(f"{command}: sent, but the device does not tell its power")
+                if deadline.over:
+                    late = f"after {WAKE_TIMEOUT:g} s"
+                    raise CommandTimeout(f"{command}: the device is {power.name} {late}")
+                try:
+                    news.get(timeout=POWER_POLL)
+                except queue.Empty:
+                    pass  # not all report it: ask again
+        finally:
+            self.remove_listener(news.put)
 
     # -- apps and accounts -----------------------------------------------------------------------
 
@@ -577,7 +742,8 @@ class AppleTV:
 
     def text_focus(self) -> KeyboardFocus:
         """Whether a text field has focus."""
-        return self._via("text_focus").text_focus()
+        focus: KeyboardFocus = self._ask("text_focus", unknown=KeyboardFocus.Unknown)
+        return focus
 
     def text_get(self) -> str | None:
         """Ask what is in the text field, up to the cursor; None if no text field is open."""

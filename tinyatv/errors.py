@@ -3,13 +3,14 @@
     AppleTVError
      +- DeviceNotFound     (LookupError)          no such device; says what was found
      +- ConnectionFailed   (ConnectionError)      could not open
+     |   +- WrongDevice                           another device answers there; .answered
      +- ConnectionLost     (ConnectionError)      was open; also after close()
      +- CommandTimeout     (TimeoutError)         no reply in time
      +- CommandFailed                             the device said no; .command .code
      +- NotSupported       (NotImplementedError)  no connected protocol serves it
      +- ProtocolError                             the peer sent invalid data; .data
      +- CredentialsError   (ValueError)           missing, malformed, not accepted any more
-     +- PairingError                              wrong PIN, refused
+     +- PairingError                              wrong PIN, refused; .wrong_pin
          +- PairingBackOff                        too many tries; .seconds
 
 Each one also is the builtin exception that a beginner would catch. Wrong arguments are plain
@@ -17,6 +18,10 @@ Each one also is the builtin exception that a beginner would catch. Wrong argume
 """
 
 from __future__ import annotations
+
+import errno
+
+_NOBODY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)
 
 
 class AppleTVError(Exception):
@@ -29,6 +34,18 @@ class DeviceNotFound(AppleTVError, LookupError):
 
 class ConnectionFailed(AppleTVError, ConnectionError):
     """The device could not be reached. Nothing was sent that it could have acted upon."""
+
+
+class WrongDevice(ConnectionFailed):
+    """Another device answers at the address: addresses change hands. It was told to do nothing.
+
+    Attributes:
+        answered: Identifiers of the one that answers, as far as it tells them.
+    """
+
+    def __init__(self, message: str = "", answered: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.answered = answered
 
 
 class ConnectionLost(AppleTVError, ConnectionError):
@@ -84,20 +101,53 @@ class ProtocolError(AppleTVError):
 
 
 class CredentialsError(AppleTVError, ValueError):
-    """Credentials are missing, malformed, or not accepted any more."""
+    """Credentials are missing, malformed, or not accepted any more.
+
+    Attributes:
+        refused: True if it is the device that does not accept them.
+    """
+
+    def __init__(self, message: str = "", *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+def is_elsewhere(error: AppleTVError) -> bool:
+    """True if the device that was meant may have another address by now.
+
+    That is so unless nothing was tried: whatever answers in an unexpected way may be another one.
+    """
+    if isinstance(error, CredentialsError):
+        return error.refused
+    kinds = (ConnectionFailed, CommandTimeout, CommandFailed, ProtocolError)
+    return isinstance(error, kinds)
 
 
 class PairingError(AppleTVError):
-    """Pairing did not succeed: wrong PIN, refused, or the PIN was not typed in time."""
+    """Pairing did not succeed: wrong PIN, refused, cancelled, or the PIN was not typed in time.
+
+    Attributes:
+        wrong_pin: True if the PIN that was given here is not the one that the TV shows.
+        seconds: How long the device wants to be left alone, or None if it does not say.
+    """
+
+    def __init__(
+        self, message: str = "", seconds: float | None = None, *, wrong_pin: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+        self.wrong_pin = wrong_pin
 
 
 class PairingBackOff(PairingError):
-    """The device demands a pause after too many tries.
+    """The device demands a pause after too many tries; see ``seconds``."""
 
-    Attributes:
-        seconds: How long to wait, or None if the device does not say.
-    """
 
-    def __init__(self, message: str, seconds: float | None = None) -> None:
-        super().__init__(message)
-        self.seconds = seconds
+def is_silence(error: AppleTVError) -> bool:
+    """True for an error that says that there was no answer at all: a refusal is one."""
+    import socket  # not before anything failed: the words of the program load quickly
+
+    cause = error.__cause__
+    return isinstance(cause, (TimeoutError, socket.timeout)) or (
+        isinstance(cause, OSError) and cause.errno in _NOBODY
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import time
+from copy import copy
 from typing import TYPE_CHECKING, Callable
 
 from . import routes
@@ -287,6 +288,12 @@ class Device(_Data):
         """Know these addresses, too; those known before stay in front."""
         self._addresses += addresses
 
+    def copy(self) -> Device:
+        """A copy whose services can be changed."""
+        copied = copy(self)
+        copied.services = [copy(service) for service in self.services]
+        return copied
+
     @property
     def identifiers(self) -> list[str]:
         """Identifiers of all services, without repetition, in order of discovery."""
@@ -475,7 +482,7 @@ class Playing(_Data):
         album: Album.
         genre: Genre.
         total_time: Length in seconds; 0 if it is not known.
-        shuffle: Shuffle state, None if it is not known.
+        shuffle: Shuffle state. Off if the app cannot shuffle, None if it does not tell.
         repeat: Repeat state, None if it is not known.
         series_name: Series of a TV episode.
         season_number: Season.

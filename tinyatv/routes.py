@@ -24,6 +24,7 @@ class ProtocolRow:
         carrier: The protocol that can carry it, where it has no credentials of its own; or "".
         connected: False if it keeps no connection open, and so never notices a loss.
         pairing_key: Key of the TXT record that tells for certain whether it can be paired, or "".
+        named_by: The protocol whose identifier of the device it announces; itself by default.
         password: True if a device may ask for its password.
         number: What Home Assistant calls it in its files, or 0.
         proxy: ``module:class`` that passes it on to a real device, or "".
@@ -32,7 +33,7 @@ class ProtocolRow:
 
     __slots__ = (
         "name", "service_types", "backend", "pairing", "unpaired", "hap", "carrier", "connected",
-        "pairing_key", "credentials", "password", "number", "proxy", "serves",
+        "pairing_key", "named_by", "credentials", "password", "number", "proxy", "serves",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +48,7 @@ class ProtocolRow:
         carrier: str = "",
         connected: bool = True,
         pairing_key: str = "",
+        named_by: str = "",
         credentials: tuple[str, ...] = (),
         password: bool = False,
         number: int = 0,
@@ -62,6 +64,7 @@ class ProtocolRow:
         self.carrier = carrier
         self.connected = connected
         self.pairing_key = pairing_key
+        self.named_by = named_by or name
         self.credentials = credentials
         self.password = password
         self.number = number
@@ -95,6 +98,7 @@ _ROWS = (
         "tinyatv.backends.raop:RaopBackend", "tinyatv.backends.raop_pairing",
         credentials=("hap", "legacy"), password=True, number=5, unpaired=True, hap=True,
         connected=False,
+        named_by="airplay",  # the name of its service begins with it
         serves=(
             "stop", "volume", "set_volume", "volume_up", "volume_down", "playing", "title",
             "artist", "album", "total_time", "position", "push_updates",
@@ -104,6 +108,7 @@ _ROWS = (
         "companion", ("_companion-link._tcp.local.",),
         "tinyatv.backends.companion:CompanionBackend", "tinyatv.backends.companion_pairing",
         credentials=("hap",), number=4, hap=True, pairing_key="rpfl",
+        named_by="mrp",  # rpMRtID (seen on tvOS 14 to 16)
         proxy="tinyatv.proxy.companion:ProxyCompanion",
     ),
 )  # fmt: skip
@@ -204,6 +209,20 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "app": ("mrp",),
     "push_updates": ("mrp", "dmap"),
 }
+
+QUESTIONS = frozenset((
+    "volume", "output_devices", "power_state", "apps", "accounts", "text_focus", "text_get",
+    "playing", "artwork", "server_info",
+))  # fmt: skip
+"""Commands of `ROUTES` that only ask: they change nothing, and may be repeated."""
+
+GO_TO_SLEEP = frozenset(("turn_off", "suspend"))
+"""Those for which no sleeping device is woken."""
+
+TOLD_BY_ANY = frozenset((
+    "power_state", "text_focus", "volume", "set_volume", "volume_up", "volume_down", "mute",
+))  # fmt: skip
+"""Those for which the next protocol is asked where the best one cannot tell, or cannot do it."""
 
 for _row in _ROWS:
     for _name in _row.serves:

@@ -9,15 +9,17 @@ from ..errors import (
     ConnectionFailed,
     ConnectionLost,
     CredentialsError,
+    NotSupported,
     PairingError,
 )
+from ..identity import check as compare
 from ..pairing.credentials import Credentials, parse
 from ..pairing.hap import Identity, drive
 from ..pairing.hap_setup import hap_setup, own_info, preparation
 from ..wire.airplay_codes import OCTETS, PLIST
 from . import PairingRequest
 from .airplay import device_key, is_legacy
-from .airplay_session import ANSWER_TIMEOUT, PAIRING_AGENT, ControlConnection
+from .airplay_session import ANSWER_TIMEOUT, PAIRING_AGENT, ControlConnection, introduction
 
 if TYPE_CHECKING:
     from ..model import Device, Service
@@ -45,18 +47,20 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
         return control.http("POST", path, data, sent, content_type=content_type).body
 
     try:
-        control.http("POST", "/pair-pin-start", b"", headers)
-        if legacy:
-            from ..pairing.legacy import legacy_setup
+        with request.cancellation.closing(control.close):
+            recognize(device, control)  # before it shows a PIN
+            control.http("POST", "/pair-pin-start", b"", headers)
+            if legacy:
+                from ..pairing.legacy import legacy_setup
 
-            short = bytes.fromhex(client_id.replace("-", "")[:16])
-            steps: Any = legacy_setup(short, request.shown_pin, device_key=key)
-            found: Credentials = drive(steps, lambda data: post("/pair-setup-pin", data, PLIST))
-        else:
-            found = drive(
-                hap_setup(identity, request.shown_pin, info=own_info(request.name)),
-                lambda data: post("/pair-setup", data, OCTETS, ("X-Apple-HKP", "3")),
-            )
+                short = bytes.fromhex(client_id.replace("-", "")[:16])
+                steps: Any = legacy_setup(short, request.shown_pin, device_key=key)
+                found: Credentials = drive(steps, lambda data: post("/pair-setup-pin", data, PLIST))
+            else:
+                found = drive(
+                    hap_setup(identity, request.shown_pin, info=own_info(request.name)),
+                    lambda data: post("/pair-setup", data, OCTETS, ("X-Apple-HKP", "3")),
+                )
     except CredentialsError as exc:
         raise PairingError(f"the device refuses to be paired: {exc}") from exc
     except CommandFailed as exc:
@@ -68,6 +72,20 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
         control.close()
     _verify(device, service, found, ANSWER_TIMEOUT)
     return str(found)
+
+
+def recognize(device: Device, control: ControlConnection) -> None:
+    """Ask who answers, on an open connection.
+
+    Raises:
+        WrongDevice: Another device than the one that is meant.
+        AppleTVError: The connection fails.
+    """
+    try:
+        told = introduction(control.info())
+    except (CommandFailed, CredentialsError, NotSupported):
+        return  # it does not say
+    compare(device, told, f"{device.address} (airplay)")
 
 
 def check(device: Device, service: Service, *, timeout: float) -> None:

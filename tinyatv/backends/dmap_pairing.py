@@ -5,10 +5,18 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from contextlib import nullcontext
+from copy import copy
 from typing import TYPE_CHECKING, Callable
 from urllib.parse import parse_qsl, urlsplit
 
-from ..errors import ConnectionFailed, PairingError
+from ..errors import (
+    AppleTVError,
+    ConnectionFailed,
+    CredentialsError,
+    PairingError,
+    WrongDevice,
+)
 from ..link import Link, Listener, reason
 from ..pairing import dmap as pairing
 from ..wire.dmap_codes import CONTENT_TYPE
@@ -17,19 +25,38 @@ from . import PairingRequest, try_connect
 
 if TYPE_CHECKING:
     from ..model import Device, Service
+    from .cancellation import Cancellation
 
 log = logging.getLogger(__name__)
 
+LOGIN_TIMEOUT = 5.0  # s; a TV on which a PIN was just typed is awake
 REQUEST_LIMIT = 4096  # bytes of a body; the real ones have none
 MESSAGE_TIMEOUT = 30.0  # s from the first byte of a request to its last
 
 
 def pair(device: Device, service: Service, request: PairingRequest) -> str:
-    """Pair with a device, as the contract has it; see :func:`publish_remote`."""
-    return publish_remote(
-        device.address, pin=request.pin, show_pin=request.show_pin, name=request.name,
-        timeout=request.timeout, **request.options,
+    """Pair with a device, as the contract has it; see :func:`publish_remote`.
+
+    Any TV of the house may pick the remote: the login shows whether it was this one.
+    """
+    credentials = publish_remote(
+        device.address, pin=request.typed_pin(), show_pin=request.show_pin, name=request.name,
+        timeout=request.timeout, cancellation=request.cancellation, **request.options,
     )  # fmt: skip
+    fresh = copy(service)
+    fresh.credentials = credentials
+    try:
+        check(device, fresh, timeout=LOGIN_TIMEOUT)
+    except CredentialsError as exc:
+        raise PairingError(
+            f"not paired: {device.name} does not accept what was agreed on"
+            f" (was the PIN typed on another TV?): {exc}"
+        ) from exc
+    except WrongDevice:
+        raise
+    except AppleTVError as exc:
+        log.info("paired, but not tried out: %s", exc)
+    return credentials
 
 
 def check(device: Device, service: Service, *, timeout: float) -> None:
@@ -49,6 +76,7 @@ def publish_remote(
     guid: str | None = None,
     instance: str | None = None,
     announce: bool = True,
+    cancellation: Cancellation | None = None,
 ) -> str:
     """Publish a remote and wait for the device to ask for it; returns the credentials.
 
@@ -64,9 +92,10 @@ def publish_remote(
         guid: Identity: 16 hex digits, with or without 0x; None makes one up.
         instance: Instance name to publish; None makes it of the address.
         announce: False publishes nothing, for a TV that learns our address by other means.
+        cancellation: What another thread may end the wait by; None if none does.
 
     Raises:
-        PairingError: The PIN was not typed in time, or was wrong three times.
+        PairingError: The PIN was not typed in time, or was wrong three times; or it was cancelled.
         ConnectionFailed: There is no way to the device.
         OSError: The port is taken.
     """
@@ -94,8 +123,9 @@ def publish_remote(
                 pairing.properties(name, guid),
                 quick=own.startswith("127."),
             )
-        (show_pin or _print_pin)(pin)
-        server.done.wait(timeout)
+        with cancellation.closing(server.done.set) if cancellation else nullcontext():
+            (show_pin or _print_pin)(pin)
+            server.done.wait(timeout)
     finally:
         listener.close()
         if publication is not None:
@@ -103,6 +133,8 @@ def publish_remote(
         server.close()
     if server.remote.paired:
         return pairing.credentials(guid)
+    if cancellation is not None:
+        cancellation.check()
     if server.remote.wrong:
         tries = f"{server.remote.wrong} wrong PIN" + ("s" if server.remote.wrong > 1 else "")
         raise PairingError(f"not paired: {tries} typed on the TV (it was {pin} here)")

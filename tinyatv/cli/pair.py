@@ -13,16 +13,18 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..connecting import pair
+from ..backends import PairingRequest
+from ..connecting import ask_again, locate, pair_by
 from ..errors import AppleTVError, CredentialsError, PairingError
-from ..model import PROTOCOLS, Device, Service
+from ..model import PROTOCOLS, Device, Service, identifier_keys
 from ..pairing.credentials import should_pair
 from ..routes import BACKENDS, ROUTES
 from .flags import port, seconds
-from .output import one_line, show
-from .target import choose, open_target, scan, the_store
+from .output import confirms, one_line, show, terminal
+from .target import Progress, choose, open_target, scan, scan_hosts, the_store
 
 if TYPE_CHECKING:
+    from ..store import Store
     from .flags import Arguments, Parser
     from .output import Output
 
@@ -50,26 +52,35 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     """Pair, or go through the wizard."""
     if word == "wizard":
         return _wizard(flags, out)
-    device, _ = choose(flags, the_store(flags), out)
+    store = the_store(flags)
+    device, remembered = choose(flags, store, out)
+    if remembered:
+        with Progress(out):
+            device = locate(device, store, flags.scan_timeout, scan_hosts(flags))
     return _pair(flags, out, device, None if flags.protocol is None else [flags.protocol])
 
 
 def _pair(flags: Arguments, out: Output, device: Device, protocols: list[str] | None) -> int:
+    store = the_store(flags)
+    request = PairingRequest(
+        pin=None if flags.pin == "none" else flags.pin,
+        ask_pin=lambda: _ask_pin(device, out),
+        show_pin=lambda pin: _show_pin(pin, flags, out),
+        client_id=store.client_uuid,
+        name=flags.remote_name,
+        timeout=flags.pairing_timeout,
+        again=lambda error: not out.json and terminal() and ask_again(error, show),
+        options={
+            "port": flags.pairing_port,
+            "guid": flags.pairing_guid,
+            "address": flags.pairing_address,
+            "instance": flags.pairing_instance,
+            "announce": not flags.no_announce,
+        },
+    )
+    paired = store.fill(device, given=True)
     try:
-        paired = pair(
-            device,
-            protocols=protocols,
-            pin=(lambda: _ask_pin(device, out)) if flags.pin in (None, "none") else flags.pin,
-            show_pin=lambda pin: _show_pin(pin, flags, out),
-            name=flags.remote_name,
-            timeout=flags.pairing_timeout,
-            store=the_store(flags),
-            port=flags.pairing_port,
-            guid=flags.pairing_guid,
-            address=flags.pairing_address,
-            instance=flags.pairing_instance,
-            announce=not flags.no_announce,
-        )
+        pair_by(request, paired, store, protocols)
     except OSError as exc:
         lost = getattr(exc, "device", None)
         if lost is None:
@@ -84,7 +95,8 @@ def _pair(flags: Arguments, out: Output, device: Device, protocols: list[str] | 
     done = [protocol for protocol in PROTOCOLS if protocol in there]
     errors = _trials(paired, flags.timeout)
     up = [protocol for protocol in done if errors.get(protocol, "not ours") is None]
-    text = f"Paired with {paired.name} ({', '.join(done)})"
+    name = paired.name or paired.address
+    text = f"Paired with {name} ({', '.join(done)})" if done else f"{name} needs no pairing"
     if errors and not any(errors.values()):
         text += ", and connected with each"
     out.result([text], paired=done, device=paired.identifier, name=paired.name, connected=up)
@@ -157,6 +169,7 @@ def _wizard(flags: Arguments, out: Output) -> int:
     if device is None:
         return 0
     store = the_store(flags)
+    _ask_whether_it_replaces(device, store, found)
     store.fill(device)
     services = [s for s in device.services if s.protocol in BACKENDS and s.enabled]
     if not services:
@@ -202,6 +215,19 @@ def _wizard(flags: Arguments, out: Output) -> int:
     return code
 
 
+def _ask_whether_it_replaces(device: Device, store: Store, found: list[Device]) -> None:
+    """If a stored device of that name did not answer, this one may have taken its place."""
+    names = {name.casefold() for name in device.names}
+    answered = identifier_keys(text for one in found for text in one.identifiers)
+    for known in store.devices():
+        old = known.device
+        if old.name.casefold() not in names or identifier_keys(old.identifiers) & answered:
+            continue
+        show(f"Another {old.name} ({old.identifier}) is stored, and did not answer.")
+        if confirms("Has this one replaced it? Then the old pairing is dropped"):
+            store.replace(str(old.identifier), device)
+
+
 def _state(service: Service) -> str | None:
     """Why a service need not be paired, or None."""
     if service.credentials:
@@ -215,14 +241,18 @@ def _state(service: Service) -> str | None:
 
 
 def _ask_device(found: list[Device]) -> Device | None:
+    only = len(found) == 1
+    choice = "ENTER or 1" if only else f"1 to {len(found)}"
     while True:
         try:
-            answer = input(f"Which one (1 to {len(found)}, q to leave)? ").strip()
+            answer = input(f"Which one ({choice}, q to leave)? ").strip()
         except (EOFError, RuntimeError):  # its end, or there is none
             show()
             return None
         if answer.lower() == "q":
             return None
+        if only and not answer:
+            return found[0]
         if answer.isdecimal() and 1 <= int(answer) <= len(found):
             return found[int(answer) - 1]
         show(f"{answer!r} is not a number from 1 to {len(found)}")

@@ -209,6 +209,7 @@ def _device_id(atv: AppleTV, out: Output, name: str) -> None:
 def _info(atv: AppleTV, out: Output, name: str) -> None:
     from .output import device_keys
 
+    atv.wait_for_rest()
     device = atv.device
     lines = [
         f"{device.name}: {device.info}",
