@@ -50,7 +50,7 @@ def _keys() -> str:
         row.name: row.line
         for row in rows
         if row.group in ("Buttons", "Playback", "Sound") and row.args.least == 0
-        and row.name not in pressed and not row.missing and row.args.usage in ("", "=TIMES")
+        and row.name not in pressed and row.args.usage in ("", "=TIMES")
     }  # fmt: skip
     return (
         f"{_rows(pressed)}\n\nThese take =ACTION. {PRESSES.note}.\nAs in other remotes, =0, =1"
