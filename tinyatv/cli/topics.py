@@ -18,6 +18,10 @@ ENVIRONMENT = {
     "TINYATV_SERVE": "off ignores a running `tinyatv serve`",
     "XDG_CONFIG_HOME": "folder of tinyatv/devices.json (~/.config)",
     "XDG_RUNTIME_DIR": "folder of the socket of `tinyatv serve`; without it, beside the store",
+    "SUDO_USER": "whom a unit of `tinyatv service --system` runs as, if sudo set it",
+    "NOTIFY_SOCKET": "set by systemd: where a service says that it is ready",
+    "WATCHDOG_USEC": "set by systemd: how often a service has to say that it is alive",
+    "WATCHDOG_PID": "set by systemd: which process has to",
     "TERM": "type of terminal, for the full-screen remote",
     "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python avoids the C part of protobuf",
 }
