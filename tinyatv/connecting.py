@@ -100,22 +100,30 @@ def connect_to(
     )
     from .discovery.wake import WakeOnLan
 
+    def opened() -> AppleTV:
+        tried = atv.address
+        atv.open()
+        if atv.address != tried:  # another one answered: it comes first next time
+            remember(atv.device, store)
+        return atv
+
     with WakeOnLan(device) as waking:
         try:
-            return atv.open()
+            return opened()
         except ConnectionFailed as exc:
             error = exc
         if remembered:
-            log.info("%s is not at %s any more, scanning", device.name, device.address)
+            where = " or ".join(device.addresses)
+            log.info("%s is not at %s any more, scanning", device.name, where)
             try:
                 atv.device = rediscover(device)
             except DeviceNotFound:
                 pass  # the first error says more
             else:
-                return atv.open()
+                return opened()
         while waking.is_worth_it(error):
             try:
-                return atv.open()
+                return opened()
             except ConnectionFailed as exc:
                 log.debug("it does not wake up yet: %s", exc)
         raise error
@@ -178,6 +186,7 @@ def _rediscover(device: Device, timeout: float, store: Store) -> Device:
     hosts = [device.query] if device.query else None
     for found in scan(timeout, hosts=hosts, wanted=device.identifiers):
         if identifier_keys(found.identifiers) & identifier_keys(device.identifiers):
+            store.fix_address(found)
             for service in found.services:
                 old = device.service(service.protocol)
                 if old is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import time
+from copy import copy
 from typing import TYPE_CHECKING, Callable
 
 from . import routes
@@ -286,6 +287,16 @@ class Device(_Data):
     def add_addresses(self, addresses: Iterable[str]) -> None:
         """Know these addresses, too; those known before stay in front."""
         self._addresses += addresses
+
+    def use_only(self, address: str) -> None:
+        """Forget its addresses for this one."""
+        self.address, self._addresses = address, []
+
+    def preferring(self, address: str) -> Device:
+        """A copy that is tried at this one of its addresses first."""
+        other = copy(self)
+        other.address, other._addresses = address, self.addresses
+        return other
 
     @property
     def identifiers(self) -> list[str]:

@@ -61,6 +61,7 @@ class Session:
 
     Attributes:
         device: As given, or where it was found again.
+        address: The one of the device's addresses that answered last.
         timeout: As given; it counts from the next connection on.
         backends: Those that are connected, by protocol. Replaced as a whole, never changed.
         events: What hands events to listeners.
@@ -77,6 +78,7 @@ class Session:
         rediscover: Callable[[Device], Device] | None,
     ) -> None:
         self.device = device
+        self.address = device.address
         self.timeout = timeout
         self.reconnect = reconnect
         self.backends: dict[str, Backend] = {}
@@ -125,7 +127,8 @@ class Session:
         with self._lock:
             self._early = {}
         first, *rest = made
-        name = f"tinyatv-open-{self.device.address}"
+        tried = self.device.address
+        name = f"tinyatv-open-{tried}"
         threads = [threading.Thread(target=connect, args=(one,), name=name) for one in rest]
         for thread in threads:
             thread.start()
@@ -154,6 +157,9 @@ class Session:
         if not usable:
             failed = [errors[b.protocol] for b in made if b.protocol in errors]
             raise failed[0] if failed else ConnectionLost("closed while connecting")
+        self.address = next(iter(backends.values())).address
+        if self.address != tried:
+            self.device = self.device.preferring(self.address)
         if subscribed:
             for backend in backends.values():
                 backend.subscribe()

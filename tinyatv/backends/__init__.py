@@ -48,9 +48,11 @@ class Backend(Protocol):
 
     Attributes:
         protocol: Name of its row in :data:`tinyatv.routes.PROTOCOLS`.
+        address: Address that it is connected to; before that, the one to try first.
     """
 
     protocol: str
+    address: str
 
     def __init__(
         self,

@@ -89,8 +89,8 @@ class AirPlayBackend(Backend):
         lost: Callable[[AppleTVError], None],
         tunnel: Tunnel | None = None,
     ) -> None:
-        self._host = device.address
-        self._addresses = (device.address, *getattr(device, "addresses", ()))
+        self.address = device.address
+        self._addresses = device.addresses
         self._port = service.port
         self._password = service.password
         self._timeout = timeout
@@ -118,15 +118,17 @@ class AirPlayBackend(Backend):
             CredentialsError: They are AirPlay 1 credentials, and this is not AirPlay 1.
         """
         if self._given.kind == "legacy" and (self._version or 0) >= HAP_SINCE:
-            raise CredentialsError(f"{self._host} port {self._port} (airplay): {LEGACY}")
+            raise CredentialsError(f"{self.address} port {self._port} (airplay): {LEGACY}")
         if self._tunnel is not None:
             try:
                 self._tunnel.wait()
+                self.address = self._tunnel.address
                 return
             except (CommandFailed, CredentialsError, ProtocolError) as exc:
                 log.debug("no tunnel: %s", exc)  # the device is there, and may play all the same
         control = self._control(Credentials())
         control.open()
+        self.address = control.address
         try:
             self._learn(control)
         except (CommandFailed, CredentialsError, NotSupported) as exc:
@@ -145,7 +147,7 @@ class AirPlayBackend(Backend):
         Args:
             error: Why, for callers that wait for its end; None says that it was closed.
         """
-        error = error or ConnectionLost(f"{self._host} port {self._port} (airplay): closed")
+        error = error or ConnectionLost(f"{self.address} port {self._port} (airplay): closed")
         with self._lock:
             self._closed = True
             beginning, streams = self._beginning.copy(), self._streams
@@ -163,7 +165,7 @@ class AirPlayBackend(Backend):
         from .airplay_tunnel import Tunnel
 
         return Tunnel(
-            device.address, service.port, credentials, timeout=timeout, password=service.password
+            device.addresses, service.port, credentials, timeout=timeout, password=service.password
         )
 
     def subscribe(self) -> None:
@@ -174,9 +176,13 @@ class AirPlayBackend(Backend):
 
     def _control(self, credentials: Credentials) -> ControlConnection:
         return ControlConnection(
-            self._host, self._port, credentials, timeout=self._timeout, password=self._password,
-            device_key=self._device_key,
+            self._preferred(), self._port, credentials, timeout=self._timeout,
+            password=self._password, device_key=self._device_key,
         )  # fmt: skip
+
+    def _preferred(self) -> list[str]:
+        """Its addresses; first the one that answered last."""
+        return [self.address, *(one for one in self._addresses if one != self.address)]
 
     def features(self) -> dict[str, FeatureState]:
         """Whether it plays URLs; asks over the tunnel if its record does not say."""
@@ -268,7 +274,7 @@ class AirPlayBackend(Backend):
                 server = FileServer(path, control.local, control.remote, also)
                 url = server.start().url
             playing.play(url, position)
-            stream = Stream(url, f"tinyatv-stream-{self._host}", playing, server, timeout)
+            stream = Stream(url, f"tinyatv-stream-{self.address}", playing, server, timeout)
             with self._lock:
                 self._check_open()
                 self._streams = [one for one in self._streams if one.playing] + [stream]
@@ -286,7 +292,7 @@ class AirPlayBackend(Backend):
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ConnectionLost(f"{self._host} port {self._port} (airplay): closed")
+            raise ConnectionLost(f"{self.address} port {self._port} (airplay): closed")
 
 
 def told_features(info: Mapping[str, Any]) -> int:

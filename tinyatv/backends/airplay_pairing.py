@@ -27,12 +27,14 @@ TIMEOUT = 30.0  # s that each answer may take while pairing
 
 def pair(device: Device, service: Service, request: PairingRequest) -> str:
     """Pair with a device, as the contract has it; it has accepted the credentials already."""
-    host, port, legacy = device.address, service.port, is_legacy(service)
+    port, legacy = service.port, is_legacy(service)
     key = device_key(service.properties)  # only AirPlay 1 needs it
     client_id = request.client_id()
     identity = Identity(client_id.encode())
     prepare = None if legacy else preparation(identity)
-    control = ControlConnection(host, port, Credentials(), timeout=TIMEOUT, prepare=prepare)
+    control = ControlConnection(
+        device.addresses, port, Credentials(), timeout=TIMEOUT, prepare=prepare
+    )
     control.open()
     headers = [
         ("User-Agent", PAIRING_AGENT),
@@ -63,7 +65,7 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
         hint = ": allow it in Settings > AirPlay and HomeKit" if exc.code == 400 else ""
         raise PairingError(f"{exc}{hint}") from exc
     except ConnectionLost as exc:
-        raise ConnectionFailed(f"{host} port {port} (airplay) hung up: {exc}") from exc
+        raise ConnectionFailed(f"{control.address} port {port} (airplay) hung up: {exc}") from exc
     finally:
         control.close()
     _verify(device, service, found, ANSWER_TIMEOUT)
@@ -80,7 +82,7 @@ def check(device: Device, service: Service, *, timeout: float) -> None:
 
 def _verify(device: Device, service: Service, credentials: Credentials, timeout: float) -> None:
     control = ControlConnection(
-        device.address, service.port, credentials, timeout=timeout, password=service.password,
+        device.addresses, service.port, credentials, timeout=timeout, password=service.password,
         device_key=device_key(service.properties),
     )  # fmt: skip
     control.open()

@@ -12,8 +12,10 @@ import logging
 import secrets
 import socket
 import threading
+from collections.abc import Sequence
 from typing import Any, Callable
 
+from ..addresses import as_list, far_end, own_end, reached, url_host
 from ..crypto.chacha20poly1305 import Session as Ciphers
 from ..errors import (
     AppleTVError,
@@ -62,7 +64,7 @@ class ControlConnection:
     """One control connection.
 
     Args:
-        host: Address.
+        hosts: Its address, or all of them, best first.
         port: AirPlay port.
         credentials: How to verify each other; of kind null, nothing is verified or sealed.
         timeout: Seconds that an answer may take, at least.
@@ -75,13 +77,14 @@ class ControlConnection:
     Attributes:
         lost: As given; it may come later.
         secret: Where the keys of the channels come from, once verified; None in clear.
+        address: The one of `hosts` that it is connected to; before that, the first.
         local: Our address, as the device sees it.
-        remote: Its address.
+        remote: Its address; it differs from `address` if that is a host name.
     """
 
     def __init__(
         self,
-        host: str,
+        hosts: str | Sequence[str],
         port: int,
         credentials: Credentials,
         *,
@@ -91,7 +94,8 @@ class ControlConnection:
         lost: Callable[[AppleTVError], object] | None = None,
         prepare: Callable[[], bool | None] | None = None,
     ) -> None:
-        self._host = host
+        self._hosts = as_list(hosts)
+        self.address = next(iter(self._hosts), "")
         self._port = port
         self._credentials = credentials
         self._timeout = max(timeout, ANSWER_TIMEOUT)
@@ -117,7 +121,7 @@ class ControlConnection:
 
     @property
     def _where(self) -> str:
-        return f"{self._host} port {self._port} (airplay)"
+        return f"{self.address} port {self._port} (airplay)"
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -130,13 +134,14 @@ class ControlConnection:
             ProtocolError: It answers with nonsense.
         """
         timeout = max(self._timeout, WAKE_TIMEOUT)
-        sock = open_socket(self._host, self._port, timeout, "airplay")
-        self.local, self.remote = sock.getsockname()[0], sock.getpeername()[0]
+        sock = open_socket(self._hosts, self._port, timeout, "airplay")
+        self.local, self.remote = own_end(sock), far_end(sock)
+        self.address = reached(sock, self._hosts)
         http = HttpWire(FIRST_LIMIT)
         wire = HapWire(http)
         self._link = Link(
             sock, wire, lambda message: None, lost=self._ended_by, timeout=self._timeout,
-            name=f"tinyatv-airplay-{self._host}", prepare=self._prepare or wire.prepare,
+            name=f"tinyatv-airplay-{self.address}", prepare=self._prepare or wire.prepare,
             idle=self._idle, idle_after=FEEDBACK, idle_every=min(FEEDBACK_EVERY, self._timeout),
         )  # fmt: skip
         try:
@@ -255,7 +260,7 @@ class ControlConnection:
             As :meth:`http`.
         """
         body = b"" if content is None else plist.dumps(content)
-        uri = f"rtsp://{self.local}/{self._number}" if path is None else path
+        uri = f"rtsp://{url_host(self.local)}/{self._number}" if path is None else path
         request = self._rtsp_request(method, uri, body, PLIST if body else None)
         return read_plist(self._ask(request, path or method, timeout).body)
 
@@ -406,7 +411,7 @@ class ControlConnection:
         wire.secure(Ciphers(*channel_keys(self.secret, kind)))
         return Link(
             self.channel_socket(port), wire, received, lost=self._ended_by, timeout=self._timeout,
-            name=f"tinyatv-airplay-{kind}-{self._host}", prepare=wire.prepare,
+            name=f"tinyatv-airplay-{kind}-{self.address}", prepare=wire.prepare,
         )  # fmt: skip
 
     def _answer(self, request: Request) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import socket
 import threading
+from collections.abc import Sequence
 from typing import Any, Callable
 
 from .. import proto
@@ -35,7 +36,7 @@ class Tunnel:
     """Opens a data stream for MRP.
 
     Args:
-        host: Address.
+        hosts: Its address, or all of them, best first.
         port: AirPlay port.
         credentials: HAP or transient.
         timeout: Seconds that an answer may take.
@@ -44,7 +45,7 @@ class Tunnel:
 
     def __init__(
         self,
-        host: str,
+        hosts: str | Sequence[str],
         port: int,
         credentials: Credentials,
         *,
@@ -56,7 +57,7 @@ class Tunnel:
         self._error: AppleTVError | None = None
         self._lost: Callable[[AppleTVError], object] = lambda error: None
         self._control = ControlConnection(
-            host, port, credentials, timeout=timeout, password=password,
+            hosts, port, credentials, timeout=timeout, password=password,
             lost=lambda error: self._lost(error),
         )  # fmt: skip
 
@@ -111,6 +112,11 @@ class Tunnel:
             self.close()
             raise
         return sock, wire
+
+    @property
+    def address(self) -> str:
+        """The address that it is connected to; before that, the one to try first."""
+        return self._control.address
 
     def wait(self) -> None:
         """Block until :meth:`open`, on another thread, is done.

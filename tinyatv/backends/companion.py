@@ -24,6 +24,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..addresses import reached
 from ..deadline import Deadline
 from ..errors import (
     AppleTVError,
@@ -130,7 +131,8 @@ class CompanionBackend(Backend):
     ) -> None:
         from ..pairing.credentials import parse
 
-        self._host = device.address
+        self.address = device.address
+        self._addresses = device.addresses
         self._port = service.port
         self._credentials = parse(service.credentials or None).checked()
         self._timeout = timeout
@@ -175,12 +177,13 @@ class CompanionBackend(Backend):
             raise CredentialsError(f"{self._where}: {LEGACY}")
         if self._credentials.kind != "hap":
             raise CredentialsError(f"{self._where} needs the credentials of a pairing: pair first")
-        sock = open_socket(self._host, self._port, self._timeout, self.protocol)
+        sock = open_socket(self._addresses, self._port, self._timeout, self.protocol)
+        self.address = reached(sock, self._addresses)
         keep_alive(sock)
         wire = CompanionWire()
         link = self._link = Link(
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
-            name=f"tinyatv-companion-{self._host}", prepare=wire.prepare, idle=self._idle,
+            name=f"tinyatv-companion-{self.address}", prepare=wire.prepare, idle=self._idle,
             idle_after=HEARTBEAT, idle_every=min(HEARTBEAT_EVERY, self._timeout),
         )  # fmt: skip
         try:
@@ -292,7 +295,7 @@ class CompanionBackend(Backend):
 
     @property
     def _where(self) -> str:
-        return f"{self._host} port {self._port} (companion)"
+        return f"{self.address} port {self._port} (companion)"
 
     def _ended(self, error: AppleTVError | None) -> None:
         """The link is gone: wake all threads that wait."""

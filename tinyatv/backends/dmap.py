@@ -127,14 +127,16 @@ class DmapBackend(Backend):
         tunnel: Tunnel | None = None,
     ) -> None:
         self._login_query = login_query(service.credentials)
-        host = device.address
-        self._where = f"{host} port {service.port} (dmap)"
-        self._name = f"tinyatv-dmap-poll-{host}"
+        self.address = device.address
+        self._port = service.port
+        self._name = f"tinyatv-dmap-poll-{device.address}"
         self._timeout = timeout
         self._awake = max(timeout, AWAKE)  # for an answer that has begun, whatever was waited
         self._post = post
         self._lost = lost
-        self._http = Transport(host, service.port, dict(codes.HEADERS), BODY_TYPE, self.protocol)
+        self._http = Transport(
+            device.addresses, service.port, dict(codes.HEADERS), BODY_TYPE, self.protocol
+        )
         self._session = 0
         self._status: dict[str, Any] = {}
         self._touching = threading.Lock()
@@ -143,6 +145,10 @@ class DmapBackend(Backend):
         self._closed = False
         self._ended = False
         self._silent = 0  # commands without an answer, one after the other
+
+    @property
+    def _where(self) -> str:
+        return f"{self._http.address} port {self._port} (dmap)"
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -218,6 +224,7 @@ class DmapBackend(Backend):
         if not isinstance(session, int) or session == 0:
             raise ProtocolError("answer without a session", response.content)
         self._session = session
+        self.address = http.address
 
     def _exchange(
         self,

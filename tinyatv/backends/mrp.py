@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 from .. import proto
+from ..addresses import reached
 from ..deadline import Deadline
 from ..errors import (
     AppleTVError,
@@ -160,8 +161,8 @@ class MrpBackend(Backend):
     ) -> None:
         from ..pairing.credentials import Credentials, parse
 
-        self._host = device.address
-        self._addresses = (device.address, *getattr(device, "addresses", ()))
+        self.address = device.address
+        self._addresses = device.addresses
         self._port = service.port
         self._tunnel = tunnel
         self._credentials = Credentials()
@@ -200,13 +201,15 @@ class MrpBackend(Backend):
         wire: MrpWire | HapWire
         if self._tunnel is not None:
             sock, wire = self._tunnel.open(self._tunnel_lost)
+            self.address = self._tunnel.address
         else:
-            sock = open_socket(self._host, self._port, self._timeout, self.protocol)
+            sock = open_socket(self._addresses, self._port, self._timeout, self.protocol)
+            self.address = reached(sock, self._addresses)
             wire = MrpWire(proto.dumps, proto.parse, proto.key)
         keep_alive(sock)
         link = self._link = Link(
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
-            name=f"tinyatv-mrp-{self._host}", prepare=wire.prepare, idle=self._idle,
+            name=f"tinyatv-mrp-{self.address}", prepare=wire.prepare, idle=self._idle,
             idle_after=HEARTBEAT if self._tunnel is None else None,  # the tunnel has its own
             idle_every=min(HEARTBEAT_EVERY, self._timeout),
         )  # fmt: skip
@@ -281,7 +284,7 @@ class MrpBackend(Backend):
 
     @property
     def _where(self) -> str:
-        return f"{self._host} port {self._port} (mrp)"
+        return f"{self.address} port {self._port} (mrp)"
 
     def _ended(self, error: AppleTVError | None) -> None:
         """The link is gone: wake all threads that wait for a message."""

@@ -3,6 +3,8 @@
 tinyatv devices
 tinyatv devices alias "Living Room" tv       set a short name; without one, remove it
 tinyatv devices default tv                   used when no device is named
+tinyatv devices address tv 192.0.2.7         use this address, whatever it announces; without one,
+                                             use again what it announces
 tinyatv devices forget tv                    remove it with its credentials
 tinyatv devices import [FILE]                copy credentials from ~/.pyatv.conf, or from
                                              core.config_entries of Home Assistant
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
 def add_flags(parser: Parser, word: str) -> None:
     """What to do, and with which device."""
-    parser.add_argument("words", nargs="*", metavar="alias|default|forget|import", help="see above")
+    actions = "alias|default|address|forget|import"
+    parser.add_argument("words", nargs="*", metavar=actions, help="see above")
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
@@ -35,13 +38,15 @@ def run(flags: Arguments, out: Output, word: str) -> int:
             paired = [s.protocol for s in device.services if s.credentials]
             marks = " (default)" if known.default else ""
             alias = f" = {known.alias}" if known.alias else ""
+            fixed = " (fixed)" if known.fixed_address else ""
             rows.append(
-                f"{device.name}{alias}{marks}: {device.address or 'address unknown'}, "
+                f"{device.name}{alias}{marks}: {device.address or 'address unknown'}{fixed}, "
                 f"{device.identifier}, paired: {', '.join(paired) or 'nothing'}"
             )
             keys.append(
                 {"name": device.name, "alias": known.alias, "default": known.default,
-                 "address": device.address, "identifier": device.identifier,
+                 "address": device.address, "addresses": device.addresses,
+                 "fixed_address": known.fixed_address, "identifier": device.identifier,
                  "all_identifiers": device.identifiers, "paired": paired}
             )  # fmt: skip
         out.result(rows or "No device is stored. `tinyatv wizard` adds one.", devices=keys)
@@ -53,6 +58,15 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     elif action == "default" and len(args) == 1:
         device = store.set_default(args[0])
         out.result([f"{device.name} is the default"], default=device.identifier)
+    elif action == "address" and len(args) in (1, 2):
+        host = args[1] if len(args) == 2 else None
+        device = store.set_address(args[0], host)
+        text = f"{device.name} is at {host}, whatever it announces"
+        if host is None:
+            text = f"{device.name} is where it announces"
+        out.result(
+            [text], device=device.identifier, address=device.address, fixed_address=host
+        )  # fmt: skip
     elif action == "forget" and len(args) == 1:
         device = store.forget(args[0])
         out.result([f"{device.name} was removed"], forgotten=device.identifier)
@@ -63,5 +77,8 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         lines += [f"not imported: {problem}" for problem in unusable]
         out.result(lines, imported=copied, unusable=unusable)
     else:
-        raise ValueError("devices [alias DEVICE [ALIAS] | default DEVICE | forget DEVICE | import]")
+        raise ValueError(
+            "devices [alias DEVICE [ALIAS] | default DEVICE | address DEVICE [HOST] | forget DEVICE"
+            " | import]"
+        )
     return 0

@@ -70,11 +70,14 @@ TOPICS: dict[
   -s HOST     what answers at that host, where multicast does not work
   -m          as described by --address, --port and --protocol
 Without any of them, the default device is used, or the only one. A stored device needs no scan: its
-address is known. If it has moved, a scan follows.
+address is known. If it has moved, a scan follows. Of several addresses, the next one is tried when
+one fails or is slow; IPv6 goes everywhere (fd00::5, fe80::5%eth0). `devices address` gives a device
+an address that counts instead of those that it announces.
 
   tinyatv devices                        list stored devices
   tinyatv devices alias "Living Room" tv
-  tinyatv devices default tv""",
+  tinyatv devices default tv
+  tinyatv devices address tv 192.0.2.7   without the address: what it announces again""",
     ),
     "scripting": (
         "JSON, exit codes, several commands at once",

@@ -13,6 +13,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..addresses import is_loopback, join_host
 from ..errors import CredentialsError, DeviceNotFound, PairingError
 from ..model import App, Device, DeviceState
 from .contents import Item, Player
@@ -284,7 +285,7 @@ class VirtualAppleTV:
     def _publish(self) -> None:
         from ..discovery import Announcement
 
-        self._publication = Announcement(self.host, quick=self.host.startswith("127."))
+        self._publication = Announcement(self.host, quick=is_loopback(self.host))
         for record in self.records():
             self._publication.add(record.kind, record.instance, record.port, record.txt)
 
@@ -363,7 +364,7 @@ class VirtualAppleTV:
         """The device as a scan would find it, credentials included."""
         from ..discovery.records import build_device
 
-        query = f"{self.host}:{self.ports['mdns']}" if self._responder is not None else None
+        query = join_host(self.host, self.ports["mdns"]) if self._responder is not None else None
         found = [r._replace(txt={k.lower(): v for k, v in r.txt.items()}) for r in self.records()]
         device = build_device(self.host, found, query=query)
         assert device is not None, "our own records name the device"
@@ -438,7 +439,7 @@ class VirtualAppleTV:
         def wanted(record: Record) -> bool:
             return bool(record.txt.get("pair")) and name in (None, record.txt.get("dvnm"))
 
-        interfaces = ["127.0.0.1"] if self.host.startswith("127.") else None
+        interfaces = ["127.0.0.1"] if is_loopback(self.host) else None
         found = browse(SERVICE_TYPE, timeout, interfaces=interfaces, found=wanted)
         for record in found:
             if wanted(record):
