@@ -219,6 +219,8 @@ class Store:
                     continue
                 fields = services.setdefault(service.protocol, {})
                 fields["port"] = service.port
+                if service.properties:  # its record tells
+                    fields["requires_password"] = service.requires_password
                 for key in ("identifier", "credentials", "password"):
                     if getattr(service, key):
                         fields[key] = getattr(service, key)
@@ -605,6 +607,7 @@ def _service(protocol: str, fields: dict[str, Any]) -> Service:
         credentials=fields.get("credentials"),
         password=fields.get("password"),
         pairing=PairingRequirement.Optional,
+        requires_password=fields.get("requires_password") is True,
     )
 
 

@@ -93,6 +93,7 @@ class AirPlayBackend(Backend):
         self._addresses = device.addresses
         self._port = service.port
         self._password = service.password
+        self._requires_password = service.requires_password
         self._timeout = timeout
         self._given = parse(service.credentials or None).checked()
         self._tunnel = tunnel
@@ -165,7 +166,12 @@ class AirPlayBackend(Backend):
         from .airplay_tunnel import Tunnel
 
         return Tunnel(
-            device.addresses, service.port, credentials, timeout=timeout, password=service.password
+            device.addresses,
+            service.port,
+            credentials,
+            timeout=timeout,
+            password=service.password,
+            requires_password=service.requires_password,
         )
 
     def subscribe(self) -> None:
@@ -177,7 +183,8 @@ class AirPlayBackend(Backend):
     def _control(self, credentials: Credentials) -> ControlConnection:
         return ControlConnection(
             self._preferred(), self._port, credentials, timeout=self._timeout,
-            password=self._password, device_key=self._device_key,
+            password=self._password, requires_password=self._requires_password,
+            device_key=self._device_key,
         )  # fmt: skip
 
     def _preferred(self) -> list[str]:

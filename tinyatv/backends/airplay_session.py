@@ -25,13 +25,15 @@ from ..errors import (
     ConnectionLost,
     CredentialsError,
     NotSupported,
+    PairingBackOff,
+    PairingError,
     ProtocolError,
 )
 from ..link import Link, open_socket
 from ..pairing.credentials import Credentials
-from ..pairing.hap import channel_keys, drive
+from ..pairing.hap import WrongPin, channel_keys, drive
 from ..wire import plist
-from ..wire.airplay_codes import AUTHORIZE, BUSY, OCTETS, PLIST, WRONG_STATE
+from ..wire.airplay_codes import AUTHORIZE, BUSY, HAS_PASSWORD, OCTETS, PLIST, WRONG_STATE
 from ..wire.hap import HapWire
 from ..wire.http import BODY_LIMIT, FIRST_LIMIT, HttpWire, Request, Response
 
@@ -47,6 +49,8 @@ EVENT_TRIES = 5  # 1 s apart: slow third-party receivers open the event port lat
 
 USER_AGENT = "AirPlay/550.10"  # an iPhone with iOS 14.7
 PAIRING_AGENT = "AirPlay/320.20"  # captured: what senders say while they pair and verify
+
+PASSWORD_FLAG = "give it with --airplay-password, or as Service.password"
 
 REFUSALS = {  # status: what it means
     400: "the device does not accept the request in this form",
@@ -69,6 +73,7 @@ class ControlConnection:
         credentials: How to verify each other; of kind null, nothing is verified or sealed.
         timeout: Seconds that an answer may take, at least.
         password: Of the device, or None.
+        requires_password: True if the device announces that it has one.
         device_key: The device's public key, which it announces; legacy pairing has no other way to
             know it.
         lost: Called once, on any thread, when the connection is gone by itself.
@@ -90,6 +95,7 @@ class ControlConnection:
         *,
         timeout: float = ANSWER_TIMEOUT,
         password: str | None = None,
+        requires_password: bool = False,
         device_key: bytes | None = None,
         lost: Callable[[AppleTVError], object] | None = None,
         prepare: Callable[[], bool | None] | None = None,
@@ -101,6 +107,7 @@ class ControlConnection:
         self._timeout = max(timeout, ANSWER_TIMEOUT)
         self._awake = max(timeout, AWAKE)
         self._password = password
+        self._requires_password = requires_password
         self._device_key = device_key
         self.lost = lost
         self._prepare = prepare
@@ -165,15 +172,52 @@ class ControlConnection:
             steps = hap_verify(self._credentials)
             self.secret = drive(steps, lambda data: self._pairing("/pair-verify", data, "3"))
         elif kind == "transient":
-            from ..pairing.hap_setup import hap_transient
-
-            steps = hap_transient()
-            self.secret = drive(steps, lambda data: self._pairing("/pair-setup", data, "4"))
+            self.secret = self._pair_transiently()
         elif kind == "legacy":
             from ..pairing.legacy import legacy_verify
 
             verify = legacy_verify(self._credentials, device_key=self._device_key)
             drive(verify, lambda data: self._pairing("/pair-verify", data, None))
+
+    def _pair_transiently(self) -> bytes:
+        """Pair without a PIN; the password takes its place, if the device has one.
+
+        What is certain to be wrong is not tried: devices may want a pause after it.
+        """
+        from ..pairing.hap_setup import hap_transient
+
+        if self._password is None and self._requires_password:
+            raise self._password_error()
+        steps = hap_transient(self._password)
+        try:
+            return drive(steps, lambda data: self._pairing("/pair-setup", data, "4"))
+        except WrongPin as exc:
+            raise self._password_error() from exc
+        except PairingBackOff as exc:
+            if self._has_password():
+                text = f"{exc}; then with the right password: {PASSWORD_FLAG}"
+                raise PairingBackOff(text, exc.seconds) from exc
+            raise
+        except (PairingError, CommandFailed, CredentialsError, NotSupported) as exc:
+            # Seen: status 500 or 520, of HomePods with a password.
+            if self._has_password():
+                raise self._password_error(f" ({exc})") from exc
+            raise
+
+    def _has_password(self) -> bool:
+        """Whether the device says that it has one; its record may not be known, or an old one."""
+        if not self._requires_password:
+            try:
+                flags = self.info().get("statusFlags")
+            except (AppleTVError, ValueError) as exc:
+                log.debug("no /info: %s", exc)
+                return False
+            self._requires_password = isinstance(flags, int) and bool(flags & HAS_PASSWORD)
+        return self._requires_password
+
+    def _password_error(self, why: str = "") -> CredentialsError:
+        does = "does not accept the password" if self._password else "wants its password"
+        return CredentialsError(f"{self._where}: the device {does}{why}: {PASSWORD_FLAG}")
 
     def _pairing(self, path: str, data: bytes, kind: str | None) -> bytes:
         headers = [("User-Agent", PAIRING_AGENT), ("Connection", "keep-alive")]
@@ -342,8 +386,8 @@ class ControlConnection:
         if code < 400:
             return response
         if code == 401:
-            given = "does not accept the password" if self._password else "wants a password"
-            raise CredentialsError(f"{what}: the device {given}")
+            does = "does not accept the password" if self._password else "wants its password"
+            raise CredentialsError(f"{what}: the device {does}: {PASSWORD_FLAG}")
         if code in (403, AUTHORIZE):
             if self._credentials.kind in ("hap", "legacy"):
                 raise CredentialsError(

@@ -41,6 +41,7 @@ class Tunnel:
         credentials: HAP or transient.
         timeout: Seconds that an answer may take.
         password: Of the device, or None.
+        requires_password: True if it announces that it has one.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Tunnel:
         *,
         timeout: float,
         password: str | None = None,
+        requires_password: bool = False,
     ) -> None:
         self.client_id = credentials.client_id
         self._done = threading.Event()
@@ -58,7 +60,7 @@ class Tunnel:
         self._lost: Callable[[AppleTVError], object] = lambda error: None
         self._control = ControlConnection(
             hosts, port, credentials, timeout=timeout, password=password,
-            lost=lambda error: self._lost(error),
+            requires_password=requires_password, lost=lambda error: self._lost(error),
         )  # fmt: skip
 
     def open(self, lost: Callable[[AppleTVError], object]) -> tuple[socket.socket, HapWire]:

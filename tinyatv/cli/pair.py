@@ -20,7 +20,7 @@ from ..pairing.credentials import should_pair
 from ..routes import BACKENDS, ROUTES
 from .flags import port, seconds
 from .output import one_line, show
-from .target import choose, open_target, scan, the_store
+from .target import choose, given_credentials, open_target, scan, the_store
 
 if TYPE_CHECKING:
     from .flags import Arguments, Parser
@@ -50,7 +50,9 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     """Pair, or go through the wizard."""
     if word == "wizard":
         return _wizard(flags, out)
-    device, _ = choose(flags, the_store(flags), out)
+    store = the_store(flags)
+    device, _ = choose(flags, store, out)
+    given_credentials(flags, device, store)
     return _pair(flags, out, device, None if flags.protocol is None else [flags.protocol])
 
 

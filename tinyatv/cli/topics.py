@@ -37,6 +37,8 @@ Most devices show a PIN that you type here. An Apple TV up to the third generati
 program in Settings > General > Remotes: choose it, and type the PIN that is shown here.
 The credentials are stored, and stay valid until this remote is removed on the TV, in
 Settings > Remotes and Devices > Remote App and Devices.
+A speaker or HomePod with a password needs no pairing, and takes it from --airplay-password TEXT, or
+@FILE; `pair` stores it.
 
 {NO_PIN}
 If you have paired with pyatv, you need not pair again: ~/.pyatv.conf is read.

@@ -40,6 +40,7 @@ def add_flags(parser: Parser, word: str) -> None:
         help="Home Sharing: needs no pairing",
     )
     add("--accept", action="append", metavar="CRED", help="credentials to accept")
+    add("--password", metavar="TEXT", help="password that AirPlay asks for")
     add("--replay", metavar="FILE", help="give the answers of this trace")
     add("--pin", help="PIN to show, or (atv3) to type for every remote that pairs")
 
@@ -64,6 +65,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         pin=flags.pin,
         protocols=spoken,
         replay=flags.replay,
+        password=flags.password,
     )
     # Over HAP the device shows the PIN; otherwise the remote does, and it is typed on the device.
     types_pin = not any(routes.PROTOCOLS[protocol].hap for protocol in tv.protocols)

@@ -33,6 +33,8 @@ class Accessory:
         max_peers: How many clients it stores.
         refuse: Code of an error to answer every pairing with, or None.
         transient: True allows pairing without a PIN.
+        password: What takes the place of the PIN in that; None if it has no password.
+        wrong_passwords: How often another one was given.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Accessory:
         self.max_peers = 16
         self.refuse: int | None = None
         self.transient = False
+        self.password: str | None = None
+        self.wrong_passwords = 0
         self._pin = pin
         self._show = show
         self._owner: object = None
@@ -77,7 +81,7 @@ class Accessory:
         if transient:
             if not self.transient:
                 raise Refusal(hap.UNAVAILABLE)
-            return hap.TRANSIENT_PIN
+            return self.password or hap.TRANSIENT_PIN
         if len(self.clients) >= self.max_peers:
             raise Refusal(hap.MAX_PEERS)
         if self.failures >= MAX_FAILURES:
@@ -96,8 +100,14 @@ class Accessory:
             self._on_screen(pin)
         return pin
 
-    def failed(self) -> Refusal:
-        """A PIN was wrong; returns what to answer."""
+    def failed(self, transient: bool = False) -> Refusal:
+        """A PIN was wrong, or with `transient` the password; returns what to answer.
+
+        The pause after a wrong PIN keeps people from trying all 10,000; a password needs none.
+        """
+        if transient:
+            self.wrong_passwords += 1
+            return Refusal(hap.AUTHENTICATION)
         self.failures += 1
         if not self.back_off:
             return Refusal(hap.AUTHENTICATION)

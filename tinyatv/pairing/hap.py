@@ -109,6 +109,10 @@ class Reply(bytes):
     kept: bytes | None = None
 
 
+class WrongPin(PairingError):
+    """What was typed is not what the device shows, or not its password."""
+
+
 def drive(steps: Steps[Result], exchange: Callable[[bytes], bytes]) -> Result:
     """Run a client's handshake; every request it yields goes through `exchange`."""
     request = next(steps)
@@ -210,7 +214,7 @@ def refused(
         return CredentialsError(f"the device refuses to verify the credentials (error {code})")
     if code == AUTHENTICATION and step == 4:
         wait = f"; the device wants a pause of {seconds:g} s first" if seconds else ""
-        return PairingError(f"wrong PIN: start again, a new one will be shown{wait}")
+        return WrongPin(f"wrong PIN: start again, a new one will be shown{wait}")
     text = {
         AUTHENTICATION: "the device does not trust our signature",
         MAX_PEERS: "the device stores no more remotes: remove one in Settings > Remotes and Devices"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ..addresses import is_loopback, join_host
 from ..errors import CredentialsError, DeviceNotFound, PairingError
-from ..model import App, Device, DeviceState
+from ..model import PASSWORDS, App, Device, DeviceState
 from .contents import Item, Player
 from .faults import Fault, Faults
 from .profiles import PROFILES, SIDES
@@ -63,6 +63,7 @@ class VirtualAppleTV:
         pin: The PIN that it shows, always; None makes up a new one each time.
         seed: Its private key, 32 bytes; None derives it from `identifier`, if that is given.
         protocols: What it speaks; None is what `PROFILES` says, and so is what else it can.
+        password: Password that AirPlay asks for; None if it has none.
         replay: File with a trace, see :class:`tinyatv.Trace`: it answers DMAP, MRP and Companion
             with what the device answered there, instead of doing anything itself.
 
@@ -81,7 +82,8 @@ class VirtualAppleTV:
         recording: The trace that it replays, or None.
 
     Raises:
-        ValueError: Unknown profile or malformed identifier; nothing in the trace to replay.
+        ValueError: Unknown profile or malformed identifier; nothing in the trace to replay; a
+            password without AirPlay.
         CredentialsError: Malformed credentials, or those of another device.
         OSError: A port is taken.
     """
@@ -104,6 +106,7 @@ class VirtualAppleTV:
         seed: bytes | None = None,
         protocols: Iterable[str] | None = None,
         replay: str | os.PathLike[str] | None = None,
+        password: str | None = None,
     ) -> None:
         self.recording: Recording | None = None
         if replay is not None:
@@ -125,6 +128,9 @@ class VirtualAppleTV:
             if not wanted or not wanted <= set(possible):
                 raise ValueError(f"{profile} can speak {', '.join(possible)}")
             self.protocols = tuple(one for one in possible if one in wanted)
+        if password is not None and not any(one in PASSWORDS for one in self.protocols):
+            raise ValueError(f"{profile} takes no password: it does not speak AirPlay")
+        self._password = password or None
         own = [one for one in self.protocols if SIDES[one].own_pairing]
         self.host = host
         self.identifier = _checked(identifier, short=bool(own))
@@ -217,7 +223,7 @@ class VirtualAppleTV:
                     thread=f"{self._prefix}-{protocol}", profile=self._row, name=self.name,
                     identifier=self.identifier, mac=self.mac, model=self.model,
                     version=self.version, build=self.build, home_sharing=self.home_sharing,
-                    accessory=self._accessory, sides=sides,
+                    accessory=self._accessory, sides=sides, password=self._password,
                 ))  # fmt: skip
         except BaseException:
             for side in sides.values():
