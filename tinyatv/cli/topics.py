@@ -102,7 +102,11 @@ go to standard error. Secrets can be read from files: --mrp-credentials @FILE.""
         """\
 Run `tinyatv virtual --profile tvos14` in one terminal and `tinyatv wizard` in another; the first
 shows the PIN. `tinyatv demo` does all of this by itself. Where multicast does not work, start it
-with --mdns-port 5454 and set TINYATV_SCAN_HOSTS=127.0.0.1:5454.""",
+with --mdns-port 5454 and set TINYATV_SCAN_HOSTS=127.0.0.1:5454.
+
+Started again, it is the same device: what has paired with it need not pair again. -n gives it a
+name; a second one beside it gets a number. Type there: title TEXT, text [TEXT], close, pin DIGITS.
+--password gives it one, as speakers have.""",
     ),
     "keys": (
         "buttons and how to press them",

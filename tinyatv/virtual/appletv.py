@@ -71,6 +71,8 @@ class VirtualAppleTV:
         state: What it is doing; see :class:`tinyatv.virtual.state.State`.
         faults: How it misbehaves.
         pins: Every PIN that it has shown, in order; see :attr:`pin` for the one on screen.
+        pairings: How each pairing ended that it has shown a PIN for: ``"paired"``,
+            ``"wrong PIN"`` or ``"given up"``.
         protocols: What it speaks, in this order.
         sides: What serves each protocol, those without a port of their own included.
         dmap, mrp, airplay, companion: Those of `sides`, by name: sessions, quirks, clients, and
@@ -141,6 +143,8 @@ class VirtualAppleTV:
         self.state = State(self.name, self.identifier)
         self.faults = Faults()
         self.pins: list[str] = []
+        self.pairings: list[str] = []
+        self._pairing: tuple[int, int] | None = None  # what the accessory had counted before it
         self._accessory: Accessory | None = None
         self._credentials: list[str] = []
         self._wanted_ports = dict(ports or {})
@@ -150,8 +154,6 @@ class VirtualAppleTV:
         self._responder: Responder | None = None
         self._prefix = f"{self._kind}-{self.identifier[:4]}"
         if len(own) < len(self.protocols):
-            if pin is not None and not re.fullmatch(r"[0-9]{4}", pin):
-                raise ValueError(f"a PIN has four digits, not {pin!r}")
             if seed is None and identifier is not None:
                 seed = hashlib.sha256(f"virtual {self.identifier}".encode()).digest()
             self._new_accessory(pin, seed, () if own else credentials)
@@ -196,8 +198,15 @@ class VirtualAppleTV:
             self._credentials.append(text)
 
     def _pin_shown(self, pin: str | None) -> None:
+        known = self.accessory
+        before, self._pairing = self._pairing, None
         if pin is not None:
+            self._pairing = known.pairings, known.failures
             self.pins.append(pin)
+        elif before is not None and known.pairings > before[0]:
+            self.pairings.append("paired")
+        elif before is not None:
+            self.pairings.append("wrong PIN" if known.failures > before[1] else "given up")
         self.state.notify()
 
     def _side(self, protocol: str, usual: Callable[[Setup], Side]) -> Callable[[Setup], Side]:
@@ -334,6 +343,11 @@ class VirtualAppleTV:
         return self._accessory
 
     @property
+    def is_hap(self) -> bool:
+        """True if it pairs by a PIN of its own, over HomeKit's protocol; see :attr:`accessory`."""
+        return self._accessory is not None
+
+    @property
     def pin(self) -> str | None:
         """The PIN on its screen, or None."""
         return None if self._accessory is None else self._accessory.pin_shown
@@ -438,15 +452,28 @@ class VirtualAppleTV:
             remote = self._find_remote(remote, timeout)
         self.dmap.pair(*remote, pin)
 
-    def _find_remote(self, name: str | None, timeout: float) -> tuple[str, int, str]:
+    def remotes(self, timeout: float) -> list[tuple[str, str]]:
+        """The remotes that want to be paired: GUID and name of each. Blocks for `timeout` seconds.
+
+        Raises:
+            AppleTVError: The network cannot be searched.
+        """
+        found = self._browse(timeout, lambda record: False)
+        pairs = ((one.txt.get("pair"), one.txt.get("dvnm") or "a remote") for one in found)
+        return [(guid, name) for guid, name in pairs if guid]
+
+    def _browse(self, timeout: float, wanted: Callable[[Record], bool]) -> list[Record]:
         from ..discovery import browse
         from ..pairing.dmap import SERVICE_TYPE
 
+        interfaces = ["127.0.0.1"] if is_loopback(self.host) else None
+        return browse(SERVICE_TYPE, timeout, interfaces=interfaces, found=wanted)
+
+    def _find_remote(self, name: str | None, timeout: float) -> tuple[str, int, str]:
         def wanted(record: Record) -> bool:
             return bool(record.txt.get("pair")) and name in (None, record.txt.get("dvnm"))
 
-        interfaces = ["127.0.0.1"] if is_loopback(self.host) else None
-        found = browse(SERVICE_TYPE, timeout, interfaces=interfaces, found=wanted)
+        found = self._browse(timeout, wanted)
         for record in found:
             if wanted(record):
                 return record.address, record.port, record.txt["pair"] or ""
