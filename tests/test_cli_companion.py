@@ -133,8 +133,9 @@ def test_a_press_over_companion_loads_what_it_needs(tv):
         "import sys; from tinyatv.cli.program import main;"
         "code = main(['-n', 'Living Room', 'home']);"
         "print(code, *sorted(m for m in sys.modules if m in "
-        "('zeroconf', 'asyncio', 'requests', 'dataclasses', 'tinyatv.discovery', 'tinyatv.virtual',"
-        "'plistlib', 'tinyatv.wire.http', 'google.protobuf', 'tinyatv.backends.mrp')))"
+        "('zeroconf', 'asyncio', 'requests', 'dataclasses', 'tinyatv.discovery.scanner',"
+        "'tinyatv.virtual', 'plistlib', 'tinyatv.wire.http', 'google.protobuf',"
+        "'tinyatv.backends.mrp')))"
     )
     with Program(command=("-c", script)) as process:
         out, err = process.communicate(timeout=60)
@@ -243,7 +244,7 @@ def test_wizard_lets_nobody_wait_for_what_cannot_be(own_store, monkeypatch):
         with Terminal("wizard") as person:
             person.reads("q to leave)? ")
             person.types("1")
-            assert "(companion) lets only people of its home in" in person.reads("PIN that")
+            assert "(companion) only lets members of its home in" in person.reads("PIN that")
             person.reads("there is none): ")
             person.types(tv.pin)
             person.reads("Connected to Bedroom by mrp, airplay")
@@ -287,7 +288,7 @@ def test_paired_and_no_connection(unpaired, capsys):
         person.reads("q to leave)? ")
         person.types("1")
         person.reads("(companion) is paired already")
-        person.reads("companion is paired, but it does not connect:")
+        person.reads("companion is paired, but does not connect:")
         assert "All set" not in person.reads("Connected to Bedroom by")
     assert len(unpaired.pins) == 1
 
@@ -299,10 +300,10 @@ def test_wizard_pairs_again_what_was_forgotten(unpaired, capsys):
             person.reads("q to leave)? ")
             person.types("1")
             if forgotten:
-                assert "already" not in person.reads("does not accept our pairing any more")
+                assert "already" not in person.reads("no longer accepts our pairing")
             person.reads("there is none): ")
             person.types(unpaired.pin)
-            person.reads("and connected by each")
+            person.reads("and connected with each")
             person.reads("Connected to Bedroom by mrp, airplay, companion.")
             person.reads("All set")
         unpaired.forget_clients()

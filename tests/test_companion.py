@@ -21,7 +21,7 @@ from tinyatv import (
     ShuffleState,
     TouchAction,
 )
-from tinyatv.backends.companion import IDENTITIES
+from tinyatv.backends.companion_identity import IDENTITIES
 from tinyatv.pairing.accessory import Accessory
 from tinyatv.pairing.credentials import Credentials
 from tinyatv.pairing.hap import Identity

@@ -785,24 +785,7 @@ def test_path_of_a_command(capsys, profile, paired, files):
     In them sealing is one call, as it is with the package cryptography. In pure Python it makes 6
     more, which is all that is left where key stream was prepared.
     """
-    package = os.path.dirname(tinyatv.__file__)
-    sealing = os.path.join(package, "crypto", "")
-    calls: list[tuple[str, str]] = []
-    inside: list[str] = []  # what crypto calls of its own
-    reached = []
-
-    def trace(frame, kind, arg):
-        if reached:
-            return
-        if kind == "call" and frame.f_code.co_filename.startswith(package):
-            file = os.path.relpath(frame.f_code.co_filename, package)
-            if frame.f_back.f_code.co_filename.startswith(sealing):
-                inside.append(frame.f_code.co_name)
-            else:
-                calls.append((file, frame.f_code.co_name))
-        elif kind == "c_call" and getattr(arg, "__name__", "") in ("sendall", "send"):
-            reached.append(arg)
-
+    path = Path(("crypto",))
     with VirtualAppleTV(profile=profile) as tv:
         target = tv.device
         if not paired:
@@ -810,18 +793,69 @@ def test_path_of_a_command(capsys, profile, paired, files):
                 service.credentials = None
         with tinyatv.connect(target) as atv:
             atv.play()  # connections are open now, and key stream is made when it has gone out
-            sys.setprofile(trace)
-            try:
-                atv.play()
-            finally:
-                sys.setprofile(None)
-    with capsys.disabled():
-        print("\natv.play() to the socket: " + " > ".join(f"{f}:{n}" for f, n in calls))
-        if inside:
-            print("crypto in pure Python: " + " > ".join(inside))
-    assert reached
-    assert len(calls) <= 12
-    assert len({file for file, _ in calls}) <= files
-    sealed = any(file.startswith("crypto") for file, _ in calls)
+            path.follow(atv.play)
+    path.show(capsys)
+    assert path.reached
+    assert len(path.calls) <= 12
+    assert len(path.files) <= files
+    sealed = any(file.startswith("crypto") for file in path.files)
     assert sealed == (files == 6)
-    assert len(inside) == (6 if sealed and crypto.engine() == "python" else 0)
+    assert len(path.inside) == (6 if sealed and crypto.engine() == "python" else 0)
+
+
+@pytest.mark.parametrize("protocol", ["mrp", "companion"])
+def test_path_of_a_command_through_more_layers(capsys, protocol):
+    """Through the tunnel, and over Companion: at most 20 calls, without those inside the codecs."""
+    path = Path(("crypto", "wire", "proto"))
+    with VirtualAppleTV(profile="tvos18") as tv, tinyatv.connect(
+        tv.device, protocols=[protocol]
+    ) as atv:  # fmt: skip
+        atv.play()
+        path.follow(atv.play)
+    path.show(capsys)
+    assert path.reached
+    assert len(path.calls) <= 20
+
+
+class Path:
+    """The calls of ours from a command to the first byte on the socket.
+
+    Args:
+        codecs: Folders that are counted as one call, however many they make of their own.
+    """
+
+    def __init__(self, codecs):
+        self._package = os.path.dirname(tinyatv.__file__)
+        self._codecs = tuple(os.path.join(self._package, name, "") for name in codecs)
+        self.calls: list[tuple[str, str]] = []
+        self.inside: list[str] = []  # what codecs call of their own
+        self.reached = False
+
+    @property
+    def files(self):
+        return {file for file, _ in self.calls}
+
+    def follow(self, command):
+        sys.setprofile(self._trace)
+        try:
+            command()
+        finally:
+            sys.setprofile(None)
+
+    def show(self, capsys):
+        with capsys.disabled():
+            print("\natv.play() to the socket: " + " > ".join(f"{f}:{n}" for f, n in self.calls))
+            if self.inside:
+                print("inside codecs: " + " > ".join(self.inside))
+
+    def _trace(self, frame, kind, arg):
+        if self.reached:
+            return
+        if kind == "call" and frame.f_code.co_filename.startswith(self._package):
+            if frame.f_back.f_code.co_filename.startswith(self._codecs):
+                self.inside.append(frame.f_code.co_name)
+            else:
+                file = os.path.relpath(frame.f_code.co_filename, self._package)
+                self.calls.append((file, frame.f_code.co_name))
+        elif kind == "c_call" and getattr(arg, "__name__", "") in ("sendall", "send"):
+            self.reached = True

@@ -252,7 +252,7 @@ def test_a_log_of_multicast_dns_only_if_wanted(own_store):
             assert "Shared" in done.stdout
             assert "DEBUG" not in done.stdout
             assert tv.home_sharing not in done.stdout + done.stderr
-            return "[zeroconf]" in done.stderr
+            return "[tinyatv.discovery.mdns]" in done.stderr
 
         assert logged("--mdns-debug")
         assert logged("--mdns-debug", "--debug")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, cast
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from .backends import Backend
     from .backends.airplay_stream import Stream
     from .events import Event, Listener
+    from .identity import Introduction
     from .model import (
         Account,
         App,
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
         Playing,
         PowerState,
     )
+    from .queued import PressQueue
 
 
 class AppleTV:
@@ -57,6 +61,8 @@ class AppleTV:
             device, protocols=protocols, timeout=timeout, reconnect=reconnect,
             rediscover=rediscover,
         )  # fmt: skip
+        self._presses: PressQueue | None = None  # made by the first queued()
+        self._making_presses = threading.Lock()
 
     def __repr__(self) -> str:
         up = ", ".join(self.protocols) or "not connected"
@@ -83,6 +89,11 @@ class AppleTV:
     @device.setter
     def device(self, device: Device) -> None:
         self._session.device, self._session.address = device, device.address
+
+    @property
+    def answered(self) -> list[Introduction]:
+        """How those introduced themselves who answered the last time, connected or not."""
+        return self._session.answered
 
     @property
     def timeout(self) -> float:
@@ -146,6 +157,46 @@ class AppleTV:
         Listeners get a last :class:`~tinyatv.events.Disconnected`. Blocks up to 5 s.
         """
         self._session.close()
+        if self._presses is not None:
+            self._presses.close()
+
+    # -- queued presses --------------------------------------------------------------------------
+
+    def queued(
+        self,
+        command: Callable[..., object],
+        *args: Any,
+        patience: float = 0.0,
+        on_error: Callable[[BaseException], object] | None = None,
+        **how: Any,
+    ) -> Callable[..., None]:
+        """Make a callback that never raises and never blocks, as GPIO libraries need it.
+
+            button.when_pressed = atv.queued(atv.play_pause)
+            louder.when_held = atv.queued(atv.set_volume, 30, patience=10, on_error=print)
+
+        Calling it queues the command. One thread carries out all queued ones of this Apple TV, in
+        order; up to 32 may wait, more are dropped, and reported as one error. The callback ignores
+        its own arguments, such as the number of a pin. What waits at :meth:`close` is forgotten.
+
+        Args:
+            command: A method of this object, or any function, for several steps.
+            *args: Passed on to it.
+            patience: Seconds from the press on that it may wait for a lost device to come back, if
+                the connection was made with ``reconnect=True``. 0 fails at once; it lets the next
+                try to reconnect begin now in either case.
+            on_error: Called with each error, on the thread of the queue. None logs a warning.
+            **how: Passed on to `command`.
+        """
+        from .queued import PressQueue, name_of
+
+        with self._making_presses:
+            if self._presses is None:
+                self._presses = PressQueue(self._session)
+        return self._presses.bind(
+            name_of(command), partial(command, *args, **how), patience, on_error,
+            single=getattr(command, "__self__", None) is self,
+        )  # fmt: skip
 
     def _via(self, command: str) -> Backend:
         """The backend that serves a command."""

@@ -21,16 +21,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import socket
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, Callable
 
 from .addresses import as_list, connect_first, host_of, own_end, sockaddr
 from .deadline import Deadline, Patience
 from .errors import AppleTVError, CommandTimeout, ConnectionFailed, ConnectionLost, ProtocolError
 from .readiness import ExclusivePoller, ready
+from .threads import FORKED, NESTED, join, start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +73,8 @@ QUIET = 0.002  # s without traffic before `prepare` may use the reader thread
 
 observer: Observer | None = None  # one for all links, while a trace is written
 
+_links: weakref.WeakSet[Link] = weakref.WeakSet()  # a child of a fork must not use any of them
+
 
 def open_socket(
     hosts: str | Sequence[str], port: int, timeout: float, protocol: str
@@ -108,6 +113,8 @@ def reason(exc: BaseException) -> str:
     """The text of an error without its number: ``Connection refused``."""
     if isinstance(exc, (TimeoutError, socket.timeout)):  # the same class since Python 3.10
         return "no answer in time"
+    if isinstance(exc, MemoryError):
+        return "out of memory"
     return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
 
 
@@ -139,7 +146,7 @@ class Link:
             there will never be any. Called after a message was sent, while a reply is awaited, and
             on the reader thread after a moment without traffic.
         message_timeout: Seconds from the first byte of a message to its last, for peers that
-            nobody waits for; None forever.
+            no caller waits for; None forever.
     """
 
     def __init__(
@@ -177,12 +184,14 @@ class Link:
         self._last_received = time.monotonic()
         self._prepare = prepare
         self._redactor: Redactor | None = None  # made when the first message is logged
-        self._send_lock = threading.Lock()  # messages leave in the order in which they are sealed
-        self._read_lock = threading.Lock()  # held by the thread that reads; before `_send_lock`
+        # All of them may be taken twice: by a thread, and by a signal handler that interrupts it.
+        self._send_lock = threading.RLock()  # messages leave in the order in which they are sealed
+        self._sending = False  # the send lock is held, and a message may be half sealed
+        self._read_lock = threading.RLock()  # held by the thread that reads; before `_send_lock`
         self._reading_requester = 0  # identifier of the requester that holds it, or 0
         self._unread = False  # that requester was woken and may have left bytes in the socket
         self._poller: ExclusivePoller | None = None  # None: only the reader thread reads
-        self._state_lock = threading.Lock()  # over starting and ending
+        self._state_lock = threading.RLock()  # over starting and ending
         self._ended = False
         self._reader: threading.Thread | None = None
         self._unanswered = 0  # bytes received since the last reply
@@ -192,6 +201,7 @@ class Link:
         self._early: list[Any] = []  # messages during the handshake that were not replies
         self._keyed: dict[Any, queue.SimpleQueue[Any]] = {}  # who waits for which reply
         self._in_order: list[queue.SimpleQueue[Any]] = []  # on wires whose replies have no key
+        _links.add(self)
 
     @property
     def ended(self) -> bool:
@@ -212,16 +222,19 @@ class Link:
         return True
 
     def start(self) -> None:
-        """Start the reader thread; messages kept from the handshake are delivered first."""
+        """Start the reader thread; messages kept from the handshake are delivered first.
+
+        Raises:
+            AppleTVError: The system has no room for another thread.
+        """
         with self._state_lock:  # close() must not join a thread that does not run yet
             if not self._ended:
                 with contextlib.suppress(OSError):
                     self._poller = ExclusivePoller(self._sock)
-            self._reader = threading.Thread(target=self._run, name=self.name, daemon=True)
             try:
-                self._reader.start()
-            except RuntimeError:  # too many threads
-                self._reader = None
+                self._reader = start(self._run, self.name)
+            except BaseException:
+                self._end(ConnectionLost(f"{self.name}: not started"))
                 raise
 
     def send(self, message: Any, *, answered: bool = False) -> None:
@@ -235,11 +248,21 @@ class Link:
             ConnectionLost: The link has ended.
             ValueError: The wire cannot encode it.
         """
-        with self._send_lock:
-            data = self._wire.encode(message)
-            if answered:
-                self._in_order.append(queue.SimpleQueue())
-            error = self._write(data, message)
+        try:
+            with self._send_lock:
+                if self._sending:
+                    raise AppleTVError(f"{self.name}: {NESTED}")
+                try:
+                    self._sending = True
+                    data = self._wire.encode(message)
+                    if answered:
+                        self._in_order.append(queue.SimpleQueue())
+                    error = self._write(data, message)
+                finally:
+                    self._sending = False
+        except BaseException as exc:
+            self._not_sent(exc)
+            raise
         if error is not None:
             raise self._broken(error)
         self._work_ahead()
@@ -260,23 +283,34 @@ class Link:
             CommandTimeout: No reply in time.
             ConnectionLost: The link has ended.
             ProtocolError: The peer sent invalid data.
+            AppleTVError: The caller is a signal handler that has interrupted a request.
         """
         reply: queue.SimpleQueue[Any] = queue.SimpleQueue()
         key = self._wire.key(message)
-        with self._send_lock:
-            # Registered before it is sent: the reply may arrive before send() returns.
-            if key is None:
-                self._in_order.append(reply)
-            else:
-                self._keyed[key] = reply
-            try:
-                data = self._encode_all((*after, message)) if after else self._wire.encode(message)
-            except BaseException:
-                self._keyed.pop(key, None)
-                if reply in self._in_order:
-                    self._in_order.remove(reply)
-                raise
-            broken = self._write(data, *after, message)
+        try:
+            with self._send_lock:
+                reader = self._reading_requester
+                if self._sending or (reader and reader == threading.get_ident()):
+                    raise AppleTVError(f"{self.name}: {NESTED}")
+                try:
+                    self._sending = True
+                    # Registered before it is sent: the reply may arrive before send() returns.
+                    if key is None:
+                        self._in_order.append(reply)
+                    else:
+                        self._keyed[key] = reply
+                    messages = (*after, message)
+                    data = self._encode_all(messages) if after else self._wire.encode(message)
+                    broken = self._write(data, *messages)
+                finally:
+                    self._sending = False
+        except BaseException as exc:
+            if self._keyed.get(key) is reply:
+                del self._keyed[key]
+            if reply in self._in_order:
+                self._in_order.remove(reply)
+            self._not_sent(exc)
+            raise
         if broken is not None:
             raise self._broken(broken)
         before = self._arrivals, self._idle_count
@@ -312,13 +346,17 @@ class Link:
         with self._state_lock:
             reader = self._reader
         # Whoever holds the read lock cannot join the reader thread, which needs that lock to end.
-        if reader is not None and threading.get_ident() not in (
-            reader.ident,
-            self._reading_requester,
-        ):
-            reader.join(5)
+        if self._reading_requester != threading.get_ident():
+            join(reader, 5)
 
     # -- sending ---------------------------------------------------------------------------------
+
+    def _not_sent(self, exc: BaseException) -> None:
+        """Sending was interrupted: what is sealed and not sent cannot be made up for."""
+        if isinstance(exc, MemoryError):
+            raise self._broken(ConnectionLost(f"{self.name}: out of memory")) from exc
+        if not isinstance(exc, Exception):
+            self._end(ConnectionLost(f"{self.name}: interrupted"))
 
     def _encode_each(self, messages: tuple[Any, ...]) -> bytes:
         return b"".join(map(self._wire.encode, messages))
@@ -375,6 +413,7 @@ class Link:
 
     def _run(self) -> None:
         """Read unless a requester reads, and call `idle` when nothing has arrived."""
+        self._reader = threading.current_thread()
         try:
             with self._read_lock:
                 self._deliver()
@@ -394,9 +433,7 @@ class Link:
         finally:
             self._end(None)
             with self._read_lock, self._send_lock:  # no other thread may be using the socket
-                self._sock.close()
-                if self._poller is not None:
-                    self._poller.close()
+                self._release_socket()
 
     def _until_idle(self) -> float | None:
         """Seconds until `idle` is due; None if it never is."""
@@ -455,9 +492,11 @@ class Link:
             if not self._ended:  # otherwise the poller may be closed
                 self._read_until(reply, deadline)
         finally:
-            self._release()
-            self._reading_requester = 0
-            self._read_lock.release()
+            try:
+                self._release()
+            finally:
+                self._reading_requester = 0
+                self._read_lock.release()
 
     def _release(self) -> None:
         """Wake the reader thread if bytes are left over: they woke only this thread."""
@@ -572,7 +611,11 @@ class Link:
                 self._received(message)
         if self._has_replies and not self._ended:
             with self._send_lock:
-                error = self._write(b"")
+                try:
+                    self._sending = True
+                    error = self._write(b"")
+                finally:
+                    self._sending = False
             if error is not None:
                 self._end(error)
         return delivered
@@ -589,15 +632,17 @@ class Link:
     # -- the end ---------------------------------------------------------------------------------
 
     def _end(self, error: AppleTVError | None, cause: BaseException | None = None) -> None:
-        """End once: keep the first error and wake every thread that waits."""
+        """End it: keep the first error and wake every thread that waits.
+
+        All but that is done each time, so that a second call finishes what Ctrl-C interrupted.
+        """
         with self._state_lock:
-            if self._ended:
-                return
-            self._ended = True
-            self.error = error
-        if error is not None and cause is not None:
-            error.__cause__ = cause
-        if (watching := observer) is not None:
+            first, self._ended = not self._ended, True
+            if first:
+                self.error = error
+                if error is not None and cause is not None:
+                    error.__cause__ = cause
+        if first and (watching := observer) is not None:
             watching.ended(self, error)
         try:
             # close() alone would not wake a thread that is blocked on the socket.
@@ -607,9 +652,28 @@ class Link:
         for waiter in [*self._keyed.values(), *self._in_order]:
             waiter.put(None)
         if self._reader is None:
-            self._sock.close()
-        if self._lost is not None:
-            self._lost(error)
+            self._release_socket()
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            lost(self.error)
+
+    def _release_socket(self) -> None:
+        self._sock.close()
+        if self._poller is not None:
+            self._poller.close()
+
+    def leave_to_parent(self) -> None:
+        """In the child of a fork: end it without a byte on the wire, which is the parent's.
+
+        No lock is taken: a thread that did not come along may hold it.
+        """
+        if not self._ended:
+            self._ended, self.error = True, ConnectionLost(f"{self.name}: {FORKED}")
+        self._reader = self._lost = None
+        self._send_lock, self._read_lock = threading.RLock(), threading.RLock()
+        self._state_lock = threading.RLock()
+        self._sending, self._reading_requester = False, 0
+        self._release_socket()
 
     def _failed(self, exc: Exception) -> None:
         """A bug in this package must not leave a link that looks alive."""
@@ -631,6 +695,15 @@ def _title(message: Any) -> str:
     from .redact import title
 
     return title(message)
+
+
+def _leave_to_parent() -> None:
+    for link in list(_links):
+        link.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 class Listener:
@@ -665,11 +738,8 @@ class Listener:
     def start(self) -> None:
         """Start accepting; does nothing once it is closed."""
         with self._lock:
-            if self._closing.is_set():
-                return
-            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            thread.start()
-            self._thread = thread
+            if not self._closing.is_set():
+                self._thread = start(self._run, self._name)
 
     def close(self) -> None:
         """Stop listening and join the thread. Safe to call twice and from any thread."""
@@ -681,8 +751,7 @@ class Listener:
                 self._sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 self._wake_accept()  # only on Linux does a shutdown wake accept()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(5)
+        join(thread, 5)
         self._sock.close()
 
     def _wake_accept(self) -> None:
@@ -706,5 +775,12 @@ class Listener:
             if self._closing.is_set():
                 sock.close()
                 return
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._accepted(sock, (host_of(address), address[1]))
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._accepted(sock, (host_of(address), address[1]))
+            except (AppleTVError, OSError) as exc:  # gone, or no room: the next may do
+                log.warning("%s: cannot serve %s: %s", self._name, address[0], reason(exc))
+                sock.close()
+            except Exception:
+                log.exception("%s: cannot serve %s", self._name, address[0])
+                sock.close()

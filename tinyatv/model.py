@@ -282,11 +282,17 @@ class Device(_Data):
 
     def add_names(self, names: Iterable[str]) -> None:
         """Know it by these names, too."""
-        self._names += names
+        self._names = [*self._names, *names]
 
     def add_addresses(self, addresses: Iterable[str]) -> None:
         """Know these addresses, too; those known before stay in front."""
-        self._addresses += addresses
+        self._addresses = [*self._addresses, *addresses]
+
+    def copy(self) -> Device:
+        """A copy whose services can be changed."""
+        copied = copy(self)
+        copied.services = [copy(service) for service in self.services]
+        return copied
 
     def use_only(self, address: str) -> None:
         """Forget its addresses for this one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable
+from copy import copy
 from typing import TYPE_CHECKING, Callable
 
 from .backends import load
@@ -15,6 +16,8 @@ from .errors import (
     ConnectionLost,
     CredentialsError,
     NotSupported,
+    WrongDevice,
+    is_elsewhere,
 )
 from .events import (
     Disconnected,
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from .backends import Backend
     from .backends.airplay_tunnel import Tunnel
     from .events import Event, Listener
+    from .identity import Introduction
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +64,8 @@ class Session:
         rediscover: Finds a device again that is not where it was.
 
     Attributes:
-        device: As given, or where it was found again.
         address: The one of the device's addresses that answered last.
+        answered: How those introduced themselves who answered the last time.
         timeout: As given; it counts from the next connection on.
         backends: Those that are connected, by protocol. Replaced as a whole, never changed.
         events: What hands events to listeners.
@@ -77,8 +81,10 @@ class Session:
         reconnect: bool,
         rediscover: Callable[[Device], Device] | None,
     ) -> None:
-        self.device = device
+        self._device = device
         self.address = device.address
+        self._introductions: list[Introduction] = []  # that are not in its info yet
+        self.answered: list[Introduction] = []
         self.timeout = timeout
         self.reconnect = reconnect
         self.backends: dict[str, Backend] = {}
@@ -95,6 +101,23 @@ class Session:
         self._reconnecting: threading.Thread | None = None
         self._retry_now = threading.Event()  # a caller waits for the connection
         self._reconnected = threading.Event()
+
+    @property
+    def device(self) -> Device:
+        """As given, or where it was found again; with what it said of itself while connecting."""
+        with self._lock:
+            told, self._introductions = self._introductions, []
+            if told:
+                from .services import with_introductions  # at first use: it takes its time
+
+                self._device = copy(self._device)  # the one that was given stays as it is
+                self._device.info = with_introductions(self._device.info, told)
+            return self._device
+
+    @device.setter
+    def device(self, device: Device) -> None:
+        with self._lock:
+            self._device, self._introductions = device, []
 
     @property
     def closed(self) -> bool:
@@ -127,7 +150,7 @@ class Session:
         with self._lock:
             self._early = {}
         first, *rest = made
-        tried = self.device.address
+        tried = self._device.address
         name = f"tinyatv-open-{tried}"
         threads = [threading.Thread(target=connect, args=(one,), name=name) for one in rest]
         for thread in threads:
@@ -135,17 +158,22 @@ class Session:
         connect(first)
         for thread in threads:
             thread.join()
+        told = [backend.introduction for backend in made]
+        self.answered = [one for one in told if one is not None]
         with self._lock:
             for backend in made:
                 if backend in self._early:  # it was up, but not for long
                     lost = ConnectionFailed(str(self._early[backend]))
                     errors.setdefault(backend.protocol, lost)
             backends = {b.protocol: b for b in made if b.protocol not in errors}
+            # Who answers for one protocol answers for the address: another device is left alone.
+            wrong = [one for one in errors.values() if isinstance(one, WrongDevice)]
             enough = (_notices_losses(backends) or not errors) and {*wanted} <= {*backends}
-            usable = bool(backends) and enough and not self.closed
+            usable = bool(backends) and enough and not wrong and not self.closed
             if usable:
                 self.backends, self._error = backends, None
                 self._last_protocols = tuple(backends)
+                self._introductions = self.answered
                 self._reconnected.set()
                 self._reconnecting = None  # from here on, a loss is a new one
                 if again:
@@ -155,7 +183,7 @@ class Session:
             if not usable or backend.protocol in errors:
                 backend.close()
         if not usable:
-            failed = [errors[b.protocol] for b in made if b.protocol in errors]
+            failed = wrong + [errors[b.protocol] for b in made if b.protocol in errors]
             raise failed[0] if failed else ConnectionLost("closed while connecting")
         self.address = next(iter(backends.values())).address
         if self.address != tried:
@@ -166,7 +194,7 @@ class Session:
 
     def _new_backends(self) -> list[Backend]:
         """A backend for each protocol that can be used, in the order of the table."""
-        device = self.device
+        device = self._device
         offered = {one.protocol: one for one in device.services if one.enabled and one.port}
         rows = [BACKENDS[one] for one in BACKENDS if self._wanted is None or one in self._wanted]
         carried = {row.name: found for row in rows if (found := self._tunnel(row, offered))}
@@ -203,13 +231,13 @@ class Session:
         carrier, direct = offered.get(row.carrier), offered.get(row.name)
         if carrier is None or (direct is not None and direct.credentials):
             return None
-        carrier = with_shared_credentials(self.device, carrier)
-        tunnel = load(row.carrier).tunnel(self.device, carrier, timeout=self.timeout)
+        carrier = with_shared_credentials(self._device, carrier)
+        tunnel = load(row.carrier).tunnel(self._device, carrier, timeout=self.timeout)
         return None if tunnel is None else (carrier, tunnel)
 
     def _new_backend(self, protocol: str, service: Service, tunnel: Tunnel | None) -> Backend:
         backend = load(protocol)(
-            self.device, service, timeout=self.timeout, tunnel=tunnel,
+            self._device, service, timeout=self.timeout, tunnel=tunnel,
             post=lambda event: self._post(protocol, event),
             lost=lambda error: self._lost(backend, error),
         )  # fmt: skip
@@ -255,7 +283,7 @@ class Session:
             self._error = self._error or error
             known = self._reconnecting is not None  # it comes back as a whole, and went as one
             if self.reconnect and self._reconnecting is None:
-                name = f"tinyatv-reconnect-{self.device.address}"
+                name = f"tinyatv-reconnect-{self._device.address}"
                 thread = threading.Thread(target=self._reconnect_loop, name=name, daemon=True)
                 self._reconnecting = thread
                 thread.start()
@@ -281,14 +309,14 @@ class Session:
                     backend.close()
                 try:
                     self._open(again=True, wanted=wanted)
-                except ConnectionFailed:
-                    if self._rediscover is None or self.closed:
+                except AppleTVError as exc:
+                    if self._rediscover is None or self.closed or not is_elsewhere(exc):
                         raise
-                    self.device = self._rediscover(self.device)  # the port may have moved
+                    self.device = self._rediscover(self._device)  # the port may have moved
                     self._open(again=True, wanted=wanted)
                 return
             except (AppleTVError, OSError) as exc:
-                log.debug("cannot reconnect to %s: %s", self.device.name, exc)
+                log.debug("cannot reconnect to %s: %s", self._device.name, exc)
                 pause = min(pause * 2, PAUSES[1])
 
     def wake(self) -> None:
@@ -299,10 +327,19 @@ class Session:
 
         deadline = Deadline(WAKE_TIMEOUT)
         self._reconnected.clear()
-        with WakeOnLan(self.device, at_once=True):
+        with WakeOnLan(self._device, at_once=True):
             while not (self.backends or self.closed or deadline.over):
                 self._retry_now.set()
                 self._reconnected.wait(1.0)
+
+    def await_connection(self, deadline: Deadline) -> None:
+        """If the device is lost, try now to get it back, and wait until then."""
+        while self._reconnecting is not None and not (self.backends or self.closed):
+            self._reconnected.clear()
+            self._retry_now.set()
+            if self.backends or deadline.over:
+                return
+            self._reconnected.wait(min(1.0, deadline.left() or 0.0))
 
     def is_end(self, event: Event) -> bool:
         """True if no event will follow this one."""
@@ -317,9 +354,9 @@ class Session:
         if self.backends:
             return
         if self.closed:
-            raise ConnectionLost(f"{self.device.name}: closed")
+            raise ConnectionLost(f"{self._device.name}: closed")
         why = self._error or "not connected"
-        raise ConnectionLost(f"{self.device.name}: {why}") from self._error
+        raise ConnectionLost(f"{self._device.name}: {why}") from self._error
 
     def unserved(self, command: str) -> NotSupported:
         """Why no connected protocol serves a command.
@@ -336,7 +373,7 @@ class Session:
     def add_listener(self, listener: Listener) -> None:
         """Call `listener` with every event; the first one subscribes to the device."""
         if self.closed:
-            raise ConnectionLost(f"{self.device.name}: closed")
+            raise ConnectionLost(f"{self._device.name}: closed")
         if self.events.add(listener) == 1:
             self._follow_listeners()
 

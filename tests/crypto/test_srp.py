@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from tests.support.srp import SALTED, ZEROS
+from tests.support.srp_values import SALTED, ZEROS
 from tests.support.vectors import cases
 from tinyatv.crypto import srp
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import tinyatv
-from tests.support.srp import SALTED, ZEROS
+from tests.support.srp_values import SALTED, ZEROS
 from tests.support.vectors import cases
 from tinyatv import CredentialsError, PairingBackOff, PairingError, ProtocolError
 from tinyatv.crypto import srp

@@ -14,6 +14,7 @@ from ..routes import BACKENDS
 if TYPE_CHECKING:
     from ..errors import AppleTVError
     from ..events import Event
+    from ..identity import Introduction
     from ..model import (
         Account,
         App,
@@ -49,10 +50,12 @@ class Backend(Protocol):
     Attributes:
         protocol: Name of its row in :data:`tinyatv.routes.PROTOCOLS`.
         address: Address that it is connected to; before that, the one to try first.
+        introduction: What the device said of itself while connecting; None if it said nothing.
     """
 
     protocol: str
     address: str
+    introduction: Introduction | None = None
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class Backend(Protocol):
 
         Raises:
             ConnectionFailed: The device cannot be reached, or hangs up.
+            WrongDevice: Another device answers than the one that is meant.
             CommandTimeout: It takes the connection and does not answer.
             CredentialsError: It does not accept the credentials.
             ProtocolError: It answers with nonsense.

@@ -29,6 +29,7 @@ from ..errors import (
     PairingError,
     ProtocolError,
 )
+from ..identity import Introduction
 from ..link import Link, open_socket
 from ..pairing.credentials import Credentials
 from ..pairing.hap import WrongPin, channel_keys, drive
@@ -387,15 +388,17 @@ class ControlConnection:
             return response
         if code == 401:
             does = "does not accept the password" if self._password else "wants its password"
-            raise CredentialsError(f"{what}: the device {does}: {PASSWORD_FLAG}")
+            raise CredentialsError(f"{what}: the device {does}: {PASSWORD_FLAG}", refused=True)
         if code in (403, AUTHORIZE):
             if self._credentials.kind in ("hap", "legacy"):
                 raise CredentialsError(
-                    f"{what}: the device does not accept the credentials any more: pair again"
+                    f"{what}: the device does not accept the credentials any more: pair again",
+                    refused=True,
                 )
             raise CredentialsError(
                 f"{what}: the device wants to be paired, or only lets people of its home in"
-                " (Settings > AirPlay and HomeKit)"
+                " (Settings > AirPlay and HomeKit)",
+                refused=True,
             )
         text = REFUSALS.get(code, "the device refuses")
         if code == 501:
@@ -469,6 +472,35 @@ class ControlConnection:
             return  # closed meanwhile
         if self._event is not None:
             self._event(request)
+
+
+def introduction(info: dict[str, Any]) -> Introduction:
+    """What ``/info`` says of a device."""
+    return Introduction(
+        {"airplay": info.get("deviceID")}, more=[info.get("macAddress")],
+        name=info.get("name"), model=info.get("model"), version=info.get("osVersion"),
+        build=info.get("osBuildVersion"),
+    )  # fmt: skip
+
+
+def introduction_at(hosts: str | Sequence[str], port: int, timeout: float) -> Introduction | None:
+    """What the device at an address says of itself; None if it does not answer, or tells nothing.
+
+    Args:
+        hosts: Its address, or all that it may have.
+        port: AirPlay port.
+        timeout: Seconds that the answer may take.
+    """
+    control = ControlConnection(hosts, port, Credentials())
+    try:
+        control.open()
+        told = introduction(control.info(timeout))
+    except AppleTVError as exc:
+        log.debug("%s port %d: no /info: %s", control.address, port, exc)
+        return None
+    finally:
+        control.close()
+    return told if told.identifiers else None
 
 
 def read_plist(data: bytes) -> Any:

@@ -15,10 +15,8 @@ unanswered in some states: then the request has failed, not the connection.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import logging
-import os
 import secrets
 import threading
 from collections.abc import Iterator
@@ -38,6 +36,7 @@ from ..errors import (
     ProtocolError,
 )
 from ..events import KeyboardChanged, PowerChanged, VolumeChanged
+from ..identity import Introduction
 from ..link import Link, keep_alive, open_socket
 from ..model import Account, App, FeatureState, KeyboardFocus, PowerState, TouchAction
 from ..pairing.hap import own_mac
@@ -53,6 +52,7 @@ from ..wire.companion import (
     CompanionWire,
 )
 from . import Backend
+from .companion_identity import Claim
 from .companion_touch import Touchpad
 
 if TYPE_CHECKING:
@@ -75,7 +75,6 @@ POWER_POLL = 1.0  # s between two polls of the power state: not every system rep
 CLICK_TIME = 0.02  # s that a click on the touchpad takes
 ROUNDING = 3.5  # percent; devices with 16 steps of volume have been seen, of 6.25 each
 SKIP = 10.0  # s; without a time of the caller's
-IDENTITIES = 16  # a device keeps a list of the remotes that it has seen: do not flood it
 
 INTERESTS = ("_iMC", *codes.STATUS_EVENTS)
 
@@ -109,10 +108,6 @@ ALWAYS = (
 TOUCHES = ("swipe", "touch", "click")
 TYPES = ("text_get", "text_set", "text_append", "text_clear")
 
-_connections = itertools.count(os.getpid())
-_numbering = threading.Lock()
-_numbered: set[CompanionBackend] = set()  # those that are connected
-
 
 class CompanionBackend(Backend):
     """One device over Companion; arguments as in :class:`~tinyatv.backends.Backend`."""
@@ -131,6 +126,7 @@ class CompanionBackend(Backend):
     ) -> None:
         from ..pairing.credentials import parse
 
+        self._device = device
         self.address = device.address
         self._addresses = device.addresses
         self._port = service.port
@@ -144,7 +140,7 @@ class CompanionBackend(Backend):
         self._pressing = threading.Lock()
         self._typing = threading.Lock()
         self._listening = False
-        self._number = 0  # of those that its device knows us by
+        self._claim: Claim | None = None  # what the device knows us by
         self._sessions: list[tuple[str, dict[str, Any]]] = []  # what ends each that was begun
         self._interests: list[str] = []
         self._touchpad: Touchpad | None = None
@@ -203,7 +199,11 @@ class CompanionBackend(Backend):
 
         Without _sessionStart, buttons and apps may do nothing.
         """
-        self._ask("connect", "_systemInfo", self._about())
+        told = self._ask("connect", "_systemInfo", self._about())
+        self.introduction = Introduction(
+            {"companion": told.get("_mRtID")}, more=[told.get("_mrID"), told.get("_pubID")],
+            name=told.get("name"), model=told.get("model"),
+        )  # fmt: skip
         side = {"_height": float(codes.PAD), "_tFl": 0, "_width": float(codes.PAD)}
         touchpad = Touchpad()
         if self._try("_touchStart", side) is not None:
@@ -230,28 +230,14 @@ class CompanionBackend(Backend):
             self._interests.append(interest)
         self._fetch_power()
 
-    def _identity(self, client: bytes) -> str:
-        """Our entry in the device's list of connected remotes: 12 hex digits.
-
-        Always one of the same few for a pairing: without a stable one, tvOS pushes no
-        TVSystemStatus. Not always the same one: two connections that use the same one disconnect
-        each other. Never ``cafecafecafe``, which is refused since tvOS 18.4.
-        """
-        first = next(_connections)
-        with _numbering:
-            numbers = [(first + more) % IDENTITIES for more in range(IDENTITIES)]
-            taken = {one._number for one in _numbered if one._where == self._where}
-            self._number = next((one for one in numbers if one not in taken), numbers[0])
-            _numbered.add(self)
-        return hashlib.sha256(client + b"%d" % self._number).hexdigest()[:12]
-
     def _about(self) -> dict[str, Any]:
         client = self._credentials.client_id
+        self._claim = Claim(client, self._credentials.device_id)
         return {
             "_bf": 0,
             "_cf": 512,
             "_clFl": 128,
-            "_i": self._identity(client),
+            "_i": self._claim.name,
             "_idsID": client.decode("utf-8", "replace"),
             "_pubID": own_mac(client),
             "_sf": 256,
@@ -270,8 +256,8 @@ class CompanionBackend(Backend):
             if first and self._sessions and not self._link.ended:
                 self._end_sessions(self._link)
             self._link.close()
-        with _numbering:
-            _numbered.discard(self)
+        if self._claim is not None:
+            self._claim.release()
 
     def _end_sessions(self, link: Link) -> None:
         """Undo what connect() did, in reverse order, all at once and at best effort."""
@@ -864,7 +850,7 @@ def exchange_by(
             return answer
         if refused(reply):
             text = f"the device refuses to {what}: {refusal(reply)}"
-            raise CredentialsError(text) if verifying else PairingError(text)
+            raise CredentialsError(text, refused=True) if verifying else PairingError(text)
         raise ProtocolError(f"{what}: the answer makes no sense (companion)")
 
     return exchange

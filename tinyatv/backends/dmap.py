@@ -24,6 +24,7 @@ from ..errors import (
     ProtocolError,
 )
 from ..events import PlayingChanged, UpdateFailed
+from ..identity import Introduction, check
 from ..model import (
     Artwork,
     DeviceState,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BODY_TYPE = "application/x-www-form-urlencoded"  # for binary bodies and empty ones, too
+ASK_TIMEOUT = 2.0  # s for the answer to the question which device it is
 LOGIN_TIMEOUT = 25.0  # a sleeping Apple TV 3 takes 15 to 20 s to wake up and answer
 AWAKE = 1.0  # s that a device has at least for an answer that has begun
 ARTWORK_LIMIT = 32 * 1024 * 1024  # bytes
@@ -111,6 +113,9 @@ def login_query(credentials: str | None) -> str:
     return f"{kind}={credentials}&hasFP=1"
 
 
+_unknown: set[str] = set()  # where nothing says which device it is: that is logged once
+
+
 class DmapBackend(Backend):
     """One device over DMAP; arguments as in :class:`~tinyatv.backends.Backend`."""
 
@@ -127,8 +132,9 @@ class DmapBackend(Backend):
         tunnel: Tunnel | None = None,
     ) -> None:
         self._login_query = login_query(service.credentials)
+        self._shared = self._login_query.startswith("hsgid")
+        self._device, self._port = device, service.port
         self.address = device.address
-        self._port = service.port
         self._name = f"tinyatv-dmap-poll-{device.address}"
         self._timeout = timeout
         self._awake = max(timeout, AWAKE)  # for an answer that has begun, whatever was waited
@@ -213,18 +219,70 @@ class DmapBackend(Backend):
         request = PreparedRequest()
         request.method, request.url = "GET", f"{http.base}/login?{self._login_query}"
         for _ in range(2):  # a waking device answers the first one with 503
-            response = http.send(request, timeout=self._awake, silent=LOGIN_TIMEOUT)
+            response = http.send(
+                request, timeout=min(self._awake, LOGIN_TIMEOUT), silent=LOGIN_TIMEOUT
+            )
             if 200 <= response.status_code < 300:
                 break
         else:
+            status = f"status {response.status_code}"
             raise CredentialsError(
-                f"{self._where} refuses the credentials (status {response.status_code}): pair again"
+                f"{self._where} refuses the credentials ({status}): pair again", refused=True
             )
         session = dmap.first(_decode(response.content), "mlog", "mlid")
         if not isinstance(session, int) or session == 0:
             raise ProtocolError("answer without a session", response.content)
+        if self._shared:
+            self._recognize()
         self._session = session
         self.address = http.address
+
+    def _recognize(self) -> None:
+        """Find out who has let us in: with Home Sharing, all devices of its owner do.
+
+        DMAP does not tell. A pairing needs no such question: no other device accepts it.
+
+        Raises:
+            WrongDevice: Another device than the one that is meant.
+        """
+        if not self._device.identifiers:
+            return  # described by hand: nothing to compare it with
+        told = self._ask_airplay() or self._ask_mdns()
+        if told is None:
+            if self._where not in _unknown:
+                _unknown.add(self._where)
+                log.warning("%s: it cannot be found out whether it is still %s",
+                            self._where, self._device.name)  # fmt: skip
+            return
+        self.introduction = told
+        check(self._device, told, self._where)
+
+    def _ask_airplay(self) -> Introduction | None:
+        service = self._device.service("airplay")
+        if service is None or not service.port:
+            return None
+        from .airplay_session import introduction_at
+
+        return introduction_at(self._http.address, service.port, ASK_TIMEOUT)
+
+    def _ask_mdns(self) -> Introduction | None:
+        from ..addresses import split_host
+        from ..discovery import scan
+
+        device = self._device
+        here = self._http.address
+        host = device.query if device.query and here in split_host(device.query) else None
+        try:
+            found = scan(ASK_TIMEOUT, hosts=[host or here], protocols=[self.protocol])
+        except (AppleTVError, ValueError) as exc:
+            log.debug("%s: no answer to mDNS: %s", self._where, exc)
+            return None
+        for one in found:
+            service = one.service(self.protocol)
+            if service is not None and service.port == self._port:
+                told = {self.protocol: service.identifier}
+                return Introduction(told, more=one.identifiers, name=one.name)
+        return None
 
     def _exchange(
         self,
@@ -276,6 +334,9 @@ class DmapBackend(Backend):
             raise _too_late(doing, exc) from exc
         except ConnectionFailed as exc:  # it was there when we logged in
             raise self._gone(exc) from exc
+        except CredentialsError as exc:  # it has been reset, or is another one by now
+            self._gone(exc)
+            raise
         except (ConnectionLost, ProtocolError) as exc:
             raise type(exc)(f"{doing}: {exc}") from exc
         self._silent = 0

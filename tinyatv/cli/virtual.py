@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, Callable
@@ -31,6 +30,7 @@ from ..link import reason
 from ..virtual import PROFILES, VirtualAppleTV
 from .flags import port
 from .output import one_line, show
+from .signals import stop_on_signals
 from .target import secret, the_store
 
 if TYPE_CHECKING:
@@ -137,9 +137,7 @@ def _run(
         memory.restore(tv)
     # Over HAP the device shows the PIN; otherwise the remote does, and it is typed on the device.
     types_pin = not any(routes.PROTOCOLS[protocol].hap for protocol in tv.protocols)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     with tv:
         where = ", ".join(f"{name} {port}" for name, port in tv.ports.items())
         text = f"{tv.name} ({tv.profile}) at {tv.host}: {where}. Ctrl-C ends it."

@@ -68,6 +68,7 @@ _BUFFER = 4 << 20  # bytes; a home full of devices answers all at once
 # the last one is what the peer library tries as well.
 _WAKE_PORTS = (3689, 7000, 49152, 32498)
 
+_TYPES = {A: "A", AAAA: "AAAA", PTR: "PTR", SRV: "SRV", TXT: "TXT"}
 _DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
@@ -717,6 +718,9 @@ class Search:
             return
         if packet is None:
             return
+        if log.isEnabledFor(logging.DEBUG):
+            said = ", ".join(f"{one.name} {_TYPES[one.type]}" for one in packet.answers)
+            log.debug("%s said: %s", datagram.sender, said or "nothing")
         self._pace = max(self._pace, time.monotonic() - self._asked_at) if self._asked_at else 0.0
         self._changed = time.monotonic()
         if self.answers.take(packet.answers, datagram.sender, self._index_of(datagram)):
@@ -817,6 +821,7 @@ class Search:
     def _ask(self, groups: Iterable[Sequence[str]]) -> None:
         for group in groups:
             number = 1 + self._groups.index(group)
+            log.debug("asking %s for %s", self._host or "everybody", ", ".join(group))
             self._numbers[number] = group
             # Where there are sleep proxies, the question for them makes every packet answered.
             self._send([(labels(kind), PTR) for kind in [*group, SLEEP_PROXY]], number)

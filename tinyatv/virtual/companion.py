@@ -364,6 +364,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
             self._complain(peer, "_systemInfo with another _idsID than that of the pairing")
         for other in self.peers:
             if other is not peer and peer.installation and other.installation == peer.installation:
+                self._complain(peer, f"{peer.installation} came again and is thrown out")
                 other.link.fail(ConnectionLost(f"{peer.installation} came again"))
         peer.info = content
         return self.identity.system_info(self._state.name, self.port)

@@ -1,4 +1,4 @@
-"""Secrets whose public values have leading zeros, which one pairing in 256 has."""
+"""Private values of SRP, for PIN 1234, with which a public value begins with a zero byte."""
 
 from __future__ import annotations
 
