@@ -76,7 +76,7 @@ def test_the_right_one(pod, known):
 @KNOWN
 def test_none(pod, known):
     """Nothing is tried that cannot be right."""
-    with pytest.raises(CredentialsError, match=rf"wants its password.*{FLAG}"):
+    with pytest.raises(CredentialsError, match=rf"wants a password.*{FLAG}"):
         tinyatv.connect(known(pod))
     assert ("POST", "/pair-setup") not in pod.airplay.requests
     assert untried(pod)
@@ -106,7 +106,7 @@ def test_one_that_the_record_does_not_tell(pod, by_hand):
         pod.airplay.identity.flags &= ~0x80
         device = found(pod)
     assert not device.service("airplay").requires_password
-    with pytest.raises(CredentialsError, match=rf"wants its password.*{FLAG}"):
+    with pytest.raises(CredentialsError, match=rf"wants a password.*{FLAG}"):
         tinyatv.connect(device)
     assert pod.accessory.wrong_passwords == 1
 

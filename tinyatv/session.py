@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from copy import copy
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from .backends import load
 from .deadline import Deadline
@@ -18,6 +18,7 @@ from .errors import (
     NotSupported,
     WrongDevice,
     is_elsewhere,
+    is_silence,
 )
 from .events import (
     Disconnected,
@@ -40,15 +41,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EVENT_SOURCE: dict[type[Event], str] = {
-    # event: the command that asks for the same. Where several protocols report it, only the one
-    # that serves the command is believed, so that each change is posted once
-    PlayingChanged: "playing",
-    PowerChanged: "power_state",
-    VolumeChanged: "volume",
-    KeyboardChanged: "text_focus",
-}
+SAME_VOLUME = 0.5  # percent; what two protocols make of one level differs by rounding
 
+JOIN = 0.2  # s; one that waits for a device that sleeps takes up to the time of a command
+GRACE = 1.5  # s to connect by the best protocol, while another one that can do the same is up
 PAUSES = (1.0, 60.0)  # s; first and longest pause between two tries to reconnect
 FULL_RETRIES = 3  # tries that want all protocols back; a booting device opens its ports one by one
 
@@ -62,6 +58,7 @@ class Session:
         timeout: Seconds that a command may take.
         reconnect: True brings a lost connection back.
         rediscover: Finds a device again that is not where it was.
+        wake: False never sends it a magic packet.
 
     Attributes:
         address: The one of the device's addresses that answered last.
@@ -70,6 +67,9 @@ class Session:
         backends: Those that are connected, by protocol. Replaced as a whole, never changed.
         events: What hands events to listeners.
         closed: True after :meth:`close`.
+        connecting: True while protocols are being opened.
+        has_answered: True if anything of the device has answered since it was tried to open it.
+        may_wake: As given.
     """
 
     def __init__(
@@ -80,27 +80,37 @@ class Session:
         timeout: float,
         reconnect: bool,
         rediscover: Callable[[Device], Device] | None,
+        wake: bool | None,
     ) -> None:
         self._device = device
         self.address = device.address
         self._introductions: list[Introduction] = []  # that are not in its info yet
         self.answered: list[Introduction] = []
+        self.may_wake = wake
         self.timeout = timeout
         self.reconnect = reconnect
         self.backends: dict[str, Backend] = {}
         self.events = Events(f"tinyatv-events-{device.address}")
         self._wanted = None if protocols is None else tuple(protocols)
         self._rediscover = rediscover
-        self._last_protocols: tuple[str, ...] = ()  # that were connected
+        self.has_answered = False
+        self._last_protocols: set[str] = set()  # that were connected
+        self._missing: dict[str, AppleTVError] = {}  # wanted, but they failed or were lost: why
         self._early: dict[Backend, AppleTVError] = {}  # lost while others were still opening
+        self._opening: Opening | None = None  # the latest
+        self.connecting = False
         self._error: AppleTVError | None = None
+        self._told = False  # that it is lost, and not yet that it is back
         self._subscribed = False
+        self._posted: dict[Any, Any] = {}  # what listeners know, of what several protocols tell
+        self._posting = threading.Lock()  # over that
         self._lock = threading.Lock()
+        self._progress = threading.Condition(self._lock)  # something was opened, or lost
         self._switching = threading.Lock()  # held by the thread that subscribes or unsubscribes
         self._closing = threading.Event()
         self._reconnecting: threading.Thread | None = None
+        self._pause, self._tries = PAUSES[0], 0
         self._retry_now = threading.Event()  # a caller waits for the connection
-        self._reconnected = threading.Event()
 
     @property
     def device(self) -> Device:
@@ -125,78 +135,149 @@ class Session:
 
     # -- opening ---------------------------------------------------------------------------------
 
-    def open(self) -> None:
+    def open(self, *, wait_for_all: bool = True) -> None:
         """Open all protocols that have credentials, unless that is done.
+
+        Args:
+            wait_for_all: False returns once one is up. The others go on in the background, and
+                commands wait for those that they need.
 
         Raises:
             ConnectionFailed: None of them could be reached.
             CredentialsError: No credentials, or they are not accepted any more.
         """
-        if not self.backends:
-            self._open()
+        if self.backends:
+            return
+        self.has_answered = False
+        opening = self._start(self._new_backends(), at_once=True)
+        try:
+            with self._progress:
+                self._progress.wait_for(
+                    lambda: self.closed or opening.over or (opening.shown and not wait_for_all)
+                )
+                opening.in_use = opening.shown
+        except BaseException:  # Ctrl-C
+            opening.close()
+            raise
+        if not opening.in_use:
+            opening.close()
+            raise opening.error()
 
-    def _open(self, again: bool = False, wanted: Iterable[str] = ()) -> None:
-        """Open all protocols, `wanted` at least; after a loss (`again`), post that first."""
-        errors: dict[str, AppleTVError] = {}
+    def _start(self, made: list[Backend], *, at_once: bool) -> Opening:
+        """Open backends, each on a thread of its own.
 
-        def connect(backend: Backend) -> None:
-            try:
-                backend.connect()
-            except AppleTVError as exc:
-                log.info("%s: %s", backend.protocol, exc)
-                errors[backend.protocol] = exc
-
-        made = self._new_backends()
+        Args:
+            made: Not connected yet.
+            at_once: True shows each one as soon as it is up.
+        """
+        name = f"tinyatv-open-{self._device.address}"
+        opening = Opening(made)
         with self._lock:
-            self._early = {}
-        first, *rest = made
-        tried = self._device.address
-        name = f"tinyatv-open-{tried}"
-        threads = [threading.Thread(target=connect, args=(one,), name=name) for one in rest]
-        for thread in threads:
-            thread.start()
-        connect(first)
-        for thread in threads:
-            thread.join()
-        told = [backend.introduction for backend in made]
-        self.answered = [one for one in told if one is not None]
-        with self._lock:
+            if self.closed:
+                raise opening.error()
+            self._early, self.answered = {}, []
+            self._opening, self.connecting = opening, True
             for backend in made:
-                if backend in self._early:  # it was up, but not for long
-                    lost = ConnectionFailed(str(self._early[backend]))
-                    errors.setdefault(backend.protocol, lost)
-            backends = {b.protocol: b for b in made if b.protocol not in errors}
-            # Who answers for one protocol answers for the address: another device is left alone.
-            wrong = [one for one in errors.values() if isinstance(one, WrongDevice)]
-            enough = (_notices_losses(backends) or not errors) and {*wanted} <= {*backends}
-            usable = bool(backends) and enough and not wrong and not self.closed
-            if usable:
-                self.backends, self._error = backends, None
-                self._last_protocols = tuple(backends)
-                self._introductions = self.answered
-                self._reconnected.set()
-                self._reconnecting = None  # from here on, a loss is a new one
-                if again:
-                    self.events.post(Reconnected(self._last_protocols))  # before another loss
-            subscribed = usable and self._subscribed
-        for backend in made:
-            if not usable or backend.protocol in errors:
-                backend.close()
-        if not usable:
-            failed = wrong + [errors[b.protocol] for b in made if b.protocol in errors]
-            raise failed[0] if failed else ConnectionLost("closed while connecting")
-        self.address = next(iter(backends.values())).address
-        if self.address != tried:
-            self.device = self.device.preferring(self.address)
-        if subscribed:
-            for backend in backends.values():
-                backend.subscribe()
+                thread = threading.Thread(
+                    target=self._connect, args=(opening, backend, at_once), name=name, daemon=True
+                )
+                thread.start()
+                opening.threads.append(thread)
+        return opening
 
-    def _new_backends(self) -> list[Backend]:
-        """A backend for each protocol that can be used, in the order of the table."""
+    def _connect(self, opening: Opening, backend: Backend, at_once: bool) -> None:
+        """Open one backend, on a thread of its own."""
+        error: AppleTVError | None = None
+        try:
+            backend.connect()
+        except AppleTVError as exc:
+            log.info("%s: %s", backend.protocol, exc)
+            error = exc
+        except Exception as exc:
+            log.exception("%s: cannot connect", backend.protocol)
+            error = ConnectionFailed(f"{backend.protocol}: {exc}")
+            error.__cause__ = exc
+        with self._progress:
+            if error is None or not is_silence(error):
+                self.has_answered = True
+            if backend.introduction is not None:
+                self.answered = [*self.answered, backend.introduction]
+            opening.finish(backend, error)
+            self.connecting = not opening.over
+            new = self._show(opening) if at_once else []
+            useless = [backend] if error is not None or opening.closed else []
+            if at_once and isinstance(error, WrongDevice):
+                useless += self._leave_alone(opening, error)
+            if opening.in_use and opening.over:
+                self._come_back()
+            subscribed = self._subscribed
+            self._progress.notify_all()
+        for one in useless:
+            one.close()
+        if subscribed:
+            self._subscribe(new)
+
+    def _leave_alone(self, opening: Opening, error: WrongDevice) -> list[Backend]:
+        """Who answers for one protocol answers for the address: it is another device.
+
+        The lock is held. Returns what is to be closed.
+        """
+        gone, self.backends = [*self.backends.values()], {}
+        if opening.in_use and gone:
+            self._missing.update((one.protocol, error) for one in gone)
+            self._error = error
+            self.events.post(Disconnected(error, gone[0].protocol))
+            self._told = self.reconnect
+        opening.shown = False
+        return gone
+
+    def _show(self, opening: Opening) -> list[Backend]:
+        """Let commands use what has been opened, as far as a loss of it would be noticed.
+
+        The lock is held. Returns what is new.
+        """
+        for backend in [*opening.up.values()]:
+            if backend in self._early:  # it was up, but not for long
+                opening.finish(backend, ConnectionFailed(str(self._early[backend])))
+        every = {**self.backends, **opening.up}
+        # AirPlay answers each request on a connection of its own: alone it is not up.
+        lacking = opening.left or opening.errors or self._last_protocols - every.keys()
+        alone = lacking and not _notices_losses(every)
+        if opening.closed or opening.is_wrong or alone or not every:
+            return []
+        new, opening.up = [*opening.up.values()], {}
+        if new:
+            self.address = new[0].address
+        if self.address != self._device.address:
+            self._device = self._device.preferring(self.address)
+        self.backends = {protocol: every[protocol] for protocol in BACKENDS if protocol in every}
+        self._missing.update(opening.errors)
+        for protocol in every:
+            self._missing.pop(protocol, None)
+        self._last_protocols |= every.keys()
+        told = [one.introduction for one in new]
+        self._introductions += [one for one in told if one is not None]
+        self._error = None
+        opening.shown = opening.shown or bool(new)
+        return new
+
+    def _subscribe(self, backends: Iterable[Backend]) -> None:
+        """Subscribe to what has come while there were listeners, unless they have gone."""
+        with self._switching:
+            if self._subscribed and not self.closed:
+                for backend in backends:
+                    backend.subscribe()
+
+    def _new_backends(self, only: Collection[str] | None = None) -> list[Backend]:
+        """A backend for each protocol that can be used, in the order of the table.
+
+        Args:
+            only: Names of those that are of interest; None for all.
+        """
         device = self._device
         offered = {one.protocol: one for one in device.services if one.enabled and one.port}
         rows = [BACKENDS[one] for one in BACKENDS if self._wanted is None or one in self._wanted]
+        rows = [row for row in rows if only is None or row.name in only]
         carried = {row.name: found for row in rows if (found := self._tunnel(row, offered))}
         tunnels = {service.protocol: tunnel for service, tunnel in carried.values()}
         made: list[Backend] = []
@@ -218,6 +299,9 @@ class Session:
         if missing and not made:
             unpaired = ", ".join(missing)
             raise CredentialsError(f"{device.name} is not paired ({unpaired}): pair first")
+        for protocol in missing if self._wanted is not None else ():  # it was asked for by name
+            error = CredentialsError(f"{device.name} is not paired ({protocol}): pair first")
+            self._missing[protocol] = error
         if not made:
             there = ", ".join(one.protocol for one in device.services) or "nothing"
             asked = f", asked for {', '.join(self._wanted)}" if self._wanted is not None else ""
@@ -250,15 +334,17 @@ class Session:
 
         Listeners get a last :class:`~tinyatv.events.Disconnected`. Blocks up to 5 s.
         """
-        with self._lock:
+        with self._progress:
             first = not self.closed
             self._closing.set()
             self._retry_now.set()
-            self._reconnected.set()
+            self._progress.notify_all()
             backends, self.backends = self.backends, {}
-            reconnecting = self._reconnecting
+            reconnecting, opening = self._reconnecting, self._opening
         for backend in backends.values():
             backend.close()
+        if opening is not None:
+            opening.close()
         if reconnecting is not None and reconnecting is not threading.current_thread():
             reconnecting.join(5)
         if first and (backends or reconnecting is not None):
@@ -268,7 +354,7 @@ class Session:
     def _lost(self, backend: Backend, error: AppleTVError) -> None:
         """A backend lost its device; called on any thread, once for each backend."""
         protocol = backend.protocol
-        with self._lock:
+        with self._progress:
             if self.closed:
                 return
             if self.backends.get(protocol) is not backend:
@@ -280,66 +366,127 @@ class Session:
                 gone += backends.values()
                 backends = {}
             self.backends = backends
+            self._last_protocols |= {one.protocol for one in gone}
+            self._missing.update((one.protocol, error) for one in gone)
             self._error = self._error or error
-            known = self._reconnecting is not None  # it comes back as a whole, and went as one
-            if self.reconnect and self._reconnecting is None:
-                name = f"tinyatv-reconnect-{self._device.address}"
-                thread = threading.Thread(target=self._reconnect_loop, name=name, daemon=True)
-                self._reconnecting = thread
-                thread.start()
-            if not known:
+            self._come_back(again=True)
+            if not self._told:  # it comes back as a whole, and went as one
+                self._told = self.reconnect
                 self.events.post(Disconnected(error, protocol))
+            self._progress.notify_all()
         log.info("%s: %s", protocol, error)
         gone[0].close()
         for extra in gone[1:]:
             extra.close(error)  # for callers that wait for the end of what it plays
 
+    # -- coming back -----------------------------------------------------------------------------
+
+    def _come_back(self, again: bool = False) -> None:
+        """See to it that what is missing is tried again; the lock is held.
+
+        Args:
+            again: True if it has been lost just now: no long pause before the next try.
+        """
+        if not self.reconnect or self.closed or not self._to_bring_back():
+            return
+        if self._reconnecting is None:
+            self._pause, self._tries = PAUSES[0], 0
+            name = f"tinyatv-reconnect-{self._device.address}"
+            thread = threading.Thread(target=self._reconnect_loop, name=name, daemon=True)
+            self._reconnecting = thread
+            thread.start()
+        elif again and self._pause > PAUSES[0] and self._tries > FULL_RETRIES:
+            self._pause, self._tries = PAUSES[0], 0
+            self._retry_now.set()
+
+    def _to_bring_back(self) -> set[str]:
+        """What is missing and may come back, of itself; the lock is held.
+
+        While anything is connected, no news from the device can change that it refuses us.
+        """
+        final = (CredentialsError, NotSupported) if self.backends else ()
+        return {p for p, error in self._missing.items() if not isinstance(error, final)}
+
     def _reconnect_loop(self) -> None:
-        pause, tries = PAUSES[0], 0
         while True:
-            self._retry_now.wait(pause)
+            self._retry_now.wait(self._pause)
             self._retry_now.clear()
-            if self.closed:
-                return
-            tries += 1
-            wanted = self._last_protocols if tries <= FULL_RETRIES else ()
+            with self._progress:  # what was begun when the connection was opened
+                self._progress.wait_for(
+                    lambda: self.closed or self._opening is None or self._opening.over
+                )
+                if self.closed:
+                    return
+                self._tries += 1
+                wanted = self._to_bring_back()
+                needed = wanted & self._last_protocols if self._tries <= FULL_RETRIES else set()
             try:
-                left, self.backends = self.backends, {}
-                for backend in left.values():
-                    backend.close()
-                try:
-                    self._open(again=True, wanted=wanted)
-                except AppleTVError as exc:
-                    if self._rediscover is None or self.closed or not is_elsewhere(exc):
-                        raise
-                    self.device = self._rediscover(self._device)  # the port may have moved
-                    self._open(again=True, wanted=wanted)
-                return
+                if wanted:
+                    self._try_again(wanted, needed)
             except (AppleTVError, OSError) as exc:
                 log.debug("cannot reconnect to %s: %s", self._device.name, exc)
-                pause = min(pause * 2, PAUSES[1])
+            with self._lock:
+                self._pause = min(self._pause * 2, PAUSES[1])
+                if self.closed:
+                    return
+                if not self._to_bring_back():
+                    self._reconnecting = None  # from here on, a loss is a new one
+                    return
+
+    def _try_again(self, wanted: set[str], needed: set[str]) -> None:
+        # What carried a lost one went with it.
+        wanted = wanted | {BACKENDS[one].carrier for one in wanted} - {""}
+        try:
+            self._reopen(wanted, needed)
+        except AppleTVError as exc:
+            if self._rediscover is None or self.closed or not is_elsewhere(exc):
+                raise
+            self.device = self._rediscover(self._device)  # the port may have moved
+            self._reopen(wanted, needed)
+
+    def _reopen(self, wanted: set[str], needed: set[str]) -> None:
+        """Open protocols again, `needed` at least, and tell listeners."""
+        opening = self._start(self._new_backends(wanted), at_once=False)
+        with self._progress:
+            self._progress.wait_for(lambda: self.closed or opening.over)
+            early = {one.protocol for one in self._early}
+            before, known = self.backends, self._told or {*opening.up} & self._last_protocols
+            new = self._show(opening) if needed <= {*opening.up} - early else []
+            if new:
+                self._told, self._posted = False, {}
+                if known:
+                    self.events.post(Reconnected(tuple(self.backends)))  # before another loss
+            subscribed = self._subscribed
+            self._progress.notify_all()
+        for backend in new:
+            if backend.protocol in before:
+                before[backend.protocol].close()
+        opening.close(but=new)
+        if not new:
+            raise opening.error()
+        if subscribed:
+            self._subscribe(new)
 
     def wake(self) -> None:
         """If the device is lost, and about to come back, wake it up; blocks for at most 15 s."""
-        if self._reconnecting is None or self.backends:
+        if self._reconnecting is None or self.backends or self.may_wake is False:
             return
         from .discovery.wake import WAKE_TIMEOUT, WakeOnLan
 
         deadline = Deadline(WAKE_TIMEOUT)
-        self._reconnected.clear()
-        with WakeOnLan(self._device, at_once=True):
+        with WakeOnLan(self._device, at_once=True), self._progress:
             while not (self.backends or self.closed or deadline.over):
                 self._retry_now.set()
-                self._reconnected.wait(1.0)
+                self._progress.wait(1.0)
 
     def await_connection(self, deadline: Deadline) -> None:
         """If the device is lost, try now to get it back, and wait until then."""
-        while self._reconnecting is not None and not (self.backends or self.closed):
-            self._reconnected.clear()
-            self._retry_now.set()
-            if self.backends or deadline.over:
-                return
-            self._reconnected.wait(min(1.0, deadline.left() or 0.0))
+        with self._progress:
+            while self._reconnecting is not None and not (self.backends or self.closed):
+                self._retry_now.set()
+                if deadline.over:
+                    return
+                self._progress.wait(min(1.0, deadline.left() or 0.0))
 
     def is_end(self, event: Event) -> bool:
         """True if no event will follow this one."""
@@ -358,13 +505,66 @@ class Session:
         why = self._error or "not connected"
         raise ConnectionLost(f"{self._device.name}: {why}") from self._error
 
-    def unserved(self, command: str) -> NotSupported:
+    def serving(self, command: str) -> list[Backend]:
+        """The backends that serve a command, best first; at least one.
+
+        Waits for protocols that are connecting still: for the best one, or for a while if another
+        one is up.
+
+        Raises:
+            AppleTVError: No connected protocol serves it: what became of the one that would.
+        """
+        route = ROUTES[command]
+        self._wait_for(route)
+        backends = self.backends
+        taken = [backend for backend in backends.values() if command in backend.taken]
+        found = taken or [backends[protocol] for protocol in route if protocol in backends]
+        if not found:
+            raise self.unserved(command)
+        return found
+
+    def wait_for_rest(self) -> None:
+        """Wait for protocols that are connecting still, but not for long if one of them hangs."""
+        with self._progress:
+            opening = self._opening
+            if opening is not None:
+                self._progress.wait_for(lambda: self.closed or opening.over, opening.grace.left())
+
+    def _wait_for(self, route: Iterable[str]) -> None:
+        opening = self._opening
+        if opening is None or opening.over:
+            return
+        grace = opening.grace
+
+        def is_clear() -> bool:
+            left = opening.left
+            up = [protocol for protocol in route if protocol in self.backends]
+            better = [one for one in route if one in left or one in up][:1]
+            return self.closed or better == up[:1] or (bool(up) and grace.over)
+
+        with self._progress:
+            while not is_clear():
+                self._progress.wait(None if grace.over else grace.left())
+
+    def is_missing(self, route: Iterable[str]) -> bool:
+        """True if one of these protocols is not there that should be."""
+        left = self._opening.left if self._opening is not None else ()
+        return any(protocol in self._missing or protocol in left for protocol in route)
+
+    def unserved(self, command: str) -> AppleTVError:
         """Why no connected protocol serves a command.
 
         Raises:
             ConnectionLost: None is connected.
         """
         self.check_open()
+        for protocol in ROUTES[command]:
+            error = self._missing.get(protocol)
+            if error is not None:  # it was wanted, but failed or was lost
+                fresh = copy(error)
+                fresh.args = (f"{command} needs {protocol}: {error}",)
+                fresh.__cause__ = error
+                return fresh
         serving, up = ", ".join(ROUTES[command]) or "no protocol yet", ", ".join(self.backends)
         return NotSupported(f"{command} needs {serving}; connected: {up}")
 
@@ -389,6 +589,8 @@ class Session:
                 on = self.events.heard
                 changed, self._subscribed = self._subscribed is not on, on
                 backends = self.backends.copy()
+                if changed:
+                    self._posted = {}
             for backend in backends.values() if changed else ():
                 if on:
                     backend.subscribe()
@@ -396,13 +598,107 @@ class Session:
                     backend.unsubscribe()
 
     def _post(self, protocol: str, event: Event) -> None:
-        """A backend has news; called on any thread."""
-        command = EVENT_SOURCE.get(type(event))
-        if command is not None:
-            serving = next((one for one in ROUTES[command] if one in self.backends), protocol)
-            if serving != protocol:
-                return
-        self.events.post(event)
+        """A backend has news; called on any thread.
+
+        Several protocols may tell the same: each change is posted once, and the last word counts.
+        What is playing they tell in ways of their own, so one of them is listened to.
+        """
+        if isinstance(event, PlayingChanged):
+            backends = self.backends
+            taken = (name for name, one in backends.items() if "playing" in one.taken)
+            routed = (name for name in ROUTES["playing"] if name in backends)
+            if next(iter((*taken, *routed)), protocol) == protocol:
+                self.events.post(event)
+            return
+        with self._posting:
+            what, value = _news(event)
+            if what is not None:
+                if _same(self._posted.get(what), value):
+                    return
+                self._posted[what] = value
+            self.events.post(event)
+
+
+class Opening:
+    """Backends that are being opened at the same time.
+
+    Args:
+        made: They.
+
+    Attributes:
+        left: Protocols that have neither succeeded nor failed yet.
+        up: Those that are connected, and not used by commands yet.
+        errors: Why others are not.
+        shown: True once commands may use any.
+        in_use: True once the caller of :meth:`Session.open` has it.
+        closed: True after :meth:`close`.
+        grace: Until when commands wait for the best of several protocols.
+    """
+
+    def __init__(self, made: list[Backend]) -> None:
+        self._made = made
+        self.left = {backend.protocol for backend in made}
+        self.up: dict[str, Backend] = {}
+        self.errors: dict[str, AppleTVError] = {}
+        self.shown = False
+        self.in_use = False
+        self.closed = False
+        self.grace = Deadline(GRACE)
+        self.threads: list[threading.Thread] = []
+
+    @property
+    def over(self) -> bool:
+        """True once all have succeeded or failed."""
+        return not self.left
+
+    def finish(self, backend: Backend, error: AppleTVError | None) -> None:
+        """One of them is connected, or failed."""
+        self.left.discard(backend.protocol)
+        if error is None:
+            self.up[backend.protocol] = backend
+        else:
+            self.up.pop(backend.protocol, None)
+            self.errors[backend.protocol] = error
+
+    def error(self) -> AppleTVError:
+        """What to tell the caller: the error of the best protocol."""
+        made = [backend.protocol for backend in self._made]
+        errors = [self.errors[protocol] for protocol in made if protocol in self.errors]
+        errors.sort(key=lambda error: not isinstance(error, WrongDevice))
+        return errors[0] if errors else ConnectionLost("closed while connecting")
+
+    @property
+    def is_wrong(self) -> bool:
+        """True if it is another device that has answered."""
+        return any(isinstance(error, WrongDevice) for error in self.errors.values())
+
+    def close(self, but: Collection[Backend] = ()) -> None:
+        """Close all but some. Their threads end by themselves: at once, if the device answers."""
+        self.closed = True
+        for backend in self._made:
+            if backend not in but:
+                backend.close()
+        soon = Deadline(JOIN)
+        for thread in self.threads:
+            if thread is not threading.current_thread():
+                thread.join(soon.left())
+
+
+def _news(event: Event) -> tuple[Any, Any]:
+    """What an event is about, if several protocols tell it, and what it says of that."""
+    if isinstance(event, PowerChanged):
+        return PowerChanged, event.power
+    if isinstance(event, KeyboardChanged):
+        return KeyboardChanged, event.focus
+    if isinstance(event, VolumeChanged):
+        return (VolumeChanged, event.output_device), event.volume
+    return None, None
+
+
+def _same(old: Any, new: Any) -> bool:
+    if isinstance(old, float) and isinstance(new, float):
+        return abs(old - new) < SAME_VOLUME
+    return bool(old == new)
 
 
 def _notices_losses(protocols: Iterable[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import secrets
 import signal
 import subprocess
@@ -259,10 +260,13 @@ def test_commands(program):
     (found,) = tinyatv.scan(20, hosts=query(about))
     for service in found.services:
         service.credentials = about["credentials"].get(service.protocol)
+    news = queue.SimpleQueue()
     with tinyatv.connect(found, store=store) as atv:
+        atv.add_listener(news.put)
         enters(process, "title  A film  ")
         assert says(process, "title") == "A film"
-        assert atv.playing().title == "A film"
+        while getattr(getattr(news.get(timeout=20), "playing", None), "title", "") != "A film":
+            pass
         enters(process, "text who is it")
         assert says(process, "field") == "who is it"
         assert atv.text_get() == "who is it"

@@ -13,7 +13,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Sequence
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..addresses import as_list, far_end, own_end, reached, url_host
 from ..crypto.chacha20poly1305 import Session as Ciphers
@@ -32,11 +32,14 @@ from ..errors import (
 from ..identity import Introduction
 from ..link import Link, open_socket
 from ..pairing.credentials import Credentials
-from ..pairing.hap import WrongPin, channel_keys, drive
+from ..pairing.hap import channel_keys, drive
 from ..wire import plist
 from ..wire.airplay_codes import AUTHORIZE, BUSY, HAS_PASSWORD, OCTETS, PLIST, WRONG_STATE
 from ..wire.hap import HapWire
 from ..wire.http import BODY_LIMIT, FIRST_LIMIT, HttpWire, Request, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +54,7 @@ EVENT_TRIES = 5  # 1 s apart: slow third-party receivers open the event port lat
 USER_AGENT = "AirPlay/550.10"  # an iPhone with iOS 14.7
 PAIRING_AGENT = "AirPlay/320.20"  # captured: what senders say while they pair and verify
 
-PASSWORD_FLAG = "give it with --airplay-password, or as Service.password"
-
+USERS = {"raop": "iTunes"}  # realm: what its senders call themselves; all else is free
 REFUSALS = {  # status: what it means
     400: "the device does not accept the request in this form",
     403: "the device does not accept this client",
@@ -79,9 +81,12 @@ class ControlConnection:
             know it.
         lost: Called once, on any thread, when the connection is gone by itself.
         prepare: Work to be done ahead, as a link does it; None prepares what is sealed.
+        protocol: What it is used for, in errors and names of threads.
+        sealed: False if everything stays in clear even once it is verified.
 
     Attributes:
         lost: As given; it may come later.
+        number: Of the session.
         secret: Where the keys of the channels come from, once verified; None in clear.
         address: The one of `hosts` that it is connected to; before that, the first.
         local: Our address, as the device sees it.
@@ -100,10 +105,14 @@ class ControlConnection:
         device_key: bytes | None = None,
         lost: Callable[[AppleTVError], object] | None = None,
         prepare: Callable[[], bool | None] | None = None,
+        protocol: str = "airplay",
+        sealed: bool = True,
     ) -> None:
         self._hosts = as_list(hosts)
         self.address = next(iter(self._hosts), "")
         self._port = port
+        self._protocol = protocol
+        self._sealed = sealed
         self._credentials = credentials
         self._timeout = max(timeout, ANSWER_TIMEOUT)
         self._awake = max(timeout, AWAKE)
@@ -123,13 +132,13 @@ class ControlConnection:
         self._over = threading.Event()
         self._dacp_id = secrets.token_hex(8).upper()
         self._active_remote = str(secrets.randbits(32))
-        self._number = secrets.randbits(32)
+        self.number = secrets.randbits(32)
         self.secret: bytes | None = None
         self.local = self.remote = ""
 
     @property
     def _where(self) -> str:
-        return f"{self.address} port {self._port} (airplay)"
+        return f"{self.address} port {self._port} ({self._protocol})"
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -142,19 +151,19 @@ class ControlConnection:
             ProtocolError: It answers with nonsense.
         """
         timeout = max(self._timeout, WAKE_TIMEOUT)
-        sock = open_socket(self._hosts, self._port, timeout, "airplay")
+        sock = open_socket(self._hosts, self._port, timeout, self._protocol)
         self.local, self.remote = own_end(sock), far_end(sock)
         self.address = reached(sock, self._hosts)
         http = HttpWire(FIRST_LIMIT)
         wire = HapWire(http)
         self._link = Link(
             sock, wire, lambda message: None, lost=self._ended_by, timeout=self._timeout,
-            name=f"tinyatv-airplay-{self.address}", prepare=self._prepare or wire.prepare,
+            name=f"tinyatv-{self._protocol}-{self.address}", prepare=self._prepare or wire.prepare,
             idle=self._idle, idle_after=FEEDBACK, idle_every=min(FEEDBACK_EVERY, self._timeout),
         )  # fmt: skip
         try:
             self._verify()
-            if self.secret is not None:
+            if self.secret is not None and self._sealed:
                 wire.secure(Ciphers(*channel_keys(self.secret, "control")))
                 http.limit = BODY_LIMIT
             self._link.start()
@@ -192,15 +201,15 @@ class ControlConnection:
         steps = hap_transient(self._password)
         try:
             return drive(steps, lambda data: self._pairing("/pair-setup", data, "4"))
-        except WrongPin as exc:
-            raise self._password_error() from exc
         except PairingBackOff as exc:
             if self._has_password():
-                text = f"{exc}; then with the right password: {PASSWORD_FLAG}"
+                text = f"{exc}; then with the right password: {self._password_flag}"
                 raise PairingBackOff(text, exc.seconds) from exc
             raise
         except (PairingError, CommandFailed, CredentialsError, NotSupported) as exc:
             # Seen: status 500 or 520, of HomePods with a password.
+            if getattr(exc, "wrong_pin", False):
+                raise self._password_error() from exc
             if self._has_password():
                 raise self._password_error(f" ({exc})") from exc
             raise
@@ -216,9 +225,13 @@ class ControlConnection:
             self._requires_password = isinstance(flags, int) and bool(flags & HAS_PASSWORD)
         return self._requires_password
 
+    @property
+    def _password_flag(self) -> str:
+        return f"give it with --{self._protocol}-password, or as Service.password"
+
     def _password_error(self, why: str = "") -> CredentialsError:
-        does = "does not accept the password" if self._password else "wants its password"
-        return CredentialsError(f"{self._where}: the device {does}{why}: {PASSWORD_FLAG}")
+        does = "does not accept the password" if self._password else "wants a password"
+        return CredentialsError(f"{self._where}: the device {does}{why}: {self._password_flag}")
 
     def _pairing(self, path: str, data: bytes, kind: str | None) -> bytes:
         headers = [("User-Agent", PAIRING_AGENT), ("Connection", "keep-alive")]
@@ -305,9 +318,27 @@ class ControlConnection:
             As :meth:`http`.
         """
         body = b"" if content is None else plist.dumps(content)
-        uri = f"rtsp://{url_host(self.local)}/{self._number}" if path is None else path
+        uri = f"rtsp://{url_host(self.local)}/{self.number}" if path is None else path
         request = self._rtsp_request(method, uri, body, PLIST if body else None)
         return read_plist(self._ask(request, path or method, timeout).body)
+
+    def about_session(
+        self, method: str, body: bytes = b"", content_type: str | None = None,
+        headers: Sequence[tuple[str, str]] = (), *, path: str | None = None,
+        timeout: float | None = None,
+    ) -> Response:  # fmt: skip
+        """Send an RTSP request whose body is no property list.
+
+        Args:
+            path: None is the session itself.
+
+        Raises:
+            As :meth:`http`.
+        """
+        uri = f"rtsp://{self.local}/{self.number}" if path is None else path
+        request = self._rtsp_request(method, uri, body, content_type)
+        request.headers += headers
+        return self._ask(request, path if path and path != "*" else method, timeout)
 
     def info(self, timeout: float | None = None) -> dict[str, Any]:
         """What the device says of itself, which needs no credentials; {} if that is nothing.
@@ -360,7 +391,7 @@ class ControlConnection:
                     response: Response = self._link.request(request, usual, silent=seconds)
                 except CommandTimeout as exc:
                     raise CommandTimeout(
-                        f"no reply to {what} within {exc.seconds or seconds:g} s (airplay)"
+                        f"no reply to {what} within {exc.seconds or seconds:g} s ({self._protocol})"
                     ) from exc
                 if response.code != 401 or again or not self._challenged(response):
                     break
@@ -372,7 +403,8 @@ class ControlConnection:
         from ..pairing.digest import authorization
 
         realm, nonce = self._challenge
-        proof = authorization("tinyatv", self._password, realm, nonce, request.method, request.path)
+        user = USERS.get(realm, "tinyatv")
+        proof = authorization(user, self._password, realm, nonce, request.method, request.path)
         request.headers = [h for h in request.headers if h[0] != "Authorization"]
         request.headers.append(("Authorization", proof))
 
@@ -387,8 +419,9 @@ class ControlConnection:
         if code < 400:
             return response
         if code == 401:
-            does = "does not accept the password" if self._password else "wants its password"
-            raise CredentialsError(f"{what}: the device {does}: {PASSWORD_FLAG}", refused=True)
+            does = "does not accept the password" if self._password else "wants a password"
+            text = f"{what}: the device {does}: {self._password_flag}"
+            raise CredentialsError(text, refused=True)
         if code in (403, AUTHORIZE):
             if self._credentials.kind in ("hap", "legacy"):
                 raise CredentialsError(
@@ -402,8 +435,8 @@ class ControlConnection:
             )
         text = REFUSALS.get(code, "the device refuses")
         if code == 501:
-            raise NotSupported(f"{what}: {text} (status {code}, airplay)")
-        raise CommandFailed(f"{what}: {text} (status {code}, airplay)", what, code)
+            raise NotSupported(f"{what}: {text} (status {code}, {self._protocol})")
+        raise CommandFailed(f"{what}: {text} (status {code}, {self._protocol})", what, code)
 
     # -- the session -----------------------------------------------------------------------------
 

@@ -19,11 +19,11 @@ import itertools
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..addresses import reached
-from ..deadline import Deadline
 from ..errors import (
     AppleTVError,
     CommandFailed,
@@ -70,8 +70,6 @@ MAX_MISSED = 2  # unanswered ones until it is given up; a single late answer can
 OPTIONAL_TIMEOUT = 2.0  # s for an answer that some systems never give
 SETTLE = 1.0  # s until a change of volume is reported; some outputs report none
 GOODBYE = 1.0  # s for the answer to the last request of a connection
-WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
-POWER_POLL = 1.0  # s between two polls of the power state: not every system reports it
 CLICK_TIME = 0.02  # s that a click on the touchpad takes
 ROUNDING = 3.5  # percent; devices with 16 steps of volume have been seen, of 6.25 each
 SKIP = 10.0  # s; without a time of the caller's
@@ -138,6 +136,7 @@ class CompanionBackend(Backend):
         self._numbers = itertools.count(secrets.randbelow(1 << 16))
         self._closing = threading.Event()
         self._pressing = threading.Lock()
+        self._turning = threading.Lock()  # over the volume keys
         self._typing = threading.Lock()
         self._listening = False
         self._claim: Claim | None = None  # what the device knows us by
@@ -150,10 +149,10 @@ class CompanionBackend(Backend):
         self._controls: int | None = None  # what can be controlled now; None until it is reported
         self._asking = -1  # number of the latest request for the volume
         self._level: float | None = None  # percent
-        self._answers = 0  # how often the volume was reported
         self._muted = 0.0  # the volume before mute()
         self._power = PowerState.Unknown
         self._focus = KeyboardFocus.Unknown
+        self._told_at = {"power_state": 0.0, "text_focus": 0.0}
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -270,6 +269,10 @@ class CompanionBackend(Backend):
             link.request(ended.pop(), min(GOODBYE, self._timeout), after=[*dropped, *ended])
         except AppleTVError as exc:
             log.debug("no goodbye: %s", exc)
+
+    def told_at(self, command: str) -> float:
+        """When the device told what a question returns; see the contract."""
+        return self._told_at.get(command, float("inf"))
 
     def subscribe(self) -> None:
         """Start posting what changes."""
@@ -421,11 +424,12 @@ class CompanionBackend(Backend):
         if level is None:
             return []
         before, self._level = self._level, level
-        self._answers += 1
         return [] if before in (None, level) else [VolumeChanged(level, None, before or 0.0)]
 
     def _set_power(self, content: dict[Any, Any]) -> list[Event]:
         power = power_of(content.get("state"))
+        if power not in (None, PowerState.Unknown):
+            self._told_at["power_state"] = time.monotonic()
         if power in (None, self._power):
             return []
         self._power = power
@@ -433,8 +437,9 @@ class CompanionBackend(Backend):
 
     def _set_focus(self, content: dict[Any, Any]) -> list[Event]:
         focus = KeyboardFocus.Focused if "_tiD" in content else KeyboardFocus.Unfocused
+        self._told_at["text_focus"] = time.monotonic()
         before, self._focus = self._focus, focus
-        return [] if before in (focus, KeyboardFocus.Unknown) else [KeyboardChanged(focus)]
+        return [] if before is focus else [KeyboardChanged(focus)]
 
     # -- buttons ---------------------------------------------------------------------------------
 
@@ -490,14 +495,20 @@ class CompanionBackend(Backend):
             raise ConnectionLost(f"{word}: connection to {self._where} lost while it was down")
 
     @contextlib.contextmanager
-    def _alone(self, word: str) -> Iterator[None]:
-        """Hold the buttons and the touchpad, so that no other thread presses meanwhile."""
-        if not self._pressing.acquire(timeout=self._timeout):
+    def _alone(self, word: str, keys: threading.Lock | None = None) -> Iterator[None]:
+        """Hold the buttons and the touchpad, so that no other thread presses meanwhile.
+
+        Args:
+            word: The command, for an error.
+            keys: Other keys to hold instead.
+        """
+        keys = self._pressing if keys is None else keys
+        if not keys.acquire(timeout=self._timeout):
             raise CommandTimeout(f"{word}: another button is still down (companion)")
         try:
             yield
         finally:
-            self._pressing.release()
+            keys.release()
 
     def siri_start(self) -> None:
         with self._alone("siri_start"):
@@ -596,18 +607,20 @@ class CompanionBackend(Backend):
     # -- volume ----------------------------------------------------------------------------------
 
     def volume_up(self) -> None:
-        self._step("volume_up", 100.0)
+        self._key("volume_up")
 
     def volume_down(self) -> None:
-        self._step("volume_down", 0.0)
+        self._key("volume_down")
 
-    def _step(self, word: str, end: float) -> None:
-        """Press a volume key, and give the device a moment to report the new volume."""
-        with self._changed:
-            answers, level = self._answers, self._level
-        self._press(word)
-        if level not in (None, end):
-            self._await(lambda: self._answers != answers, SETTLE)
+    def _key(self, word: str) -> None:
+        """Press a volume key.
+
+        Done when the device has acknowledged it. Not all outputs report the new volume, so nobody
+        waits for that; and no other button needs to be up, so those do not wait for this one.
+        """
+        with self._alone(word, self._turning):
+            self._edge(word, word, codes.DOWN)
+            self._edge(word, word, codes.UP)
 
     def volume(self, output_device: str | None = None) -> float:
         self._check_output("volume", output_device)
@@ -621,10 +634,16 @@ class CompanionBackend(Backend):
         self._set_volume("set_volume", level)
 
     def mute(self) -> None:
-        if not self._has_volume():
-            self._press("mute")
+        if not self._controls or not self._controls & VOLUME:
+            self._key("mute")  # the output knows by itself whether it is mute
             return
         level = self.volume()
+        if not level and not self._muted:
+            raise CommandFailed(
+                "mute: it is at 0 %, and how loud it was before is not known: set_volume"
+                " (companion)",
+                "mute",
+            )
         if level:
             self._muted = level
         self._set_volume("mute", 0.0 if level else self._muted)
@@ -678,22 +697,15 @@ class CompanionBackend(Backend):
         for event in events if self._listening and not first else ():
             self._post(event)
 
-    def turn_on(self, wait: bool) -> None:
-        self._switch("turn_on", PowerState.On, wait)
+    def turn_on(self) -> None:
+        self._switch("turn_on")
 
-    def turn_off(self, wait: bool) -> None:
-        self._switch("turn_off", PowerState.Off, wait)
+    def turn_off(self) -> None:
+        self._switch("turn_off")
 
-    def _switch(self, word: str, wanted: PowerState, wait: bool) -> None:
+    def _switch(self, word: str) -> None:
         with self._alone(word):
             self._edge(word, word, codes.UP)  # Sleep and Wake have no other edge
-        deadline = Deadline(WAKE_TIMEOUT)
-        while wait and self.power_state() is not wanted:
-            if deadline.over:
-                raise CommandTimeout(
-                    f"{word}: the device is {self._power.name} after {WAKE_TIMEOUT:g} s (companion)"
-                )
-            self._await(lambda: self._power is wanted, POWER_POLL)
 
     # -- apps and accounts -----------------------------------------------------------------------
 

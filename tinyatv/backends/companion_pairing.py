@@ -26,7 +26,9 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
     link = _connect(device, service.port, CompanionWire(), ANSWER_TIMEOUT, preparation(identity))
     try:
         steps = hap_setup(identity, request.shown_pin, info=own_info(request.name))
-        credentials = drive(steps, exchange_by(link, "pair", SETUP_START, SETUP_NEXT, {"_pwTy": 1}))
+        exchange = exchange_by(link, "pair", SETUP_START, SETUP_NEXT, {"_pwTy": 1})
+        with request.cancellation.closing(link.close):
+            credentials = drive(steps, exchange)
     except ConnectionLost as exc:
         raise ConnectionFailed(
             f"{device.address} port {service.port} (companion) hung up while pairing: {exc}"

@@ -38,18 +38,19 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
         prepare=lambda: begun.is_set() and prepare(),
     )  # fmt: skip
     try:
-        info = {**DEVICE_INFO, "name": request.name, "uniqueIdentifier": client_id}
-        answer = link.request(proto.build(proto.DEVICE_INFO, True, **info))
-        if answer.body is not None and answer.kind == proto.DEVICE_INFO:
-            compare(device, introduction(answer), f"{host} port {port} (mrp)")
-        # From here on the device computes for its answers, and so do we meanwhile.
-        begun.set()
-        credentials = drive(
-            hap_setup(identity, request.shown_pin),
-            lambda data: exchange(link, data, verifying=False),
-        )
-        # From tvOS 14 on the PIN stays on screen until it has been put to use.
-        drive(hap_verify(credentials), lambda data: exchange(link, data, verifying=True))
+        with request.cancellation.closing(link.close):
+            info = {**DEVICE_INFO, "name": request.name, "uniqueIdentifier": client_id}
+            answer = link.request(proto.build(proto.DEVICE_INFO, True, **info))
+            if answer.body is not None and answer.kind == proto.DEVICE_INFO:
+                compare(device, introduction(answer), f"{host} port {port} (mrp)")
+            # From here on the device computes for its answers, and so do we meanwhile.
+            begun.set()
+            credentials = drive(
+                hap_setup(identity, request.shown_pin),
+                lambda data: exchange(link, data, verifying=False),
+            )
+            # From tvOS 14 on the PIN stays on screen until it has been put to use.
+            drive(hap_verify(credentials), lambda data: exchange(link, data, verifying=True))
     except ConnectionLost as exc:
         raise ConnectionFailed(f"{host} port {port} (mrp) hung up while pairing: {exc}") from exc
     except CommandTimeout as exc:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..routes import GO_TO_SLEEP, QUESTIONS, ROUTES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from enum import Enum
@@ -156,6 +158,11 @@ class Command:
 
     def __repr__(self) -> str:
         return f"Command({self.name!r})"
+
+    @property
+    def acts(self) -> bool:
+        """True if it does something to the device, for which one that sleeps is woken."""
+        return bool(ROUTES.get(self.feature)) and self.feature not in QUESTIONS | GO_TO_SLEEP
 
     @property
     def line(self) -> str:

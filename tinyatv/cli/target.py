@@ -26,23 +26,37 @@ def the_store(flags: Arguments) -> Store:
     return Store(flags.storage_filename)
 
 
-def open_target(flags: Arguments, out: Output) -> AppleTV:
-    """Connect to the device that the flags name, and remember where it is."""
+def open_target(flags: Arguments, out: Output, **how: bool) -> AppleTV:
+    """Connect to the device that the flags name, and remember where it is.
+
+    Args:
+        flags: As given.
+        out: Shows the progress of a scan.
+        **how: `acts` and `wait_for_all` of :func:`~tinyatv.connecting.connect_to`.
+    """
     store = the_store(flags)
-    return open_device(flags, store, *choose(flags, store, out))
+    device, remembered = choose(flags, store, out)
+    return open_device(flags, store, device, remembered, **how)
 
 
-def open_device(flags: Arguments, store: Store, device: Device, remembered: bool) -> AppleTV:
+def open_device(
+    flags: Arguments, store: Store, device: Device, remembered: bool, **how: bool
+) -> AppleTV:
     """Connect to a device as the flags say, and remember where it is.
 
     Args:
+        flags: As given.
+        store: Where it is remembered.
+        device: With its credentials, but for those in the flags.
         remembered: True if its address comes from the store.
+        **how: As for :func:`open_target`.
     """
     given = given_credentials(flags, device, store)
     protocols = None if flags.protocol is None else [flags.protocol]
     atv = connect_to(
         device, store, remembered=remembered, protocols=protocols, timeout=flags.timeout,
         scan_timeout=flags.scan_timeout, reconnect=flags.reconnect, hosts=scan_hosts(flags),
+        wake=flags.wake, **how,
     )  # fmt: skip
     if device.identifiers and (given or not remembered):
         _remember(atv.device, store)

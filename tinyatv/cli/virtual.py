@@ -28,6 +28,8 @@ from .. import routes
 from ..errors import AppleTVError, CredentialsError
 from ..link import reason
 from ..virtual import PROFILES, VirtualAppleTV
+from ..virtual.raop import VirtualRaop
+from ..virtual.raop_receiver import save_wav
 from .flags import port
 from .output import one_line, show
 from .signals import stop_on_signals
@@ -61,6 +63,7 @@ def add_flags(parser: Parser, word: str) -> None:
     add("--accept", action="append", metavar="CRED", help="credentials to accept")
     add("--password", metavar="TEXT", help="password that AirPlay asks for")
     add("--replay", metavar="FILE", help="give the answers of this trace")
+    add("--record", metavar="FILE", help="write what is heard to a WAV file (airport, speaker)")
     add("--pin", help="PIN to show, or (atv3) to type for every remote that pairs")
 
 
@@ -135,6 +138,9 @@ def _run(
     )
     if memory is not None:
         memory.restore(tv)
+    speaker = next((side for side in tv.sides.values() if isinstance(side, VirtualRaop)), None)
+    if flags.record and speaker is None:
+        raise ValueError(f"{tv.profile} plays no sound: --record needs --profile speaker")
     # Over HAP the device shows the PIN; otherwise the remote does, and it is typed on the device.
     types_pin = not any(routes.PROTOCOLS[protocol].hap for protocol in tv.protocols)
     stop = stop_on_signals()
@@ -148,12 +154,12 @@ def _run(
         )  # fmt: skip
         if flags.pin and types_pin:
             _thread("pin", tv.accept_pin, flags.pin, stop)
-        elif types_pin and not flags.no_announce and not out.json:
+        elif types_pin and tv.takes_remotes and not flags.no_announce and not out.json:
             _thread("remotes", _report_remotes, tv, out, stop)
         if sys.stdin is not None:
             _thread("stdin", _read_lines, tv, out, types_pin)
         remembering = memory is not None
-        logged = shown = ended = missed = 0
+        logged = shown = ended = missed = recorded = 0
         while True:
             stopping = stop.wait(0.1)
             for entry in tv.log[logged:]:
@@ -162,6 +168,12 @@ def _run(
             for entry in tv.recording.missing[missed:] if tv.recording is not None else ():
                 missed += 1
                 out.result([f"not in the trace: {entry}"], missing=entry)
+            for stream in speaker.streams[recorded:] if speaker is not None else ():
+                if stream.over:
+                    recorded += 1
+                    out.result([str(stream)], stream=stream.title, lost=stream.lost)
+                    if flags.record:
+                        save_wav(flags.record, stream.samples())
             for outcome in tv.pairings[ended:]:
                 if len(tv.pins) > shown:  # it was on screen before
                     shown = _show_pins(tv, out, shown, ended + 1)
@@ -223,6 +235,8 @@ def _obey(tv: VirtualAppleTV, out: Output, types_pin: bool, line: str) -> None:
     if word.isdecimal() and not rest:
         word, rest = "pin", word
     if word == "pin" and rest:
+        if types_pin and not tv.takes_remotes:
+            raise ValueError("it shows no PIN, and takes none")
         if types_pin:
             tv.enter_pin(rest)
             out.result("paired", paired=True)

@@ -102,8 +102,7 @@ def hap_transient(
         The secret that the keys of the channels come from, 64 bytes.
 
     Raises:
-        WrongPin: The device has another password.
-        PairingError: The device refuses.
+        PairingError: The device has another password (``wrong_pin``), or refuses.
         PairingBackOff: The device wants a pause.
         ProtocolError: The device answers with nonsense.
     """
@@ -133,7 +132,7 @@ def _agree(
         4,
     )  # fmt: skip
     if not client.check(hap.item(items, hap.PROOF, "proof")):
-        raise hap.WrongPin("the device does not know the PIN: the connection may be intercepted")
+        raise PairingError("the device does not know the PIN: the connection may be intercepted")
     return client.key
 
 

@@ -474,7 +474,8 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         if word is None:
             raise _Refused("No such command")
         if word == "volume":
-            if not CompanionView(state).flags & codes.CONTROLS["volume"]:
+            now = CompanionView(state)
+            if not now.flags & codes.CONTROLS["volume"] or now.volume is None:
                 raise _Refused("No volume")
             return {"_vol": state.volume / 100}
         if word == "set_volume":
@@ -645,7 +646,7 @@ class CompanionView:
                 self.flags |= codes.CONTROLS["music"]
             if state.volume_control and state.absolute_volume:
                 self.flags |= codes.CONTROLS["volume"]
-            self.volume: float | None = state.volume
+            self.volume: float | None = state.volume if state.tells_volume else None
             self.captions = state.captions
             if state.power is PowerState.Off:
                 self.attention = codes.ASLEEP

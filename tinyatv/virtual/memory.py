@@ -98,6 +98,8 @@ class Memory:
             self._clients = {bytes.fromhex(name): bytes.fromhex(key) for name, key in clients}
             accepted = known.get("accepted", {}).items()
             self._accepted = {name: [str(one) for one in found] for name, found in accepted}
+            every = [one for some in self._accepted.values() for one in some]
+            self.credentials = self.credentials or every
             if any(len(key) != KEY for key in (self.seed, *self._clients.values())):
                 raise ValueError("a key of the wrong length")
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
@@ -127,7 +129,7 @@ class Memory:
         known = {
             "identifier": tv.identifier,
             "seed": seed.hex(),
-            "credentials": list(dict.fromkeys(given)) or self.credentials,
+            "credentials": list(dict.fromkeys(given)) or ([] if own else self.credentials),
             "clients": {name.hex(): key.hex() for name, key in clients.items()},
             "accepted": {name: sorted(accepted) for name, accepted in own.items()},
             "home_sharing": tv.home_sharing or self.home_sharing,
