@@ -129,16 +129,24 @@ def connect_to(
     )  # fmt: skip
     from .discovery.wake import WakeOnLan
 
+    def opened() -> AppleTV:
+        tried = atv.address
+        atv.open(wait_for_all=wait_for_all)
+        if atv.address != tried:  # another one answered: it comes first next time
+            remember(atv.device, store)
+        return atv
+
     with WakeOnLan(
         device, bool(wake), answered=lambda: atv.has_answered,
         never=not (acts if wake is None else wake),
     ) as waking:  # fmt: skip
         try:
-            return atv.open(wait_for_all=wait_for_all)
+            return opened()
         except AppleTVError as exc:
             error = exc
         if is_elsewhere(error) and (remembered or isinstance(error, WrongDevice)):
-            log.info("%s is not at %s any more, scanning", device.name, device.address)
+            where = " or ".join(device.addresses)
+            log.info("%s is not at %s any more, scanning", device.name, where)
             try:
                 found = rediscover(device)
             except NotThere as missing:
@@ -148,10 +156,10 @@ def connect_to(
             else:
                 if isinstance(error, ConnectionFailed) or not _same_place(found, device):
                     atv.device = found
-                    return atv.open(wait_for_all=wait_for_all)
+                    return opened()
         while isinstance(error, ConnectionFailed) and waking.is_worth_it(error):
             try:
-                return atv.open(wait_for_all=wait_for_all)
+                return opened()
             except ConnectionFailed as exc:
                 log.debug("it does not wake up yet: %s", exc)
         if remembered and type(error) is ConnectionFailed:
@@ -322,6 +330,7 @@ def look_again(device: Device, store: Store, timeout: float, hosts: Iterable[str
         for found in answers:
             if not identifier_keys(found.identifiers) & mine:
                 continue
+            store.fix_address(found)
             for service in found.services:
                 old = device.service(service.protocol)
                 if old is not None:
@@ -525,7 +534,7 @@ def locate(device: Device, store: Store, timeout: float, hosts: Iterable[str] = 
     if service is not None and service.port:
         from .backends.airplay_session import introduction_at
 
-        told = introduction_at(device.address, service.port, CHECK_TIMEOUT)
+        told = introduction_at(device.addresses, service.port, CHECK_TIMEOUT)
         if told is not None:
             check(device, told, device.address)
     return device

@@ -109,7 +109,7 @@ class AppleTV:
 
     @device.setter
     def device(self, device: Device) -> None:
-        self._session.device = device
+        self._session.device, self._session.address = device, device.address
 
     @property
     def timeout(self) -> float:
@@ -127,8 +127,8 @@ class AppleTV:
 
     @property
     def address(self) -> str:
-        """Its address."""
-        return self.device.address
+        """The one of its addresses that it is connected to, or was last."""
+        return self._session.address
 
     @property
     def protocols(self) -> tuple[str, ...]:

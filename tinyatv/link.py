@@ -29,6 +29,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Callable
 
+from .addresses import as_list, connect_first, host_of, own_end, sockaddr
 from .deadline import Deadline, Patience
 from .errors import AppleTVError, CommandTimeout, ConnectionFailed, ConnectionLost, ProtocolError
 from .readiness import ExclusivePoller, ready
@@ -75,24 +76,27 @@ observer: Observer | None = None  # one for all links, while a trace is written
 _links: weakref.WeakSet[Link] = weakref.WeakSet()  # a child of a fork must not use any of them
 
 
-def open_socket(host: str, port: int, timeout: float, protocol: str) -> socket.socket:
+def open_socket(
+    hosts: str | Sequence[str], port: int, timeout: float, protocol: str
+) -> socket.socket:
     """Connect to a device.
 
     Args:
-        host: Address or name.
+        hosts: Its address or name; of several, best first, the next is tried when one fails or is
+            slow.
         port: TCP port.
-        timeout: Seconds.
+        timeout: Seconds, for all of them.
         protocol: For the error message.
 
     Raises:
         ConnectionFailed: Refused, unreachable, unknown name, or no answer in time.
     """
+    hosts = as_list(hosts)
     try:
-        sock = socket.create_connection((host, port), timeout)
+        sock = connect_first(hosts, port, timeout)
     except (OSError, ValueError) as exc:  # ValueError: not a valid host name
-        raise ConnectionFailed(
-            f"cannot connect to {host} port {port} ({protocol}): {reason(exc)}"
-        ) from exc
+        where = f"{' or '.join(hosts) or 'no address'} port {port} ({protocol})"
+        raise ConnectionFailed(f"cannot connect to {where}: {reason(exc)}") from exc
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
@@ -753,8 +757,9 @@ class Listener:
         self._closing = threading.Event()
         self._lock = threading.Lock()  # over starting and closing
         self._thread: threading.Thread | None = None
-        self._sock = socket.create_server((host, port), backlog=64)
-        self.host, self.port = self._sock.getsockname()[:2]
+        family, place = sockaddr(host, port)
+        self._sock = socket.create_server(place, family=family, backlog=64)
+        self.host, self.port = own_end(self._sock), self._sock.getsockname()[1]
 
     def start(self) -> None:
         """Start accepting; does nothing once it is closed."""
@@ -798,7 +803,7 @@ class Listener:
                 return
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._accepted(sock, address)
+                self._accepted(sock, (host_of(address), address[1]))
             except (AppleTVError, OSError) as exc:  # gone, or no room: the next may do
                 log.warning("%s: cannot serve %s: %s", self._name, address[0], reason(exc))
                 sock.close()

@@ -62,6 +62,7 @@ class Session:
         wake: False never sends it a magic packet.
 
     Attributes:
+        address: The one of the device's addresses that answered last.
         answered: How those introduced themselves who answered the last time.
         timeout: As given; it counts from the next connection on.
         backends: Those that are connected, by protocol. Replaced as a whole, never changed.
@@ -83,6 +84,7 @@ class Session:
         wake: bool | None,
     ) -> None:
         self._device = device
+        self.address = device.address
         self._introductions: list[Introduction] = []  # that are not in its info yet
         self.answered: list[Introduction] = []
         self.may_wake = wake
@@ -253,6 +255,10 @@ class Session:
         if opening.closed or opening.is_wrong or alone or not every:
             return []
         new, opening.up = [*opening.up.values()], {}
+        if new:
+            self.address = new[0].address
+        if self.address != self._device.address:
+            self._device = self._device.preferring(self.address)
         self.backends = {protocol: every[protocol] for protocol in BACKENDS if protocol in every}
         self._missing.update(opening.errors)
         for protocol in every:

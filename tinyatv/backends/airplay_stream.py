@@ -14,6 +14,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from ..addresses import sockaddr
 from ..deadline import Deadline
 from ..errors import (
     AppleTVError,
@@ -209,7 +210,8 @@ class AirPlay2(AirPlay1):
         self._clock.start()
         uuid = new_uuid()
         ntp = session(self._client_id, uuid, self._clock.port)
-        ptp = ptp_session(self._client_id, uuid, self._control.local)
+        own = self._control.local.partition("%")[0]  # our scope means nothing to the device
+        ptp = ptp_session(self._client_id, uuid, own)
         first, second = (ptp, ntp) if self.prefers_ptp else (ntp, ptp)
         try:
             self._control.set_up(first, self.heard, timeout=SETUP_TIMEOUT)
@@ -457,9 +459,9 @@ class _Clock:
     """Answers the device's questions for the time here, by UDP (NTP)."""
 
     def __init__(self, host: str) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        family, place = sockaddr(host, 0, socket.SOCK_DGRAM)
         self._sock = socket.socket(family, socket.SOCK_DGRAM)
-        self._sock.bind((host, 0))
+        self._sock.bind(place)
         self.port: int = self._sock.getsockname()[1]
         self._lock = threading.Lock()  # over starting and closing
         self._closing = False

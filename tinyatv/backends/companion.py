@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..addresses import reached
 from ..errors import (
     PAIR_FIRST,
     AppleTVError,
@@ -125,7 +126,8 @@ class CompanionBackend(Backend):
         from ..pairing.credentials import parse
 
         self._device = device
-        self._host = device.address
+        self.address = device.address
+        self._addresses = device.addresses
         self._port = service.port
         self._credentials = parse(service.credentials or None).checked()
         self._timeout = timeout
@@ -171,12 +173,13 @@ class CompanionBackend(Backend):
             raise CredentialsError(f"{self._where}: {LEGACY}")
         if self._credentials.kind != "hap":
             raise CredentialsError(f"{self._where} needs a pairing: {PAIR_FIRST}")
-        sock = open_socket(self._host, self._port, self._timeout, self.protocol)
+        sock = open_socket(self._addresses, self._port, self._timeout, self.protocol)
+        self.address = reached(sock, self._addresses)
         keep_alive(sock)
         wire = CompanionWire()
         link = self._link = Link(
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
-            name=f"tinyatv-companion-{self._host}", label=self._label, idle=self._idle,
+            name=f"tinyatv-companion-{self.address}", label=self._label, idle=self._idle,
             idle_after=HEARTBEAT, idle_every=min(HEARTBEAT_EVERY, self._timeout),
             prepare=wire.prepare,
         )  # fmt: skip
@@ -284,11 +287,11 @@ class CompanionBackend(Backend):
 
     @property
     def _where(self) -> str:
-        return f"{self._host} port {self._port} (companion)"
+        return f"{self.address} port {self._port} (companion)"
 
     @property
     def _label(self) -> str:
-        return f"{self._host} (companion)"
+        return f"{self.address} (companion)"
 
     def _ended_error(self) -> ConnectionLost:
         return lost(self._label, None if self._link is None else self._link.error)

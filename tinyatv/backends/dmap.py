@@ -136,14 +136,15 @@ class DmapBackend(Backend):
         self._login_query = login_query(service.credentials)
         self._shared = self._login_query.startswith("hsgid")
         self._device, self._port = device, service.port
-        host = device.address
-        self._where = f"{host} port {service.port} (dmap)"
-        self._name = f"tinyatv-dmap-poll-{host}"
+        self.address = device.address
+        self._name = f"tinyatv-dmap-poll-{device.address}"
         self._timeout = timeout
         self._awake = max(timeout, AWAKE)  # for an answer that has begun, whatever was waited
         self._post = post
         self._lost = lost
-        self._http = Transport(host, service.port, dict(codes.HEADERS), BODY_TYPE, self.protocol)
+        self._http = Transport(
+            device.addresses, service.port, dict(codes.HEADERS), BODY_TYPE, self.protocol
+        )
         self._session = 0
         self._status: dict[str, Any] = {}
         self._touching = threading.Lock()
@@ -152,6 +153,10 @@ class DmapBackend(Backend):
         self._closed = False
         self._ended = False
         self._silent = 0  # commands without an answer, one after the other
+
+    @property
+    def _where(self) -> str:
+        return f"{self._http.address} port {self._port} (dmap)"
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -231,6 +236,7 @@ class DmapBackend(Backend):
         if self._shared:
             self._recognize()
         self._session = session
+        self.address = http.address
 
     def _recognize(self) -> None:
         """Find out who has let us in: with Home Sharing, all devices of its owner do.
@@ -258,16 +264,17 @@ class DmapBackend(Backend):
             return None
         from .airplay_session import introduction_at
 
-        return introduction_at(self._device.address, service.port, ASK_TIMEOUT)
+        return introduction_at(self._http.address, service.port, ASK_TIMEOUT)
 
     def _ask_mdns(self) -> Introduction | None:
         from ..addresses import split_host
         from ..discovery import scan
 
         device = self._device
-        host = device.query if device.query and device.address in split_host(device.query) else None
+        here = self._http.address
+        host = device.query if device.query and here in split_host(device.query) else None
         try:
-            found = scan(ASK_TIMEOUT, hosts=[host or device.address], protocols=[self.protocol])
+            found = scan(ASK_TIMEOUT, hosts=[host or here], protocols=[self.protocol])
         except (AppleTVError, ValueError) as exc:
             log.debug("%s: no answer to mDNS: %s", self._where, exc)
             return None

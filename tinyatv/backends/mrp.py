@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 from .. import proto
+from ..addresses import reached
 from ..deadline import Deadline
 from ..errors import (
     PAIR_FIRST,
@@ -164,8 +165,8 @@ class MrpBackend(Backend):
         from ..pairing.credentials import Credentials, parse
 
         self._device = device
-        self._host = device.address
-        self._addresses = (device.address, *getattr(device, "addresses", ()))
+        self.address = device.address
+        self._addresses = device.addresses
         self._port = service.port
         self._tunnel = tunnel
         self._credentials = Credentials()
@@ -208,13 +209,15 @@ class MrpBackend(Backend):
         wire: MrpWire | HapWire
         if self._tunnel is not None:
             sock, wire = self._tunnel.open(self._tunnel_lost)
+            self.address = self._tunnel.address
         else:
-            sock = open_socket(self._host, self._port, self._timeout, self.protocol)
+            sock = open_socket(self._addresses, self._port, self._timeout, self.protocol)
+            self.address = reached(sock, self._addresses)
             wire = MrpWire(proto.dumps, proto.parse, proto.key)
         keep_alive(sock)
         link = self._link = Link(
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
-            name=f"tinyatv-mrp-{self._host}", label=self._label, prepare=wire.prepare,
+            name=f"tinyatv-mrp-{self.address}", label=self._label, prepare=wire.prepare,
             idle=self._idle,
             idle_after=HEARTBEAT,  # in a tunnel, too: its own is about another connection
             idle_every=min(HEARTBEAT_EVERY, self._timeout),
@@ -309,11 +312,11 @@ class MrpBackend(Backend):
 
     @property
     def _where(self) -> str:
-        return f"{self._host} port {self._port} (mrp)"
+        return f"{self.address} port {self._port} (mrp)"
 
     @property
     def _label(self) -> str:
-        return f"{self._host} (mrp)"
+        return f"{self.address} (mrp)"
 
     def _ended_error(self) -> ConnectionLost:
         return lost(self._label, None if self._link is None else self._link.error)
