@@ -100,25 +100,29 @@ def connect_to(
     )
     from .discovery.wake import WakeOnLan
 
-    with WakeOnLan(device) as waking:
-        try:
-            return atv.open()
-        except ConnectionFailed as exc:
-            error = exc
-        if remembered:
-            log.info("%s is not at %s any more, scanning", device.name, device.address)
-            try:
-                atv.device = rediscover(device)
-            except DeviceNotFound:
-                pass  # the first error says more
-            else:
-                return atv.open()
-        while waking.is_worth_it(error):
+    try:
+        with WakeOnLan(device) as waking:
             try:
                 return atv.open()
             except ConnectionFailed as exc:
-                log.debug("it does not wake up yet: %s", exc)
-        raise error
+                error = exc
+            if remembered:
+                log.info("%s is not at %s any more, scanning", device.name, device.address)
+                try:
+                    atv.device = rediscover(device)
+                except DeviceNotFound:
+                    pass  # the first error says more
+                else:
+                    return atv.open()
+            while waking.is_worth_it(error):
+                try:
+                    return atv.open()
+                except ConnectionFailed as exc:
+                    log.debug("it does not wake up yet: %s", exc)
+            raise error
+    except BaseException:  # Ctrl-C, too
+        atv.close()
+        raise
 
 
 def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Device, bool]:

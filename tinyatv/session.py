@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import logging
+import os
 import threading
+import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Callable
 
@@ -25,9 +29,11 @@ from .events import (
     Reconnected,
     VolumeChanged,
 )
+from .link import reason
 from .model import Device, PairingRequirement, Service
 from .pairing.credentials import with_shared_credentials
 from .routes import BACKENDS, ROUTES, ProtocolRow
+from .threads import FORKED, join, start
 
 if TYPE_CHECKING:
     from .backends import Backend
@@ -48,6 +54,9 @@ EVENT_SOURCE: dict[type[Event], str] = {
 PAUSES = (1.0, 60.0)  # s; first and longest pause between two tries to reconnect
 FULL_RETRIES = 3  # tries that want all protocols back; a booting device opens its ports one by one
 
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # a child of a fork begins anew with them
+_dropped: list[Session] = []  # to be closed, once a thread can be started for that
+
 
 class Session:
     """The set of connected backends of one device.
@@ -63,6 +72,7 @@ class Session:
         device: As given, or where it was found again.
         timeout: As given; it counts from the next connection on.
         backends: Those that are connected, by protocol. Replaced as a whole, never changed.
+        unclosed: Backends that were made and are not closed yet, whether they are connected or not.
         events: What hands events to listeners.
         closed: True after :meth:`close`.
     """
@@ -79,18 +89,26 @@ class Session:
         self.device = device
         self.timeout = timeout
         self.reconnect = reconnect
-        self.backends: dict[str, Backend] = {}
-        self.events = Events(f"tinyatv-events-{device.address}")
         self._wanted = None if protocols is None else tuple(protocols)
         self._rediscover = rediscover
+        self._begin()
+        _sessions.add(self)
+
+    def _begin(self) -> None:
+        """Nothing is connected, and no thread runs."""
+        self.backends: dict[str, Backend] = {}
+        self.unclosed: list[Backend] = []
+        self.events = Events(f"tinyatv-events-{self.device.address}")
         self._last_protocols: tuple[str, ...] = ()  # that were connected
         self._early: dict[Backend, AppleTVError] = {}  # lost while others were still opening
         self._error: AppleTVError | None = None
         self._subscribed = False
-        self._lock = threading.Lock()
-        self._switching = threading.Lock()  # held by the thread that subscribes or unsubscribes
+        self._lock = threading.RLock()  # a signal handler may close it, too
+        self._switching = threading.RLock()  # held by the thread that subscribes or unsubscribes
         self._closing = threading.Event()
-        self._reconnecting: threading.Thread | None = None
+        self._farewell: Event | None = None  # the last event, to be posted by close()
+        self._keeper: threading.Thread | None = None  # reconnects; there from the beginning
+        self._loss = threading.Event()  # it has to reconnect
         self._retry_now = threading.Event()  # a caller waits for the connection
         self._reconnected = threading.Event()
 
@@ -106,12 +124,32 @@ class Session:
         Raises:
             ConnectionFailed: None of them could be reached.
             CredentialsError: No credentials, or they are not accepted any more.
+            AppleTVError: The system has no room for the threads.
         """
+        _close_dropped()
+        if self.reconnect and self._keeper is None and not self.closed:
+            self._keeper = start(self._keep, f"tinyatv-reconnect-{self.device.address}")
         if not self.backends:
             self._open()
 
     def _open(self, again: bool = False, wanted: Iterable[str] = ()) -> None:
         """Open all protocols, `wanted` at least; after a loss (`again`), post that first."""
+        made = self._new_backends()
+        with self._lock:
+            self._early = {}
+            self.unclosed += made
+        given_up = threading.Event()
+        try:
+            self._settle(made, self._connect(made, given_up), again, wanted)
+        except BaseException:  # Ctrl-C, too
+            given_up.set()
+            for backend in made:
+                if backend not in self.backends.values():
+                    self._shut(backend)
+            raise
+
+    def _connect(self, made: list[Backend], given_up: threading.Event) -> dict[str, AppleTVError]:
+        """Connect all backends at once; returns why some of them are not."""
         errors: dict[str, AppleTVError] = {}
 
         def connect(backend: Backend) -> None:
@@ -120,18 +158,34 @@ class Session:
             except AppleTVError as exc:
                 log.info("%s: %s", backend.protocol, exc)
                 errors[backend.protocol] = exc
+            except Exception as exc:
+                log.warning("%s: cannot connect", backend.protocol, exc_info=True)
+                errors[backend.protocol] = ConnectionFailed(f"{backend.protocol}: {reason(exc)}")
+            if given_up.is_set() or self.closed:
+                backend.close()  # what was opened since it was closed
 
-        made = self._new_backends()
-        with self._lock:
-            self._early = {}
-        first, *rest = made
-        name = f"tinyatv-open-{self.device.address}"
-        threads = [threading.Thread(target=connect, args=(one,), name=name) for one in rest]
-        for thread in threads:
-            thread.start()
-        connect(first)
+        ours, threads = made[:1], []
+        for backend in made[1:]:
+            try:
+                name = f"tinyatv-open-{self.device.address}"
+                threads.append(start(connect, name, backend))
+            except AppleTVError as exc:  # one after the other, then
+                log.info("%s", exc)
+                ours.append(backend)
+        for backend in ours:
+            connect(backend)
         for thread in threads:
             thread.join()
+        return errors
+
+    def _settle(
+        self,
+        made: list[Backend],
+        errors: dict[str, AppleTVError],
+        again: bool,
+        wanted: Iterable[str],
+    ) -> None:
+        """Use what could be connected, if that is enough, or raise why it is not."""
         with self._lock:
             for backend in made:
                 if backend in self._early:  # it was up, but not for long
@@ -144,19 +198,28 @@ class Session:
                 self.backends, self._error = backends, None
                 self._last_protocols = tuple(backends)
                 self._reconnected.set()
-                self._reconnecting = None  # from here on, a loss is a new one
+                self._loss.clear()  # from here on, a loss is a new one
                 if again:
                     self.events.post(Reconnected(self._last_protocols))  # before another loss
             subscribed = usable and self._subscribed
         for backend in made:
             if not usable or backend.protocol in errors:
-                backend.close()
+                self._shut(backend)
         if not usable:
             failed = [errors[b.protocol] for b in made if b.protocol in errors]
             raise failed[0] if failed else ConnectionLost("closed while connecting")
-        if subscribed:
-            for backend in backends.values():
+        for backend in backends.values() if subscribed else ():
+            try:
                 backend.subscribe()
+            except AppleTVError as exc:  # no room for its thread
+                self._lost(backend, exc)
+
+    def _shut(self, backend: Backend, error: AppleTVError | None = None) -> None:
+        """Close a backend; only one that is closed to the end is forgotten."""
+        backend.close(error)
+        with self._lock:
+            if backend in self.unclosed:
+                self.unclosed.remove(backend)
 
     def _new_backends(self) -> list[Backend]:
         """A backend for each protocol that can be used, in the order of the table."""
@@ -221,15 +284,33 @@ class Session:
             self._closing.set()
             self._retry_now.set()
             self._reconnected.set()
-            backends, self.backends = self.backends, {}
-            reconnecting = self._reconnecting
-        for backend in backends.values():
-            backend.close()
-        if reconnecting is not None and reconnecting is not threading.current_thread():
-            reconnecting.join(5)
-        if first and (backends or reconnecting is not None):
-            self.events.post(Disconnected(None))
+            if first and (self.backends or self._loss.is_set()):
+                self._farewell = Disconnected(None)
+            self._loss.set()
+            self.backends = {}
+        for backend in self.unclosed.copy():
+            self._shut(backend)
+        join(self._keeper, 5)
+        farewell, self._farewell = self._farewell, None
+        if farewell is not None:
+            self.events.post(farewell)
         self.events.close()
+
+    def close_later(self) -> None:
+        """Close it on another thread. Takes no lock, since the garbage collector may hold any."""
+        if not self.closed and (self.unclosed or self._keeper or self.events.running):
+            _dropped.append(self)
+            with contextlib.suppress(RuntimeError):  # no room: whoever comes next tries again
+                _thread.start_new_thread(_close_dropped, ())
+
+    def leave_to_parent(self) -> None:
+        """In the child of a fork: nothing is connected, and no lock is held."""
+        closed = self.closed
+        self.events.leave_to_parent()
+        self._begin()
+        self._error = ConnectionLost(FORKED)
+        if closed:
+            self._closing.set()
 
     def _lost(self, backend: Backend, error: AppleTVError) -> None:
         """A backend lost its device; called on any thread, once for each backend."""
@@ -247,20 +328,22 @@ class Session:
                 backends = {}
             self.backends = backends
             self._error = self._error or error
-            known = self._reconnecting is not None  # it comes back as a whole, and went as one
-            if self.reconnect and self._reconnecting is None:
-                name = f"tinyatv-reconnect-{self.device.address}"
-                thread = threading.Thread(target=self._reconnect_loop, name=name, daemon=True)
-                self._reconnecting = thread
-                thread.start()
-            if not known:
+            if not self._loss.is_set():  # it comes back as a whole, and went as one
                 self.events.post(Disconnected(error, protocol))
+            if self.reconnect:
+                self._loss.set()
         log.info("%s: %s", protocol, error)
-        gone[0].close()
+        self._shut(gone[0])
         for extra in gone[1:]:
-            extra.close(error)  # for callers that wait for the end of what it plays
+            self._shut(extra, error)  # for callers that wait for the end of what it plays
 
-    def _reconnect_loop(self) -> None:
+    def _keep(self) -> None:
+        """Bring the connection back, as often as it is lost."""
+        while not self.closed:
+            self._loss.wait()
+            self._come_back()
+
+    def _come_back(self) -> None:
         pause, tries = PAUSES[0], 0
         while True:
             self._retry_now.wait(pause)
@@ -272,7 +355,7 @@ class Session:
             try:
                 left, self.backends = self.backends, {}
                 for backend in left.values():
-                    backend.close()
+                    self._shut(backend)
                 try:
                     self._open(again=True, wanted=wanted)
                 except ConnectionFailed:
@@ -281,13 +364,15 @@ class Session:
                     self.device = self._rediscover(self.device)  # the port may have moved
                     self._open(again=True, wanted=wanted)
                 return
-            except (AppleTVError, OSError) as exc:
-                log.debug("cannot reconnect to %s: %s", self.device.name, exc)
+            except Exception as exc:
+                expected = isinstance(exc, (AppleTVError, OSError, MemoryError))
+                level = logging.DEBUG if expected else logging.ERROR
+                log.log(level, "cannot reconnect to %s: %s", self.device.name, exc)
                 pause = min(pause * 2, PAUSES[1])
 
     def wake(self) -> None:
         """If the device is lost, and about to come back, wake it up; blocks for at most 15 s."""
-        if self._reconnecting is None or self.backends:
+        if not self._loss.is_set() or self.backends:
             return
         from .discovery.wake import WAKE_TIMEOUT, WakeOnLan
 
@@ -327,12 +412,21 @@ class Session:
 
     # -- events ----------------------------------------------------------------------------------
 
-    def add_listener(self, listener: Listener) -> None:
-        """Call `listener` with every event; the first one subscribes to the device."""
+    def add_listener(self, listener: Listener, owner: object = None) -> None:
+        """Call `listener` with every event; the first one subscribes to the device.
+
+        Args:
+            owner: Stays alive as long as there are listeners.
+        """
         if self.closed:
             raise ConnectionLost(f"{self.device.name}: closed")
-        if self.events.add(listener) == 1:
-            self._follow_listeners()
+        try:
+            if self.events.add(listener, owner) == 1:
+                self._follow_listeners()
+        except BaseException:
+            with contextlib.suppress(ValueError):
+                self.remove_listener(listener)
+            raise
 
     def remove_listener(self, listener: Listener) -> None:
         """Stop calling `listener`; the last one unsubscribes from the device."""
@@ -360,6 +454,29 @@ class Session:
             if serving != protocol:
                 return
         self.events.post(event)
+
+
+def _close_dropped() -> None:
+    """Close, each on a thread of its own, what nobody refers to any more."""
+    while _dropped:
+        try:
+            session = _dropped.pop()
+        except IndexError:
+            return  # another thread was quicker
+        try:
+            start(session.close, f"tinyatv-close-{session.device.address}")
+        except AppleTVError:
+            _dropped.append(session)
+            return
+
+
+def _leave_to_parent() -> None:
+    for session in list(_sessions):
+        session.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _notices_losses(protocols: Iterable[str]) -> bool:

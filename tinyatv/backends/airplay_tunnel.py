@@ -105,10 +105,10 @@ class Tunnel:
             sock = control.channel_socket(port)
             control.start_feedback()
         except ConnectionLost as exc:
-            self.close()
+            control.close()
             raise ConnectionFailed(f"hung up while the tunnel was opened: {exc}") from exc
         except BaseException:
-            self.close()
+            control.close()
             raise
         return sock, wire
 
@@ -134,6 +134,9 @@ class Tunnel:
 
     def close(self) -> None:
         """Close everything, and join all readers."""
+        if not self._done.is_set():  # and will never be opened
+            self._error = self._error or ConnectionLost("the tunnel was closed (airplay)")
+            self._done.set()
         self._control.close()
 
     def _session(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Transport(BaseAdapter):
         self.base = f"http://{host}:{port}"
         self._get = [("Host", f"{host}:{port}"), *headers.items()]
         self._post = [*self._get, ("Content-Type", body_type)]
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may send, too
         self._idle: list[Link] = []
         self._links: dict[Link, http.HttpWire] = {}
         self._closed = False
@@ -163,10 +163,9 @@ class Transport(BaseAdapter):
         with self._lock:
             self._closed = True
             links = list(self._links)
-            self._links.clear()
             self._idle.clear()
         for link in links:
-            link.close()
+            self._drop(link)
 
 
 def _unasked(message: Any) -> None:

@@ -10,10 +10,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..deadline import Deadline
+from ..errors import AppleTVError
 from ..info import mac_of
+from ..threads import join, start
 
 if TYPE_CHECKING:
-    from ..errors import AppleTVError
     from ..model import Device
 
 log = logging.getLogger(__name__)
@@ -92,9 +93,10 @@ class WakeOnLan:
 
     def __enter__(self) -> WakeOnLan:
         if self._mac is not None:
-            name = f"tinyatv-wake-{self._address}"
-            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-            self._thread.start()
+            try:
+                self._thread = start(self._run, f"tinyatv-wake-{self._address}")
+            except AppleTVError as exc:
+                log.info("cannot wake %s: %s", self._address, exc)
         return self
 
     def __exit__(
@@ -104,8 +106,7 @@ class WakeOnLan:
         trace: TracebackType | None,
     ) -> None:
         self._done.set()
-        if self._thread is not None:
-            self._thread.join()
+        join(self._thread, None)
 
     def is_worth_it(self, error: AppleTVError) -> bool:
         """Whether to try again after an error; blocks for a moment before it says yes.
