@@ -145,7 +145,8 @@ def test_a_press_loads_what_it_needs(tv):
         "import sys; from tinyatv.cli.program import main;"
         "code = main(['-n', 'Living Room', 'play']);"
         "print(code, *sorted(m for m in sys.modules if m in "
-        "('zeroconf', 'asyncio', 'requests', 'dataclasses', 'tinyatv.discovery', 'tinyatv.virtual',"
+        "('zeroconf', 'asyncio', 'requests', 'dataclasses', 'tinyatv.discovery.scanner',"
+        "'tinyatv.virtual',"
         "'plistlib', 'tinyatv.wire.http', 'tinyatv.backends.dmap')))"
     )
     done = subprocess.run(

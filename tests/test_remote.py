@@ -172,9 +172,9 @@ def test_wide_letters(tv, terminal):
     title = "茶の湯 🎧👨\u200d👩 Cafe\u0301 \x1b[31m\x07"
     tv.state.update(title=title + "界" * 40, artist="\u202eÜnï")
     screen = terminal(width=60, height=14)
-    lines = screen.until(lambda lines: "Ünï - Local Hosts" in lines and ", on" in lines[0])
-    assert lines[2] == "茶の湯 🎧👨👩 Cafe\u0301  [31m " + "界" * 16 + "..."
-    assert lines[3] == "Ünï - Local Hosts"
+    lines = screen.until(lambda lines: "Ünï - Local Hosts" in lines[3] and ", on" in lines[0])
+    assert lines[2] == "茶の湯 🎧👨👩 Cafe\u0301 \\x1b[31m\\x07" + "界" * 13 + "..."
+    assert lines[3] == "\\u202eÜnï - Local Hosts"
     assert lines[0] == "Living Room" + " " * 34 + "Apple TV 4K, on"
     screen.resize(20, 5)
     screen.until(lambda lines: lines[1] == "茶の湯 🎧👨👩 Caf...")

@@ -362,7 +362,8 @@ def test_find_by_name(three):
         three.find("twin")
     assert (
         str(caught.value)
-        == "'twin' is the name of several devices: AA11 at 192.0.2.1, BB22 at 192.0.2.2"
+        == "'twin' is the name of several devices: AA11 at 192.0.2.1, BB22 at 192.0.2.2; give an"
+        " identifier instead (-i)"
     )
     for action in (three.forget, three.set_default, lambda name: three.set_alias(name, "x")):
         with pytest.raises(DeviceNotFound, match="several"):

@@ -91,6 +91,12 @@ def listens(atv, tv):
     return told
 
 
+def queues(atv, tv):
+    pressed = queue.SimpleQueue()
+    atv.queued(pressed.put, "pressed")("pin 17")
+    return pressed.get(timeout=WAIT)
+
+
 def plays_a_file(atv, tv):
     """True once the device has fetched it; it is not served any longer than it plays."""
     data = pathlib.Path(__file__).read_bytes()
@@ -236,6 +242,7 @@ SURFACE = {
     ),
     "reconnects": Case(lambda atv, tv: atv.reconnects, lambda tv, result: result is False),
     "features": Case(lambda atv, tv: atv.features(), lambda tv, result: {*ROUTES} <= {*result}),
+    "queued": Case(queues, lambda tv, result: result == "pressed"),
     "add_listener": Case(listens, lambda tv, result: result is not None),
     "remove_listener": Case(listens, lambda tv, result: result is not None),
     "events": Case(iterates, lambda tv, result: result is not None),

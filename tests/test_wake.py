@@ -125,7 +125,7 @@ def test_turning_on_a_device_that_is_lost(packets, monkeypatch):
 
     with tv, tinyatv.connect(device, timeout=WAIT, reconnect=True) as atv:
         tv.state.sleep()
-        device.services[0].port = sleeper.port
+        atv.device.services[0].port = sleeper.port
         tv.companion.drop_peers()
         assert tv.wait_for(lambda: not atv.protocols)
         with pytest.raises(tinyatv.ConnectionLost):

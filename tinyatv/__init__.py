@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .errors import PairingBackOff as PairingBackOff
     from .errors import PairingError as PairingError
     from .errors import ProtocolError as ProtocolError
+    from .errors import WrongDevice as WrongDevice
     from .events import Disconnected as Disconnected
     from .events import KeyboardChanged as KeyboardChanged
     from .events import OutputDevicesChanged as OutputDevicesChanged
@@ -71,7 +72,7 @@ _HOME = {
     "AppleTVError": "errors", "CommandFailed": "errors", "CommandTimeout": "errors",
     "ConnectionFailed": "errors", "ConnectionLost": "errors", "CredentialsError": "errors",
     "DeviceNotFound": "errors", "NotSupported": "errors", "PairingBackOff": "errors",
-    "PairingError": "errors", "ProtocolError": "errors",
+    "PairingError": "errors", "ProtocolError": "errors", "WrongDevice": "errors",
     "Disconnected": "events", "KeyboardChanged": "events", "OutputDevicesChanged": "events",
     "PlayingChanged": "events", "PowerChanged": "events", "Reconnected": "events",
     "UpdateFailed": "events", "VolumeChanged": "events",

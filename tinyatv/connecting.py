@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shlex
 from collections.abc import Iterable
 from copy import copy
 from typing import TYPE_CHECKING, Any, Callable
@@ -12,16 +14,22 @@ from .device import AppleTV
 from .errors import (
     AppleTVError,
     ConnectionFailed,
+    CredentialsError,
     DeviceNotFound,
     NotSupported,
     PairingError,
+    WrongDevice,
+    is_elsewhere,
 )
+from .identity import check, wrong
 from .model import PROTOCOLS, Device, Service, identifier_keys
 from .pairing.credentials import shares_credentials_with, should_pair
 from .routes import BACKENDS
+from .store import several
 
 if TYPE_CHECKING:
     from .discovery.records import Unusable
+    from .identity import Introduction
     from .store import Store
 
 log = logging.getLogger(__name__)
@@ -40,7 +48,9 @@ def connect(
 ) -> AppleTV:
     """Connect to an Apple TV.
 
-    A device in the store is connected to without a scan. If it is not where it was, a scan follows.
+    A device in the store is connected to without a scan. If another one answers where it was, or
+    none, a scan follows. No command goes to a device with other identifiers.
+
     One that does not answer at all is sent a magic packet (Wake-on-LAN), if its hardware address is
     known, and given 15 s.
 
@@ -59,6 +69,7 @@ def connect(
     Raises:
         DeviceNotFound: No such device; says what was found.
         ConnectionFailed: It cannot be reached.
+        WrongDevice: Another device answers, and this one is not found.
         CommandTimeout: It takes the connection and does not answer.
         ProtocolError: It answers with nonsense.
         CredentialsError: It is not paired, or does not accept the credentials any more.
@@ -81,19 +92,23 @@ def connect_to(
     timeout: float = 5.0,
     scan_timeout: float = 3.0,
     reconnect: bool = False,
+    hosts: Iterable[str] = (),
 ) -> AppleTV:
     """Connect to a device that is found already; see :func:`connect`.
 
     Args:
-        remembered: True if its address is an old one: if there is no answer from there, scan.
+        remembered: True if its address is an old one: if it is not the device that answers there,
+            look for it.
+        hosts: What to ask when looking for it, beside what it was found by.
     """
     wanted = None if protocols is None else tuple(protocols)
     for protocol in wanted or ():
         if protocol not in PROTOCOLS:
             raise ValueError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+    asked = tuple(hosts)
 
     def rediscover(device: Device) -> Device:
-        return _rediscover(device, scan_timeout, store)
+        return look_again(device, store, scan_timeout, asked)
 
     atv = AppleTV(
         device, protocols=wanted, timeout=timeout, reconnect=reconnect, rediscover=rediscover
@@ -104,17 +119,21 @@ def connect_to(
         with WakeOnLan(device) as waking:
             try:
                 return atv.open()
-            except ConnectionFailed as exc:
+            except AppleTVError as exc:
                 error = exc
-            if remembered:
+            if is_elsewhere(error) and (remembered or isinstance(error, WrongDevice)):
                 log.info("%s is not at %s any more, scanning", device.name, device.address)
                 try:
-                    atv.device = rediscover(device)
+                    found = rediscover(device)
+                except NotThere as missing:
+                    error = missing.explains(error, atv.answered)
                 except DeviceNotFound:
                     pass  # the first error says more
                 else:
-                    return atv.open()
-            while waking.is_worth_it(error):
+                    if isinstance(error, ConnectionFailed) or not _same_place(found, device):
+                        atv.device = found
+                        return atv.open()
+            while isinstance(error, ConnectionFailed) and waking.is_worth_it(error):
                 try:
                     return atv.open()
                 except ConnectionFailed as exc:
@@ -129,13 +148,14 @@ def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Dev
     """Find a device in the store, or else on the network.
 
     Returns:
-        The device with its credentials, and whether it came out of the store.
+        The device with its credentials, and whether it came out of the store. One that was given
+        stays as it is; its credentials win over stored ones.
 
     Raises:
         DeviceNotFound: No such device, or several.
     """
     if target is not None and not isinstance(target, str):
-        return store.fill(target), False
+        return store.fill(target.copy(), given=True), False
     device = store.default() if target is None else store.find(target)
     if device is not None and is_reachable(device):
         return device, True
@@ -144,6 +164,7 @@ def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Dev
     if device is not None:  # imported: credentials, but no address
         target = device.identifier
     if target is None:
+        check_unambiguous(store)
         found = scan(timeout)
         if len(found) == 1:
             return store.fill(found[0]), False
@@ -154,8 +175,7 @@ def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Dev
     found = scan(timeout, unusable=odd.append, **where)
     matching = [one for one in found if directed or one.is_called(target)]
     if len(matching) > 1:
-        several = ", ".join(f"{one.identifier} at {one.address}" for one in matching)
-        raise DeviceNotFound(f"{target!r} is the name of several devices: {several}")
+        raise DeviceNotFound(several(target, matching))
     for one in odd:
         if not matching and (directed or target.casefold() in map(str.casefold, one[:2])):
             raise DeviceNotFound(str(one))
@@ -164,24 +184,118 @@ def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Dev
     return store.fill(matching[0]), False
 
 
+def check_unambiguous(store: Store) -> None:
+    """Nothing is guessed from who happens to answer: one of several may be off.
+
+    Raises:
+        DeviceNotFound: Several devices are stored, and none is the default.
+    """
+    known = [one.device for one in store.devices()]
+    if len(known) > 1 and store.default() is None:
+        names = ", ".join(f"{one.name} ({one.identifier})" for one in known)
+        raise DeviceNotFound(
+            f"several devices are stored: name one, or choose one for always with"
+            f" `tinyatv devices default NAME`; stored: {names}"
+        )
+
+
 def is_reachable(device: Device) -> bool:
     """True if it is known where to connect to; an imported device has credentials alone."""
     return bool(device.address) and any(service.port for service in device.services)
 
 
-def _rediscover(device: Device, timeout: float, store: Store) -> Device:
+class NotThere(DeviceNotFound):
+    """A device that was known is nowhere to be found.
+
+    Args:
+        device: It.
+        seen: Who answers instead.
+
+    Attributes:
+        there: Those of them that have its address.
+    """
+
+    def __init__(self, device: Device, seen: list[Device]) -> None:
+        self._device = device
+        self.there = [one for one in seen if device.address in one.addresses]
+        names = {name.casefold() for name in device.names}
+        self._namesakes = [
+            one for one in seen if not names.isdisjoint(name.casefold() for name in one.names)
+        ]
+        super().__init__(
+            "; ".join([f"{device.name} ({device.identifier}) is not there", *self.advice])
+        )
+
+    @property
+    def advice(self) -> list[str]:
+        """What to do about a device that has taken its name, if there is one."""
+        return [
+            f"a device called {one.name} with other identifiers ({one.identifier}) answers at"
+            f" {one.address}: if it has replaced the old one, or is the same after a reset,"
+            f" `tinyatv devices adopt {shlex.quote(one.name)}`; else name it by its identifier"
+            for one in self._namesakes
+        ]
+
+    def explains(self, error: AppleTVError, answered: Iterable[Introduction] = ()) -> AppleTVError:
+        """Why there was an error: maybe because another device has its address, or its name.
+
+        Args:
+            error: What went wrong at the address.
+            answered: How those introduced themselves who answered there.
+        """
+        device = self._device
+        if not isinstance(error, WrongDevice):
+            found = next(iter(self.there), None)
+            if found is not None:
+                fresh: AppleTVError = wrong(device, device.address, found.name, found.identifiers)
+                fresh.__cause__ = error
+                error = fresh
+            for told in answered:
+                try:
+                    check(device, told, device.address)
+                except WrongDevice as exc:
+                    exc.__cause__, error = error, exc
+        if not self.advice or not isinstance(error, (ConnectionFailed, CredentialsError)):
+            return error
+        text = "; ".join([str(error), *self.advice])
+        better = WrongDevice(text, getattr(error, "answered", ()))
+        better.__cause__ = error.__cause__ or error
+        return better
+
+
+def look_again(device: Device, store: Store, timeout: float, hosts: Iterable[str] = ()) -> Device:
     """Find a device again that is not where it was, and remember where it is now.
 
+    Asks the hosts that it and other stored devices were found by, then all that a scan would ask.
+
+    Args:
+        device: With identifiers.
+        store: Where to remember it.
+        timeout: Seconds that each of the two scans may take.
+        hosts: More to ask.
+
+    Returns:
+        What was found, with the credentials of `device`.
+
     Raises:
-        DeviceNotFound: It does not answer.
+        NotThere: It does not answer; says who does.
+        DeviceNotFound: It cannot be recognized.
     """
     from .discovery import scan
 
     if not device.identifiers:
         raise DeviceNotFound(f"{device.name} was described by hand and has no identifier")
-    hosts = [device.query] if device.query else None
-    for found in scan(timeout, hosts=hosts, wanted=device.identifiers):
-        if identifier_keys(found.identifiers) & identifier_keys(device.identifiers):
+    mine = identifier_keys(device.identifiers)
+    seen: list[Device] = []
+    for asked in _rounds(device, store, hosts):
+        try:
+            answers = scan(timeout, hosts=asked, wanted=device.identifiers)
+        except DeviceNotFound as exc:  # the only host has no address any more
+            log.debug("%s", exc)
+            continue
+        for found in answers:
+            if not identifier_keys(found.identifiers) & mine:
+                continue
             for service in found.services:
                 old = device.service(service.protocol)
                 if old is not None:
@@ -189,7 +303,27 @@ def _rediscover(device: Device, timeout: float, store: Store) -> Device:
                     service.password = old.password or service.password
             remember(found, store)
             return found
-    raise DeviceNotFound(f"{device.name} does not answer")
+        seen += answers
+    raise NotThere(device, list({one.identifier: one for one in seen}.values()))
+
+
+def _rounds(device: Device, store: Store, hosts: Iterable[str]) -> list[list[str] | None]:
+    """Hosts to ask, one scan after the other; None stands for those of every scan."""
+    asked = [device.query, *hosts]
+    try:
+        asked += [one.device.query for one in store.devices()]  # they may have swapped addresses
+    except (AppleTVError, OSError) as exc:
+        log.debug("%s", exc)
+    first = list(dict.fromkeys(filter(None, asked)))
+    usual = [one.strip() for one in os.environ.get("TINYATV_SCAN_HOSTS", "").split(",")]
+    if not first:
+        return [None]
+    return [first] if any(usual) and {*usual} <= {*first} else [first, None]
+
+
+def _same_place(device: Device, other: Device) -> bool:
+    ports = [{s.protocol: s.port for s in one.services if s.enabled} for one in (device, other)]
+    return device.address == other.address and ports[1].items() <= ports[0].items()
 
 
 def remember(device: Device, store: Store) -> None:
@@ -214,6 +348,8 @@ def pair(
     **options: Any,
 ) -> Device:
     """Pair with a device and store the result.
+
+    One that is stored is looked for first, so that no other one is asked to show a PIN.
 
     Most devices show a PIN, and this end has to know it. What one protocol has accepted is tried on
     the others first, so that one PIN is enough where the device allows it; what it stored before an
@@ -246,7 +382,12 @@ def pair(
         OSError: The store cannot be written. The credentials are in the error's ``device``.
     """
     store = _store(store)
-    device, _ = find(target, store, scan_timeout)
+    if target is not None and not isinstance(target, str):
+        device, remembered = store.fill(target, given=True), False
+    else:
+        device, remembered = find(target, store, scan_timeout)
+    if remembered:
+        device = locate(device, store, scan_timeout)
     services = [one for one in device.services if one.protocol in BACKENDS and one.enabled]
     if protocols is not None:
         wanted = tuple(protocols)
@@ -278,6 +419,40 @@ def pair(
         _save(device, store)
     if not needed:
         _save(device, store)  # it can be used as it is
+    return device
+
+
+def locate(device: Device, store: Store, timeout: float, hosts: Iterable[str] = ()) -> Device:
+    """Make sure where a stored device is, before anything is agreed on with it.
+
+    Args:
+        timeout: Seconds that each of two scans may take.
+        hosts: More to ask.
+
+    Returns:
+        What was found. If nothing was, the device as it is stored: whoever pairs compares again,
+        where the protocol allows that.
+
+    Raises:
+        WrongDevice: Another device has its address or its name.
+    """
+    try:
+        return look_again(device, store, timeout, hosts)
+    except NotThere as missing:
+        silent = ConnectionFailed(f"{device.name} ({device.identifier}) was not found")
+        error = missing.explains(silent)
+        if error is not silent:
+            raise error from None
+    except DeviceNotFound as exc:
+        log.debug("%s", exc)
+        return device
+    service = device.service("airplay")
+    if service is not None and service.port:
+        from .backends.airplay_session import introduction_at
+
+        told = introduction_at(device.address, service.port, CHECK_TIMEOUT)
+        if told is not None:
+            check(device, told, device.address)
     return device
 
 

@@ -7,6 +7,7 @@ import queue
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, cast
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .backends import Backend
     from .backends.airplay_stream import Stream
     from .events import Event, Listener
+    from .identity import Introduction
     from .model import (
         Account,
         App,
@@ -95,6 +97,11 @@ class AppleTV:
         self._session.device = device
 
     @property
+    def answered(self) -> list[Introduction]:
+        """How those introduced themselves who answered the last time, connected or not."""
+        return self._session.answered
+
+    @property
     def timeout(self) -> float:
         """Seconds that a command may take; a change counts from the next connection on."""
         return self._session.timeout
@@ -158,6 +165,41 @@ class AppleTV:
         """
         self._session.close()
         self._finalizer.detach()
+
+    # -- queued presses --------------------------------------------------------------------------
+
+    def queued(
+        self,
+        command: Callable[..., object],
+        *args: Any,
+        patience: float = 0.0,
+        on_error: Callable[[BaseException], object] | None = None,
+        **how: Any,
+    ) -> Callable[..., None]:
+        """Make a callback that never raises and never blocks, as GPIO libraries need it.
+
+            button.when_pressed = atv.queued(atv.play_pause)
+            louder.when_held = atv.queued(atv.set_volume, 30, patience=10, on_error=print)
+
+        Calling it queues the command. One thread carries out all queued ones of this Apple TV, in
+        order; up to 32 may wait, more are dropped, and reported as one error. The callback ignores
+        its own arguments, such as the number of a pin. What waits at :meth:`close` is forgotten.
+
+        Args:
+            command: A method of this object, or any function, for several steps.
+            *args: Passed on to it.
+            patience: Seconds from the press on that it may wait for a lost device to come back, if
+                the connection was made with ``reconnect=True``. 0 fails at once; it lets the next
+                try to reconnect begin now in either case.
+            on_error: Called with each error, on the thread of the queue. None logs a warning.
+            **how: Passed on to `command`.
+        """
+        from .queued import name_of
+
+        return self._session.presses().bind(
+            name_of(command), partial(command, *args, **how), patience, on_error,
+            single=getattr(command, "__self__", None) is self,
+        )  # fmt: skip
 
     def _via(self, command: str) -> Backend:
         """The backend that serves a command."""

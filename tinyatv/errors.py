@@ -3,6 +3,7 @@
     AppleTVError
      +- DeviceNotFound     (LookupError)          no such device; says what was found
      +- ConnectionFailed   (ConnectionError)      could not open
+     |   +- WrongDevice                           another device answers there; .answered
      +- ConnectionLost     (ConnectionError)      was open; also after close()
      +- CommandTimeout     (TimeoutError)         no reply in time
      +- CommandFailed                             the device said no; .command .code
@@ -29,6 +30,18 @@ class DeviceNotFound(AppleTVError, LookupError):
 
 class ConnectionFailed(AppleTVError, ConnectionError):
     """The device could not be reached. Nothing was sent that it could have acted upon."""
+
+
+class WrongDevice(ConnectionFailed):
+    """Another device answers at the address: addresses change hands. It was told to do nothing.
+
+    Attributes:
+        answered: Identifiers of the one that answers, as far as it tells them.
+    """
+
+    def __init__(self, message: str = "", answered: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.answered = answered
 
 
 class ConnectionLost(AppleTVError, ConnectionError):
@@ -84,7 +97,26 @@ class ProtocolError(AppleTVError):
 
 
 class CredentialsError(AppleTVError, ValueError):
-    """Credentials are missing, malformed, or not accepted any more."""
+    """Credentials are missing, malformed, or not accepted any more.
+
+    Attributes:
+        refused: True if it is the device that does not accept them.
+    """
+
+    def __init__(self, message: str = "", *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+def is_elsewhere(error: AppleTVError) -> bool:
+    """True if the device that was meant may have another address by now.
+
+    That is so unless nothing was tried: whatever answers in an unexpected way may be another one.
+    """
+    if isinstance(error, CredentialsError):
+        return error.refused
+    kinds = (ConnectionFailed, CommandTimeout, CommandFailed, ProtocolError)
+    return isinstance(error, kinds)
 
 
 class PairingError(AppleTVError):

@@ -773,10 +773,7 @@ class Listener:
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._accepted(sock, address)
-            except (
-                AppleTVError,
-                OSError,
-            ) as exc:  # gone, or no room for it
+            except (AppleTVError, OSError) as exc:  # gone, or no room: the next may do
                 log.warning("%s: cannot serve %s: %s", self._name, address[0], reason(exc))
                 sock.close()
             except Exception:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import time
+from copy import copy
 from typing import TYPE_CHECKING, Callable
 
 from . import routes
@@ -286,6 +287,12 @@ class Device(_Data):
     def add_addresses(self, addresses: Iterable[str]) -> None:
         """Know these addresses, too; those known before stay in front."""
         self._addresses += addresses
+
+    def copy(self) -> Device:
+        """A copy whose services can be changed."""
+        copied = copy(self)
+        copied.services = [copy(service) for service in self.services]
+        return copied
 
     @property
     def identifiers(self) -> list[str]:

@@ -24,6 +24,7 @@ class ProtocolRow:
         carrier: The protocol that can carry it, where it has no credentials of its own; or "".
         connected: False if it keeps no connection open, and so never notices a loss.
         pairing_key: Key of the TXT record that tells for certain whether it can be paired, or "".
+        named_by: The protocol whose identifier of the device it announces; itself by default.
         password: True if a device may ask for its password.
         number: What Home Assistant calls it in its files, or 0.
         proxy: ``module:class`` that passes it on to a real device, or "".
@@ -32,7 +33,7 @@ class ProtocolRow:
 
     __slots__ = (
         "name", "service_types", "backend", "pairing", "unpaired", "hap", "carrier", "connected",
-        "pairing_key", "credentials", "password", "number", "proxy", "serves",
+        "pairing_key", "named_by", "credentials", "password", "number", "proxy", "serves",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +48,7 @@ class ProtocolRow:
         carrier: str = "",
         connected: bool = True,
         pairing_key: str = "",
+        named_by: str = "",
         credentials: tuple[str, ...] = (),
         password: bool = False,
         number: int = 0,
@@ -62,6 +64,7 @@ class ProtocolRow:
         self.carrier = carrier
         self.connected = connected
         self.pairing_key = pairing_key
+        self.named_by = named_by or name
         self.credentials = credentials
         self.password = password
         self.number = number
@@ -92,11 +95,13 @@ _ROWS = (
     ),
     ProtocolRow(
         "raop", ("_raop._tcp.local.",), credentials=("hap", "legacy"), password=True, number=5,
+        named_by="airplay",  # the name of its service begins with it
     ),
     ProtocolRow(
         "companion", ("_companion-link._tcp.local.",),
         "tinyatv.backends.companion:CompanionBackend", "tinyatv.backends.companion_pairing",
         credentials=("hap",), number=4, hap=True, pairing_key="rpfl",
+        named_by="mrp",  # rpMRtID (seen on tvOS 14 to 16)
         proxy="tinyatv.proxy.companion:ProxyCompanion",
     ),
 )  # fmt: skip

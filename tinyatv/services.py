@@ -18,6 +18,8 @@ from .routes import PROTOCOLS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from .identity import Introduction
+
     Txt = Mapping[str, Optional[str]]
 
 log = logging.getLogger(__name__)
@@ -417,6 +419,43 @@ def device_info(announced: Iterable[tuple[str, Txt]]) -> DeviceInfo:
         mac=facts.get("mac"),
         output_device_id=facts.get("output_device_id"),
     )
+
+
+def with_introductions(info: DeviceInfo, told: Iterable[Introduction]) -> DeviceInfo:
+    """What is known of a device, brought up to date by what it says of itself.
+
+    Args:
+        info: Known so far.
+        told: What it says; of those that tell the same, the first is believed.
+    """
+    told = list(told)
+
+    def first(fact: str) -> str | None:
+        return next((text for one in told if (text := getattr(one, fact))), None)
+
+    raw = first("model") or info.raw_model
+    model = model_of(raw) if raw else None
+    build = first("build") or info.build
+    version = first("version")
+    if version is None:
+        guess = version_of_build(build) if build else None
+        # One that was announced is more exact, unless the system has been updated since.
+        version = info.version if _major(info.version) == _major(guess) else guess
+        version = version or info.version
+    return DeviceInfo(
+        model=model.constant if model else info.model,
+        model_name=model.text if model else info.model_name,
+        raw_model=raw,
+        operating_system=model.system if model else info.operating_system,
+        version=version,
+        build=build,
+        mac=info.mac,
+        output_device_id=info.output_device_id,
+    )
+
+
+def _major(version: str | None) -> str:
+    return (version or "").partition(".")[0]
 
 
 def info_of_services(services: Iterable[tuple[str, Txt]]) -> DeviceInfo:

@@ -9,6 +9,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable
+from copy import copy
 from typing import TYPE_CHECKING, Callable
 
 from .backends import load
@@ -19,6 +20,8 @@ from .errors import (
     ConnectionLost,
     CredentialsError,
     NotSupported,
+    WrongDevice,
+    is_elsewhere,
 )
 from .events import (
     Disconnected,
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
     from .backends import Backend
     from .backends.airplay_tunnel import Tunnel
     from .events import Event, Listener
+    from .identity import Introduction
+    from .queued import PressQueue
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +74,7 @@ class Session:
         rediscover: Finds a device again that is not where it was.
 
     Attributes:
-        device: As given, or where it was found again.
+        answered: How those introduced themselves who answered the last time.
         timeout: As given; it counts from the next connection on.
         backends: Those that are connected, by protocol. Replaced as a whole, never changed.
         unclosed: Backends that were made and are not closed yet, whether they are connected or not.
@@ -86,7 +91,9 @@ class Session:
         reconnect: bool,
         rediscover: Callable[[Device], Device] | None,
     ) -> None:
-        self.device = device
+        self._device = device
+        self._introductions: list[Introduction] = []  # that are not in its info yet
+        self.answered: list[Introduction] = []
         self.timeout = timeout
         self.reconnect = reconnect
         self._wanted = None if protocols is None else tuple(protocols)
@@ -98,7 +105,7 @@ class Session:
         """Nothing is connected, and no thread runs."""
         self.backends: dict[str, Backend] = {}
         self.unclosed: list[Backend] = []
-        self.events = Events(f"tinyatv-events-{self.device.address}")
+        self.events = Events(f"tinyatv-events-{self._device.address}")
         self._last_protocols: tuple[str, ...] = ()  # that were connected
         self._early: dict[Backend, AppleTVError] = {}  # lost while others were still opening
         self._error: AppleTVError | None = None
@@ -111,6 +118,24 @@ class Session:
         self._loss = threading.Event()  # it has to reconnect
         self._retry_now = threading.Event()  # a caller waits for the connection
         self._reconnected = threading.Event()
+        self._presses: PressQueue | None = None  # made by the first queued()
+
+    @property
+    def device(self) -> Device:
+        """As given, or where it was found again; with what it said of itself while connecting."""
+        with self._lock:
+            told, self._introductions = self._introductions, []
+            if told:
+                from .services import with_introductions  # at first use: it takes its time
+
+                self._device = copy(self._device)  # the one that was given stays as it is
+                self._device.info = with_introductions(self._device.info, told)
+            return self._device
+
+    @device.setter
+    def device(self, device: Device) -> None:
+        with self._lock:
+            self._device, self._introductions = device, []
 
     @property
     def closed(self) -> bool:
@@ -128,7 +153,7 @@ class Session:
         """
         _close_dropped()
         if self.reconnect and self._keeper is None and not self.closed:
-            self._keeper = start(self._keep, f"tinyatv-reconnect-{self.device.address}")
+            self._keeper = start(self._keep, f"tinyatv-reconnect-{self._device.address}")
         if not self.backends:
             self._open()
 
@@ -167,7 +192,7 @@ class Session:
         ours, threads = made[:1], []
         for backend in made[1:]:
             try:
-                name = f"tinyatv-open-{self.device.address}"
+                name = f"tinyatv-open-{self._device.address}"
                 threads.append(start(connect, name, backend))
             except AppleTVError as exc:  # one after the other, then
                 log.info("%s", exc)
@@ -176,6 +201,8 @@ class Session:
             connect(backend)
         for thread in threads:
             thread.join()
+        told = [backend.introduction for backend in made]
+        self.answered = [one for one in told if one is not None]
         return errors
 
     def _settle(
@@ -192,11 +219,14 @@ class Session:
                     lost = ConnectionFailed(str(self._early[backend]))
                     errors.setdefault(backend.protocol, lost)
             backends = {b.protocol: b for b in made if b.protocol not in errors}
+            # Who answers for one protocol answers for the address: another device is left alone.
+            wrong = [one for one in errors.values() if isinstance(one, WrongDevice)]
             enough = (_notices_losses(backends) or not errors) and {*wanted} <= {*backends}
-            usable = bool(backends) and enough and not self.closed
+            usable = bool(backends) and enough and not wrong and not self.closed
             if usable:
                 self.backends, self._error = backends, None
                 self._last_protocols = tuple(backends)
+                self._introductions = self.answered
                 self._reconnected.set()
                 self._loss.clear()  # from here on, a loss is a new one
                 if again:
@@ -206,7 +236,7 @@ class Session:
             if not usable or backend.protocol in errors:
                 self._shut(backend)
         if not usable:
-            failed = [errors[b.protocol] for b in made if b.protocol in errors]
+            failed = wrong + [errors[b.protocol] for b in made if b.protocol in errors]
             raise failed[0] if failed else ConnectionLost("closed while connecting")
         for backend in backends.values() if subscribed else ():
             try:
@@ -223,7 +253,7 @@ class Session:
 
     def _new_backends(self) -> list[Backend]:
         """A backend for each protocol that can be used, in the order of the table."""
-        device = self.device
+        device = self._device
         offered = {one.protocol: one for one in device.services if one.enabled and one.port}
         rows = [BACKENDS[one] for one in BACKENDS if self._wanted is None or one in self._wanted]
         carried = {row.name: found for row in rows if (found := self._tunnel(row, offered))}
@@ -260,13 +290,13 @@ class Session:
         carrier, direct = offered.get(row.carrier), offered.get(row.name)
         if carrier is None or (direct is not None and direct.credentials):
             return None
-        carrier = with_shared_credentials(self.device, carrier)
-        tunnel = load(row.carrier).tunnel(self.device, carrier, timeout=self.timeout)
+        carrier = with_shared_credentials(self._device, carrier)
+        tunnel = load(row.carrier).tunnel(self._device, carrier, timeout=self.timeout)
         return None if tunnel is None else (carrier, tunnel)
 
     def _new_backend(self, protocol: str, service: Service, tunnel: Tunnel | None) -> Backend:
         backend = load(protocol)(
-            self.device, service, timeout=self.timeout, tunnel=tunnel,
+            self._device, service, timeout=self.timeout, tunnel=tunnel,
             post=lambda event: self._post(protocol, event),
             lost=lambda error: self._lost(backend, error),
         )  # fmt: skip
@@ -295,10 +325,13 @@ class Session:
         if farewell is not None:
             self.events.post(farewell)
         self.events.close()
+        if self._presses is not None:
+            self._presses.close()
 
     def close_later(self) -> None:
         """Close it on another thread. Takes no lock, since the garbage collector may hold any."""
-        if not self.closed and (self.unclosed or self._keeper or self.events.running):
+        begun = self.unclosed or self._keeper or self._presses or self.events.running
+        if begun and not self.closed:
             _dropped.append(self)
             with contextlib.suppress(RuntimeError):  # no room: whoever comes next tries again
                 _thread.start_new_thread(_close_dropped, ())
@@ -307,7 +340,11 @@ class Session:
         """In the child of a fork: nothing is connected, and no lock is held."""
         closed = self.closed
         self.events.leave_to_parent()
+        presses = self._presses
         self._begin()
+        if presses is not None:
+            self._presses = presses
+            presses.leave_to_parent()
         self._error = ConnectionLost(FORKED)
         if closed:
             self._closing.set()
@@ -358,16 +395,16 @@ class Session:
                     self._shut(backend)
                 try:
                     self._open(again=True, wanted=wanted)
-                except ConnectionFailed:
-                    if self._rediscover is None or self.closed:
+                except AppleTVError as exc:
+                    if self._rediscover is None or self.closed or not is_elsewhere(exc):
                         raise
-                    self.device = self._rediscover(self.device)  # the port may have moved
+                    self.device = self._rediscover(self._device)  # the port may have moved
                     self._open(again=True, wanted=wanted)
                 return
             except Exception as exc:
                 expected = isinstance(exc, (AppleTVError, OSError, MemoryError))
                 level = logging.DEBUG if expected else logging.ERROR
-                log.log(level, "cannot reconnect to %s: %s", self.device.name, exc)
+                log.log(level, "cannot reconnect to %s: %s", self._device.name, exc)
                 pause = min(pause * 2, PAUSES[1])
 
     def wake(self) -> None:
@@ -378,10 +415,19 @@ class Session:
 
         deadline = Deadline(WAKE_TIMEOUT)
         self._reconnected.clear()
-        with WakeOnLan(self.device, at_once=True):
+        with WakeOnLan(self._device, at_once=True):
             while not (self.backends or self.closed or deadline.over):
                 self._retry_now.set()
                 self._reconnected.wait(1.0)
+
+    def await_connection(self, deadline: Deadline) -> None:
+        """If the device is lost, try now to get it back, and wait until then."""
+        while self._loss.is_set() and not (self.backends or self.closed):
+            self._reconnected.clear()
+            self._retry_now.set()
+            if self.backends or deadline.over:
+                return
+            self._reconnected.wait(min(1.0, deadline.left() or 0.0))
 
     def is_end(self, event: Event) -> bool:
         """True if no event will follow this one."""
@@ -396,9 +442,9 @@ class Session:
         if self.backends:
             return
         if self.closed:
-            raise ConnectionLost(f"{self.device.name}: closed")
+            raise ConnectionLost(f"{self._device.name}: closed")
         why = self._error or "not connected"
-        raise ConnectionLost(f"{self.device.name}: {why}") from self._error
+        raise ConnectionLost(f"{self._device.name}: {why}") from self._error
 
     def unserved(self, command: str) -> NotSupported:
         """Why no connected protocol serves a command.
@@ -410,6 +456,14 @@ class Session:
         serving, up = ", ".join(ROUTES[command]) or "no protocol yet", ", ".join(self.backends)
         return NotSupported(f"{command} needs {serving}; connected: {up}")
 
+    def presses(self) -> PressQueue:
+        """What carries out queued presses; made at first use."""
+        from .queued import PressQueue
+
+        with self._lock:
+            self._presses = self._presses or PressQueue(self)
+            return self._presses
+
     # -- events ----------------------------------------------------------------------------------
 
     def add_listener(self, listener: Listener, owner: object = None) -> None:
@@ -419,7 +473,7 @@ class Session:
             owner: Stays alive as long as there are listeners.
         """
         if self.closed:
-            raise ConnectionLost(f"{self.device.name}: closed")
+            raise ConnectionLost(f"{self._device.name}: closed")
         try:
             if self.events.add(listener, owner) == 1:
                 self._follow_listeners()
@@ -464,7 +518,7 @@ def _close_dropped() -> None:
         except IndexError:
             return  # another thread was quicker
         try:
-            start(session.close, f"tinyatv-close-{session.device.address}")
+            start(session.close, f"tinyatv-close-{session._device.address}")
         except AppleTVError:
             _dropped.append(session)
             return

@@ -18,7 +18,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
 from . import foreign
@@ -139,8 +139,7 @@ class Store:
             if k.device.is_called(text) or _is_among(text, identifiers)
         ]
         if len(found) > 1:
-            several = ", ".join(f"{d.identifier} at {d.address}" for d in found)
-            raise DeviceNotFound(f"{text!r} is the name of several devices: {several}")
+            raise DeviceNotFound(several(text, found))
         return found[0] if found else None
 
     def default(self) -> Device | None:
@@ -149,11 +148,21 @@ class Store:
         chosen = [k.device for k in known if k.default] or [k.device for k in known]
         return chosen[0] if len(chosen) == 1 else None
 
-    def fill(self, device: Device) -> Device:
+    def fill(self, device: Device, *, given: bool = False) -> Device:
         """Give `device` the credentials and passwords that are stored for it; returns it.
 
         What was paired wins over what the device announces (a Home Sharing id).
+
+        Args:
+            device: To be changed.
+            given: True if what it brings is the caller's own, and wins over what is stored.
         """
+        own = [
+            (service, key, value)
+            for service in device.services
+            for key in SECRETS
+            if given and (value := getattr(service, key)) and value != service.properties.get("hg")
+        ]
         sources = [(known, known.identifiers) for known in self._foreign_devices()]
         sources += [(known.device, names) for known, names in self._known_entries()]
         wanted = identifier_keys(device.identifiers)
@@ -165,6 +174,8 @@ class Store:
                 if mine is not None:
                     mine.credentials = service.credentials or mine.credentials
                     mine.password = service.password or mine.password
+        for service, key, value in own:
+            setattr(service, key, value)
         return device
 
     # -- writing ---------------------------------------------------------------------------------
@@ -247,6 +258,38 @@ class Store:
                 if _is_among(data.get("default"), entry["identifiers"]):
                     del data["default"]
         return device
+
+    def replace(self, text: str, device: Device) -> Device:
+        """Let a device take the place of a stored one, with its alias and as the default.
+
+        For one that was replaced, or that is the same but has other identifiers after a reset. What
+        the old one was paired with is dropped: the new one does not accept it.
+
+        Args:
+            text: The old one: alias, name, address or identifier.
+            device: The new one. What is stored for it already is kept.
+
+        Returns:
+            The old one.
+
+        Raises:
+            DeviceNotFound: The old one is not there, or it is the same one.
+            OSError: The file cannot be written; it is as it was.
+            CredentialsError: The file is damaged.
+        """
+        old = self._known(text)
+        self.save(device)
+        with self._change() as data:
+            mine = _entries(data, device)[0]
+            gone = [one for one in _entries(data, old) if one is not mine]
+            if not gone:
+                raise DeviceNotFound(f"{old.name} is {device.name}: nothing to replace")
+            for entry in gone:
+                data["devices"].remove(entry)
+                mine["alias"] = mine.get("alias") or entry.get("alias")
+                if _is_among(data.get("default"), entry["identifiers"]):
+                    data["default"] = device.identifier
+        return old
 
     def set_alias(self, text: str, alias: str | None) -> Device:
         """Give a device a short name, or with None take it away; returns the device.
@@ -417,6 +460,12 @@ class Store:
                 raise self._damaged("it is nested too deeply") from None
             # A name from the network may hold half a character, which no file can.
             replace_file(path, text.encode("utf-8", "replace"), 0o600)
+
+
+def several(text: str, devices: Iterable[Device]) -> str:
+    """The words of the error that a name is not enough, and of what is."""
+    them = ", ".join(f"{one.identifier} at {one.address or 'unknown address'}" for one in devices)
+    return f"{text!r} is the name of several devices: {them}; give an identifier instead (-i)"
 
 
 def lock_path(path: str) -> str:

@@ -227,3 +227,20 @@ def test_repr_is_short():
     message = proto.build(proto.UPDATE_CONTENT_ITEM, contentItems=items)
     assert len(repr(message)) < 250
     assert repr(message).endswith("...)")
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "part"),
+    [
+        (57, {"contentItemID": "A"}, "c2010141"),
+        (57, {"playbackQueueOffset": 3}, "c80103"),
+        (53, {"languageOption": b"\x08\x01"}, "da01020801"),
+        (55, {"contentItemID": "A", "insertAfterContentItemID": "B"}, "c2010141ea010142"),
+    ],
+)
+def test_options_of_queue_commands(command, options, part):
+    """Worked by hand: 24 is a text, 25 a number, 27 bytes and 29 a text."""
+    message = proto.build(proto.SEND_COMMAND, command=command, options=options)
+    assert bytes.fromhex(part) in proto.dumps(message)
+    again = proto.parse(proto.dumps(message)).body
+    assert {one.name: value for one, value in again.options.ListFields()} == options

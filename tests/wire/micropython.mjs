@@ -14,7 +14,8 @@ const NOT_FOR_BOARDS = ["archive.py", "datastream.py", "plist.py"];
 const CHECK = String.raw`
 import json
 import sys
-from binascii import unhexlify
+from binascii import hexlify, unhexlify
+from hashlib import sha256
 
 for name in json.loads(MODULES):
     try:
@@ -23,7 +24,7 @@ for name in json.loads(MODULES):
         sys.print_exception(error)
         raise RuntimeError("wire/" + name + ".py does not import")
 
-from wire import companion, dmap, hap, hid, http, mrp, opack, tlv8, varint
+from wire import alac, companion, dmap, hap, hid, http, mrp, opack, rtp, sdp, tlv8, varint
 
 
 def value(item):
@@ -431,6 +432,73 @@ def deep():
     refused(opack.pack, [value])
 
 
+def pcm(case):
+    if "pcm_hex" in case:
+        return unhexlify(case["pcm_hex"])
+    pairs = [(0, 0) if case["generate"] == "zero" else (at, -at) for at in range(case["frames"])]
+    return b"".join([(n & 0xFFFF).to_bytes(2, "big") for pair in pairs for n in pair])
+
+
+def fits(data, expect):
+    for key, found in (
+        ("data_hex", hexlify(data).decode()),
+        ("packet_hex", hexlify(data).decode()),
+        ("length", len(data)),
+        ("sha256_hex", hexlify(sha256(data).digest()).decode()),
+    ):
+        assert expect.get(key, found) == found, (key, found)
+    assert hexlify(data).decode().startswith(expect.get("starts_hex", ""))
+    assert hexlify(data).decode().endswith(expect.get("ends_hex", ""))
+
+
+def lossless(case):
+    samples = pcm(case)
+    data = alac.pack(samples, case["partial"])
+    fits(data, case["expect"])
+    assert alac.unpack(data, len(samples) // 4) == samples
+
+
+def audio(case):
+    payload = pcm(case) if "generate" in case else b""
+    fields = [case[name] for name in ("sequence", "timestamp", "ssrc")]
+    data = rtp.Audio(*fields, payload, case["marker"]).encode()
+    fits(data, case["expect"])
+    assert hexlify(data[:12]).decode() == case["expect"].get("header_hex", hexlify(data[:12]).decode())
+    assert rtp.decode(data).payload == payload
+
+
+def sync(case):
+    if "error" in case["expect"]:
+        return refused(rtp.decode, unhexlify(case["packet_hex"]))
+    heard, time = case["now"] - case["latency"], int(case["ntp_hex"], 16)
+    data = rtp.Sync(heard, time, case["now"], case["first"]).encode()
+    fits(data, case["expect"])
+    found = rtp.decode(data)
+    assert (found.heard, found.time, found.next, found.first) == (
+        heard, time, case["now"], case["first"])
+
+
+def again(case):
+    if "original_hex" in case:
+        packet = unhexlify(case["original_hex"])
+        fits(rtp.resent(packet), case["expect"])
+        assert rtp.decode(rtp.resent(packet)).encode() == packet
+        return
+    data = unhexlify(case.get("packet_hex") or case["expect"]["packet_hex"])
+    if "error" in case["expect"]:
+        return refused(rtp.decode, data)
+    found = rtp.decode(data)
+    assert list(found.sequences()) == case["expect"]["sequences"]
+    assert found.encode() == data
+
+
+def described(case):
+    codec = {"alac": "AppleLossless", "l16": "L16/44100/2"}[case["codec"]]
+    data = sdp.encode(case["session"], case["local"], case["remote"], codec, case["codec"] == "alac")
+    assert data.decode().split("\r\n") == case["expect"]["lines"] + [""], data
+    assert sdp.decode(data).codec == codec and sdp.decode(data).frames == 352
+
+
 CHECKS = {
     "airplay": {"control_frames": control, "event_channel": event},
     "companion": {
@@ -451,6 +519,13 @@ CHECKS = {
         "touch": touch,
     },
     "pairing": {"tlv8": items},
+    "raop": {
+        "alac": lossless,
+        "audio_packets": audio,
+        "sync_packets": sync,
+        "retransmit": again,
+        "sdp": described,
+    },
 }
 
 counts = {}
@@ -522,7 +597,7 @@ try {
   python.runPython(read("examples/micropython_dmap.py"));
   python.globals.set("MODULES", JSON.stringify(modules));
   python.runPython("VECTORS = {}");
-  for (const sheet of ["airplay", "companion", "dmap", "mrp", "pairing"]) {
+  for (const sheet of ["airplay", "companion", "dmap", "mrp", "pairing", "raop"]) {
     python.globals.set("SHEET", read("tests/vectors", `${sheet}.json`));
     python.runPython(`VECTORS["${sheet}"] = SHEET`);
   }

@@ -65,6 +65,7 @@ SHEETS = {  # sheet: groups that concern this layer, and cases of the runner's o
     "dmap": (("decode", "decode_damaged", "encode"), 3),
     "mrp": (("varint", "messages", "framing", "encryption", "hid", "touch"), 0),
     "pairing": (("tlv8",), 0),
+    "raop": (("alac", "audio_packets", "sync_packets", "retransmit", "sdp"), 0),
 }
 
 

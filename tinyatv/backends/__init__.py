@@ -14,6 +14,7 @@ from ..routes import BACKENDS
 if TYPE_CHECKING:
     from ..errors import AppleTVError
     from ..events import Event
+    from ..identity import Introduction
     from ..model import (
         Account,
         App,
@@ -48,9 +49,11 @@ class Backend(Protocol):
 
     Attributes:
         protocol: Name of its row in :data:`tinyatv.routes.PROTOCOLS`.
+        introduction: What the device said of itself while connecting; None if it said nothing.
     """
 
     protocol: str
+    introduction: Introduction | None = None
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Backend(Protocol):
 
         Raises:
             ConnectionFailed: The device cannot be reached, or hangs up.
+            WrongDevice: Another device answers than the one that is meant.
             CommandTimeout: It takes the connection and does not answer.
             CredentialsError: It does not accept the credentials.
             ProtocolError: It answers with nonsense.

@@ -15,6 +15,7 @@ from ..errors import (
     NotSupported,
     ProtocolError,
 )
+from ..identity import check
 from ..model import FeatureState
 from ..pairing.credentials import LEGACY, TRANSIENT, Credentials, parse
 from ..services import (
@@ -24,7 +25,7 @@ from ..services import (
     parse_extended_features,
 )
 from . import Backend
-from .airplay_session import ControlConnection
+from .airplay_session import ControlConnection, introduction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,6 +90,7 @@ class AirPlayBackend(Backend):
         lost: Callable[[AppleTVError], None],
         tunnel: Tunnel | None = None,
     ) -> None:
+        self._device = device
         self._host = device.address
         self._addresses = (device.address, *getattr(device, "addresses", ()))
         self._port = service.port
@@ -128,16 +130,34 @@ class AirPlayBackend(Backend):
         control = self._control(Credentials())
         control.open()
         try:
-            self._learn(control)
-        except (CommandFailed, CredentialsError, NotSupported) as exc:
+            self._recognize(control)
+        except CredentialsError as exc:
             log.info("no /info: %s", exc)
         finally:
             control.close()
 
     def _learn(self, source: ControlConnection | Tunnel) -> None:
-        """Take over the feature bits of the device itself: they are newer than its TXT record."""
+        """Take over what the device says of itself: it is newer than its TXT record.
+
+        Raises:
+            WrongDevice: It is another one.
+        """
         self._asked = True
-        self._bits = told_features(source.info(self._timeout)) or self._bits
+        info = source.info(self._timeout)
+        self._bits = told_features(info) or self._bits
+        self.introduction = introduction(info)
+        check(self._device, self.introduction, f"{self._host} port {self._port} (airplay)")
+
+    def _recognize(self, control: ControlConnection) -> None:
+        """Make sure that a new connection leads to the same device as the first one did.
+
+        Raises:
+            WrongDevice: It does not.
+        """
+        try:
+            self._learn(control)
+        except (CommandFailed, NotSupported) as exc:
+            log.info("no /info: %s", exc)
 
     def close(self, error: AppleTVError | None = None) -> None:
         """Stop what this backend plays.
@@ -250,6 +270,8 @@ class AirPlayBackend(Backend):
         control = self._control(self._credentials(method))
         try:
             control.open()
+            if control.secret is None:  # nothing has proven yet that it is still the same device
+                self._recognize(control)
         except (CommandFailed, CredentialsError, ProtocolError) as exc:
             if self._given.kind == "legacy" and self._bits & AIRPLAY_2_FEATURES:
                 raise CredentialsError(f"play_url: {LEGACY}") from exc

@@ -9,15 +9,17 @@ from ..errors import (
     ConnectionFailed,
     ConnectionLost,
     CredentialsError,
+    NotSupported,
     PairingError,
 )
+from ..identity import check as compare
 from ..pairing.credentials import Credentials, parse
 from ..pairing.hap import Identity, drive
 from ..pairing.hap_setup import hap_setup, own_info, preparation
 from ..wire.airplay_codes import OCTETS, PLIST
 from . import PairingRequest
 from .airplay import device_key, is_legacy
-from .airplay_session import ANSWER_TIMEOUT, PAIRING_AGENT, ControlConnection
+from .airplay_session import ANSWER_TIMEOUT, PAIRING_AGENT, ControlConnection, introduction
 
 if TYPE_CHECKING:
     from ..model import Device, Service
@@ -45,6 +47,7 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
         return control.http("POST", path, data, sent, content_type=content_type).body
 
     try:
+        recognize(device, control)  # before it shows a PIN
         control.http("POST", "/pair-pin-start", b"", headers)
         if legacy:
             from ..pairing.legacy import legacy_setup
@@ -68,6 +71,20 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
         control.close()
     _verify(device, service, found, ANSWER_TIMEOUT)
     return str(found)
+
+
+def recognize(device: Device, control: ControlConnection) -> None:
+    """Ask who answers, on an open connection.
+
+    Raises:
+        WrongDevice: Another device than the one that is meant.
+        AppleTVError: The connection fails.
+    """
+    try:
+        told = introduction(control.info())
+    except (CommandFailed, CredentialsError, NotSupported):
+        return  # it does not say
+    compare(device, told, f"{device.address} (airplay)")
 
 
 def check(device: Device, service: Service, *, timeout: float) -> None:

@@ -25,6 +25,7 @@ from ..errors import (
     NotSupported,
     ProtocolError,
 )
+from ..identity import Introduction
 from ..link import Link, open_socket
 from ..pairing.credentials import Credentials
 from ..pairing.hap import channel_keys, drive
@@ -338,15 +339,17 @@ class ControlConnection:
             return response
         if code == 401:
             given = "does not accept the password" if self._password else "wants a password"
-            raise CredentialsError(f"{what}: the device {given}")
+            raise CredentialsError(f"{what}: the device {given}", refused=True)
         if code in (403, AUTHORIZE):
             if self._credentials.kind in ("hap", "legacy"):
                 raise CredentialsError(
-                    f"{what}: the device does not accept the credentials any more: pair again"
+                    f"{what}: the device does not accept the credentials any more: pair again",
+                    refused=True,
                 )
             raise CredentialsError(
                 f"{what}: the device wants to be paired, or only lets people of its home in"
-                " (Settings > AirPlay and HomeKit)"
+                " (Settings > AirPlay and HomeKit)",
+                refused=True,
             )
         text = REFUSALS.get(code, "the device refuses")
         if code == 501:
@@ -420,6 +423,35 @@ class ControlConnection:
             return  # closed meanwhile
         if self._event is not None:
             self._event(request)
+
+
+def introduction(info: dict[str, Any]) -> Introduction:
+    """What ``/info`` says of a device."""
+    return Introduction(
+        {"airplay": info.get("deviceID")}, more=[info.get("macAddress")],
+        name=info.get("name"), model=info.get("model"), version=info.get("osVersion"),
+        build=info.get("osBuildVersion"),
+    )  # fmt: skip
+
+
+def introduction_at(host: str, port: int, timeout: float) -> Introduction | None:
+    """What the device at an address says of itself; None if it does not answer, or tells nothing.
+
+    Args:
+        host: Address.
+        port: AirPlay port.
+        timeout: Seconds that the answer may take.
+    """
+    control = ControlConnection(host, port, Credentials())
+    try:
+        control.open()
+        told = introduction(control.info(timeout))
+    except AppleTVError as exc:
+        log.debug("%s port %d: no /info: %s", host, port, exc)
+        return None
+    finally:
+        control.close()
+    return told if told.identifiers else None
 
 
 def read_plist(data: bytes) -> Any:

@@ -16,17 +16,21 @@ from .. import proto
 from ..crypto.chacha20poly1305 import Session as Ciphers
 from ..errors import (
     AppleTVError,
+    CommandFailed,
     CommandTimeout,
     ConnectionFailed,
     ConnectionLost,
+    CredentialsError,
+    NotSupported,
     ProtocolError,
 )
+from ..identity import Introduction
 from ..pairing.credentials import Credentials
 from ..pairing.hap import channel_keys, own_mac
 from ..wire.airplay_codes import DATA_CONTROL, MEDIA_REMOTE, STREAM
 from ..wire.datastream import DataStreamWire
 from ..wire.hap import HapWire
-from .airplay_session import ControlConnection, new_uuid
+from .airplay_session import ControlConnection, introduction, new_uuid
 
 OPENING = 180.0  # s; more than all steps may take together
 
@@ -40,6 +44,9 @@ class Tunnel:
         credentials: HAP or transient.
         timeout: Seconds that an answer may take.
         password: Of the device, or None.
+
+    Attributes:
+        proven: True if the device has to prove by its key that it is the one that was paired.
     """
 
     def __init__(
@@ -52,6 +59,7 @@ class Tunnel:
         password: str | None = None,
     ) -> None:
         self.client_id = credentials.client_id
+        self.proven = credentials.kind == "hap"
         self._done = threading.Event()
         self._error: AppleTVError | None = None
         self._lost: Callable[[AppleTVError], object] = lambda error: None
@@ -131,6 +139,18 @@ class Tunnel:
             As :meth:`~tinyatv.backends.airplay_session.ControlConnection.http`.
         """
         return self._control.info(timeout)
+
+    def introduction(self) -> Introduction:
+        """What the device says of itself, if only that it says nothing.
+
+        Raises:
+            ConnectionLost: The connection is gone.
+            CommandTimeout: It does not answer.
+        """
+        try:
+            return introduction(self.info())
+        except (CommandFailed, CredentialsError, NotSupported):
+            return Introduction({})
 
     def close(self) -> None:
         """Close everything, and join all readers."""

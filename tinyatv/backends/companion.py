@@ -37,6 +37,7 @@ from ..errors import (
     ProtocolError,
 )
 from ..events import KeyboardChanged, PowerChanged, VolumeChanged
+from ..identity import Introduction
 from ..link import Link, keep_alive, open_socket
 from ..model import Account, App, FeatureState, KeyboardFocus, PowerState, TouchAction
 from ..pairing.hap import own_mac
@@ -141,6 +142,7 @@ class CompanionBackend(Backend):
     ) -> None:
         from ..pairing.credentials import parse
 
+        self._device = device
         self._host = device.address
         self._port = service.port
         self._credentials = parse(service.credentials or None).checked()
@@ -213,7 +215,11 @@ class CompanionBackend(Backend):
 
         Without _sessionStart, buttons and apps may do nothing.
         """
-        self._ask("connect", "_systemInfo", self._about())
+        told = self._ask("connect", "_systemInfo", self._about())
+        self.introduction = Introduction(
+            {"companion": told.get("_mRtID")}, more=[told.get("_mrID"), told.get("_pubID")],
+            name=told.get("name"), model=told.get("model"),
+        )  # fmt: skip
         side = {"_height": float(codes.PAD), "_tFl": 0, "_width": float(codes.PAD)}
         touchpad = Touchpad()
         if self._try("_touchStart", side) is not None:
@@ -896,7 +902,7 @@ def exchange_by(
             return answer
         if refused(reply):
             text = f"the device refuses to {what}: {refusal(reply)}"
-            raise CredentialsError(text) if verifying else PairingError(text)
+            raise CredentialsError(text, refused=True) if verifying else PairingError(text)
         raise ProtocolError(f"{what}: the answer makes no sense (companion)")
 
     return exchange

@@ -23,6 +23,7 @@ from ..errors import (
     ProtocolError,
 )
 from ..events import PlayingChanged, UpdateFailed
+from ..identity import Introduction, check
 from ..model import (
     Artwork,
     DeviceState,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BODY_TYPE = "application/x-www-form-urlencoded"  # for binary bodies and empty ones, too
+ASK_TIMEOUT = 2.0  # s for the answer to the question which device it is
 LOGIN_TIMEOUT = 25.0  # a sleeping Apple TV 3 takes 15 to 20 s to wake up and answer
 AWAKE = 1.0  # s that a device has at least for an answer that has begun
 ARTWORK_LIMIT = 32 * 1024 * 1024  # bytes
@@ -112,6 +114,9 @@ def login_query(credentials: str | None) -> str:
     return f"{kind}={credentials}&hasFP=1"
 
 
+_unknown: set[str] = set()  # where nothing says which device it is: that is logged once
+
+
 class DmapBackend(Backend):
     """One device over DMAP; arguments as in :class:`~tinyatv.backends.Backend`."""
 
@@ -128,6 +133,8 @@ class DmapBackend(Backend):
         tunnel: Tunnel | None = None,
     ) -> None:
         self._login_query = login_query(service.credentials)
+        self._shared = self._login_query.startswith("hsgid")
+        self._device, self._port = device, service.port
         host = device.address
         self._where = f"{host} port {service.port} (dmap)"
         self._name = f"tinyatv-dmap-poll-{host}"
@@ -225,13 +232,62 @@ class DmapBackend(Backend):
             if 200 <= response.status_code < 300:
                 break
         else:
+            status = f"status {response.status_code}"
             raise CredentialsError(
-                f"{self._where} refuses the credentials (status {response.status_code}): pair again"
+                f"{self._where} refuses the credentials ({status}): pair again", refused=True
             )
         session = dmap.first(_decode(response.content), "mlog", "mlid")
         if not isinstance(session, int) or session == 0:
             raise ProtocolError("answer without a session", response.content)
+        if self._shared:
+            self._recognize()
         self._session = session
+
+    def _recognize(self) -> None:
+        """Find out who has let us in: with Home Sharing, all devices of its owner do.
+
+        DMAP does not tell. A pairing needs no such question: no other device accepts it.
+
+        Raises:
+            WrongDevice: Another device than the one that is meant.
+        """
+        if not self._device.identifiers:
+            return  # described by hand: nothing to compare it with
+        told = self._ask_airplay() or self._ask_mdns()
+        if told is None:
+            if self._where not in _unknown:
+                _unknown.add(self._where)
+                log.warning("%s: it cannot be found out whether it is still %s",
+                            self._where, self._device.name)  # fmt: skip
+            return
+        self.introduction = told
+        check(self._device, told, self._where)
+
+    def _ask_airplay(self) -> Introduction | None:
+        service = self._device.service("airplay")
+        if service is None or not service.port:
+            return None
+        from .airplay_session import introduction_at
+
+        return introduction_at(self._device.address, service.port, ASK_TIMEOUT)
+
+    def _ask_mdns(self) -> Introduction | None:
+        from ..addresses import split_host
+        from ..discovery import scan
+
+        device = self._device
+        host = device.query if device.query and device.address in split_host(device.query) else None
+        try:
+            found = scan(ASK_TIMEOUT, hosts=[host or device.address], protocols=[self.protocol])
+        except (AppleTVError, ValueError) as exc:
+            log.debug("%s: no answer to mDNS: %s", self._where, exc)
+            return None
+        for one in found:
+            service = one.service(self.protocol)
+            if service is not None and service.port == self._port:
+                told = {self.protocol: service.identifier}
+                return Introduction(told, more=one.identifiers, name=one.name)
+        return None
 
     def _exchange(
         self,
@@ -283,6 +339,9 @@ class DmapBackend(Backend):
             raise _too_late(doing, exc) from exc
         except ConnectionFailed as exc:  # it was there when we logged in
             raise self._gone(exc) from exc
+        except CredentialsError as exc:  # it has been reset, or is another one by now
+            self._gone(exc)
+            raise
         except (ConnectionLost, ProtocolError) as exc:
             raise type(exc)(f"{doing}: {exc}") from exc
         self._silent = 0

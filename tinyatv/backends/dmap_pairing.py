@@ -5,10 +5,17 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from copy import copy
 from typing import TYPE_CHECKING, Callable
 from urllib.parse import parse_qsl, urlsplit
 
-from ..errors import ConnectionFailed, PairingError
+from ..errors import (
+    AppleTVError,
+    ConnectionFailed,
+    CredentialsError,
+    PairingError,
+    WrongDevice,
+)
 from ..link import Link, Listener, reason
 from ..pairing import dmap as pairing
 from ..wire.dmap_codes import CONTENT_TYPE
@@ -20,16 +27,34 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LOGIN_TIMEOUT = 5.0  # s; a TV on which a PIN was just typed is awake
 REQUEST_LIMIT = 4096  # bytes of a body; the real ones have none
 MESSAGE_TIMEOUT = 30.0  # s from the first byte of a request to its last
 
 
 def pair(device: Device, service: Service, request: PairingRequest) -> str:
-    """Pair with a device, as the contract has it; see :func:`publish_remote`."""
-    return publish_remote(
+    """Pair with a device, as the contract has it; see :func:`publish_remote`.
+
+    Any TV of the house may pick the remote: the login shows whether it was this one.
+    """
+    credentials = publish_remote(
         device.address, pin=request.pin, show_pin=request.show_pin, name=request.name,
         timeout=request.timeout, **request.options,
     )  # fmt: skip
+    fresh = copy(service)
+    fresh.credentials = credentials
+    try:
+        check(device, fresh, timeout=LOGIN_TIMEOUT)
+    except CredentialsError as exc:
+        raise PairingError(
+            f"not paired: {device.name} does not accept what was agreed on"
+            f" (was the PIN typed on another TV?): {exc}"
+        ) from exc
+    except WrongDevice:
+        raise
+    except AppleTVError as exc:
+        log.info("paired, but not tried out: %s", exc)
+    return credentials
 
 
 def check(device: Device, service: Service, *, timeout: float) -> None:

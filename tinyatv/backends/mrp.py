@@ -33,6 +33,7 @@ from ..events import (
     PowerChanged,
     VolumeChanged,
 )
+from ..identity import Introduction, check
 from ..link import Link, keep_alive, open_socket
 from ..model import (
     Artwork,
@@ -162,6 +163,7 @@ class MrpBackend(Backend):
     ) -> None:
         from ..pairing.credentials import Credentials, parse
 
+        self._device = device
         self._host = device.address
         self._addresses = (device.address, *getattr(device, "addresses", ()))
         self._port = service.port
@@ -241,11 +243,13 @@ class MrpBackend(Backend):
         answer = self._ask("DEVICE_INFO", proto.DEVICE_INFO, uniqueIdentifier=who, **DEVICE_INFO)
         if answer.body is None or answer.kind != proto.DEVICE_INFO:
             raise ProtocolError(f"{self._where} does not introduce itself (mrp)")
+        self.introduction = introduction(answer)
         if isinstance(wire, MrpWire):
             if self._credentials.kind == "hap":
                 secure(link, wire, self._credentials)
             else:
                 wire.limit = OPEN_LIMIT
+        self._recognize(self.introduction)
         with self._lock:
             self._info = answer.body
             self._own_uid = (
@@ -260,6 +264,18 @@ class MrpBackend(Backend):
         keyboard = self._ask("GET_KEYBOARD_SESSION", proto.GET_KEYBOARD_SESSION)
         if keyboard.kind == proto.KEYBOARD:
             self._received(keyboard)
+
+    def _recognize(self, told: Introduction) -> None:
+        """Make sure that it is the device that is meant, unless its key has proven that.
+
+        Raises:
+            WrongDevice: It is another one.
+        """
+        tunnel = self._tunnel
+        if self._credentials.kind == "hap" if tunnel is None else tunnel.proven:
+            return
+        if not check(self._device, told, self._where) and tunnel is not None:
+            check(self._device, tunnel.introduction(), self._where)
 
     def close(self, error: AppleTVError | None = None) -> None:
         """Close the connection and join the reader."""
@@ -906,6 +922,18 @@ def _level_of(uid: str, wanted: Callable[[float], bool]) -> Callable[[proto.Mess
     )
 
 
+def introduction(answer: proto.Message) -> Introduction:
+    """What DEVICE_INFO says of a device."""
+    info = answer.body
+    # Its hardware address need not be the one that AirPlay announces: it may have two.
+    return Introduction(
+        {"mrp": proto.text(info, "uniqueIdentifier")},
+        more=[proto.text(info, "managedConfigDeviceID"), proto.text(info, "deviceUID")],
+        name=proto.text(info, "name"), model=proto.text(info, "modelID"),
+        build=proto.text(info, "systemBuildVersion"),
+    )  # fmt: skip
+
+
 def secure(link: Link, wire: MrpWire, credentials: Any) -> None:
     """Verify each other, and encrypt everything from here on.
 
@@ -942,7 +970,8 @@ def exchange(link: Link, data: bytes, *, verifying: bool) -> bytes:
     if answer.status or not answer.pairingData:
         if verifying:  # what a device says to a client that it does not know
             raise CredentialsError(
-                f"the device does not know the credentials (status {answer.status}): pair again"
+                f"the device does not know the credentials (status {answer.status}): pair again",
+                refused=True,
             )
         raise PairingError(f"the device refuses (status {answer.status})")
     pairing_data: bytes = answer.pairingData

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from .. import proto
 from ..errors import CommandTimeout, ConnectionFailed, ConnectionLost
+from ..identity import check as compare
 from ..link import Link, keep_alive, open_socket
 from ..pairing.hap import Identity, drive
 from ..pairing.hap_setup import hap_setup, preparation
 from ..pairing.hap_verify import hap_verify
 from ..wire.mrp import MrpWire
 from . import PairingRequest, try_connect
-from .mrp import DEVICE_INFO, exchange
+from .mrp import DEVICE_INFO, exchange, introduction
 
 if TYPE_CHECKING:
     from ..model import Device, Service
@@ -36,7 +37,9 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
     )  # fmt: skip
     try:
         info = {**DEVICE_INFO, "name": request.name, "uniqueIdentifier": client_id}
-        link.request(proto.build(proto.DEVICE_INFO, True, **info))
+        answer = link.request(proto.build(proto.DEVICE_INFO, True, **info))
+        if answer.body is not None and answer.kind == proto.DEVICE_INFO:
+            compare(device, introduction(answer), f"{host} port {port} (mrp)")
         # From here on the device computes for its answers, and so do we meanwhile.
         begun.set()
         credentials = drive(

@@ -1,27 +1,38 @@
-"""Stored devices: list them, give one an alias, make it the default, or forget it.
+"""Stored devices: list them, give one an alias, make it the default, replace it, or forget it.
 
 tinyatv devices
 tinyatv devices alias "Living Room" tv       set a short name; without one, remove it
 tinyatv devices default tv                   used when no device is named
 tinyatv devices forget tv                    remove it with its credentials
+tinyatv devices adopt tv [IDENTIFIER]        another device has its place now: it was replaced or
+                                             reset. It gets the alias; old credentials are dropped
 tinyatv devices import [FILE]                copy credentials from ~/.pyatv.conf, or from
                                              core.config_entries of Home Assistant
 """
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import TYPE_CHECKING
 
-from .target import the_store
+from ..errors import DeviceNotFound
+from ..model import identifier_keys
+from ..store import several
+from .output import confirms
+from .target import scan, the_store
 
 if TYPE_CHECKING:
+    from ..store import Store
     from .flags import Arguments, Parser
     from .output import Output
 
 
 def add_flags(parser: Parser, word: str) -> None:
     """What to do, and with which device."""
-    parser.add_argument("words", nargs="*", metavar="alias|default|forget|import", help="see above")
+    metavar = "alias|default|forget|adopt|import"
+    parser.add_argument("words", nargs="*", metavar=metavar, help="see above")
+    parser.add_argument("--yes", action="store_true", help="adopt without asking")
 
 
 def run(flags: Arguments, out: Output, word: str) -> int:
@@ -56,6 +67,8 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     elif action == "forget" and len(args) == 1:
         device = store.forget(args[0])
         out.result([f"{device.name} was removed"], forgotten=device.identifier)
+    elif action == "adopt" and len(args) in (1, 2):
+        _adopt(flags, out, store, *args)
     elif action == "import" and len(args) <= 1:
         unusable: list[str] = []
         copied = store.import_foreign(args[0] if args else None, unusable=unusable.append)
@@ -63,5 +76,40 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         lines += [f"not imported: {problem}" for problem in unusable]
         out.result(lines, imported=copied, unusable=unusable)
     else:
-        raise ValueError("devices [alias DEVICE [ALIAS] | default DEVICE | forget DEVICE | import]")
+        raise ValueError(
+            "devices [alias DEVICE [ALIAS] | default DEVICE | forget DEVICE"
+            " | adopt DEVICE [IDENTIFIER] | import]"
+        )
     return 0
+
+
+def _adopt(flags: Arguments, out: Output, store: Store, name: str, new: str | None = None) -> None:
+    """Let the device that has the name of a stored one, or is named, take its place."""
+    old = store.find(name)
+    if old is None:
+        raise DeviceNotFound(f"{name!r} is not stored: `tinyatv devices` lists what is")
+    mine = identifier_keys(old.identifiers)
+    wanted = [new] if new else old.names
+    found = [
+        one
+        for one in scan(flags, out, [new] if new else [])
+        if any(map(one.is_called, wanted)) and not identifier_keys(one.identifiers) & mine
+    ]
+    if not found:
+        raise DeviceNotFound(f"no other device called {' or '.join(wanted)} answers")
+    if len(found) > 1:
+        raise DeviceNotFound(several(wanted[0], found))
+    device = found[0]
+    text = f"{old.name} ({old.identifier}) is {device.name} ({device.identifier}) from now on"
+    if not flags.yes:
+        if out.json or not sys.stdin or not sys.stdin.isatty():
+            raise ValueError(f"this drops the old pairing; with --yes, {text}")
+        if not confirms(f"{text}; its old pairing is dropped. Go on?"):
+            out.result(["nothing was changed"])
+            return
+    store.replace(str(old.identifier), device)
+    quoted = shlex.quote(str(device.identifier))
+    out.result(
+        [text, f"Pair with it: tinyatv pair -i {quoted}"],
+        adopted=device.identifier, replaced=old.identifier,
+    )  # fmt: skip

@@ -194,7 +194,8 @@ class DeviceChecks:
         def examine(device: Device, ways: list[str]) -> list[Finding]:
             check = DeviceCheck(device, known, timeout=flags.timeout, protocols=protocols)
             try:
-                return check.findings(ways, self._stored(device))
+                others = [one for one in self._found if not _is_among(one, [device])]
+                return check.findings(ways, self._stored(device), others)
             except Exception as exc:  # one device must not hide the others
                 text = f"the check itself failed: {one_line(exc)}"
                 advice = "this is a bug; --debug shows more"

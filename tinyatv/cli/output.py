@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..model import Account, App, Device, OutputDevice, Playing
 
 ERASE = "\r\033[K"  # the line on the terminal
+_erased = False  # is the terminal's line empty, because we have erased it last?
 EXITS = {  # exit code: what it means
     0: "done",
     1: "the device refused, or the command failed",
@@ -139,10 +140,12 @@ def show(*lines: str, error: bool = False, end: str = "\n", erase: bool = False)
         end: What comes behind it.
         erase: True to write it over the line that the terminal shows.
     """
+    global _erased
     stream = sys.stderr if error else sys.stdout
     if stream is None:
         return  # closed from the start
     encoding = stream.encoding or "utf-8"
+    _erased = erase and not "".join(lines)
     text = "\n".join(map(printable, lines)).encode(encoding, "backslashreplace").decode(encoding)
     print(ERASE + text if erase else text, end=end, file=stream, flush=True)
 
@@ -177,7 +180,7 @@ def trace_lines(error: BaseException) -> list[str]:
 
 def interrupted() -> None:
     """Let the shell's prompt begin on a line of its own, after the ^C that a terminal shows."""
-    if sys.stderr is not None and sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty() and not _erased:
         print(file=sys.stderr)
 
 
@@ -261,3 +264,13 @@ def device_lines(device: Device) -> list[str]:
 def named_keys(found: Sequence[Account | App | OutputDevice]) -> list[dict[str, str | None]]:
     """Things with a name and an identifier as JSON shows them."""
     return [{"name": one.name, "identifier": one.identifier} for one in found]
+
+
+def confirms(question: str) -> bool:
+    """Ask a person; only a yes is one."""
+    try:
+        answer = input("".join(one if one.isprintable() else "?" for one in f"{question} [y/N] "))
+    except EOFError:
+        print()
+        return False
+    return answer.strip().lower() in ("y", "yes")

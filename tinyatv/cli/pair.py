@@ -13,16 +13,17 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..connecting import pair
+from ..connecting import locate, pair
 from ..errors import AppleTVError, CredentialsError, PairingError
-from ..model import PROTOCOLS, Device, Service
+from ..model import PROTOCOLS, Device, Service, identifier_keys
 from ..pairing.credentials import should_pair
 from ..routes import BACKENDS, ROUTES
 from .flags import port, seconds
-from .output import one_line, show
-from .target import choose, open_target, scan, the_store
+from .output import confirms, one_line, show
+from .target import Progress, choose, open_target, scan, scan_hosts, the_store
 
 if TYPE_CHECKING:
+    from ..store import Store
     from .flags import Arguments, Parser
     from .output import Output
 
@@ -50,7 +51,11 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     """Pair, or go through the wizard."""
     if word == "wizard":
         return _wizard(flags, out)
-    device, _ = choose(flags, the_store(flags), out)
+    store = the_store(flags)
+    device, remembered = choose(flags, store, out)
+    if remembered:
+        with Progress(out):
+            device = locate(device, store, flags.scan_timeout, scan_hosts(flags))
     return _pair(flags, out, device, None if flags.protocol is None else [flags.protocol])
 
 
@@ -157,6 +162,7 @@ def _wizard(flags: Arguments, out: Output) -> int:
     if device is None:
         return 0
     store = the_store(flags)
+    _ask_whether_it_replaces(device, store, found)
     store.fill(device)
     services = [s for s in device.services if s.protocol in BACKENDS and s.enabled]
     if not services:
@@ -200,6 +206,19 @@ def _wizard(flags: Arguments, out: Output) -> int:
     if not code:
         show("All set. Try: tinyatv play_pause")
     return code
+
+
+def _ask_whether_it_replaces(device: Device, store: Store, found: list[Device]) -> None:
+    """If a stored device of that name did not answer, this one may have taken its place."""
+    names = {name.casefold() for name in device.names}
+    answered = identifier_keys(text for one in found for text in one.identifiers)
+    for known in store.devices():
+        old = known.device
+        if old.name.casefold() not in names or identifier_keys(old.identifiers) & answered:
+            continue
+        show(f"Another {old.name} ({old.identifier}) is stored, and did not answer.")
+        if confirms("Has this one replaced it? Then the old pairing is dropped"):
+            store.replace(str(old.identifier), device)
 
 
 def _state(service: Service) -> str | None:

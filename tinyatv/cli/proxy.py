@@ -13,7 +13,6 @@ the messages.
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from ..trace import Record
 from .flags import port
 from .logs import new_trace
 from .output import show
+from .signals import stop_on_signals
 from .target import choose, given_credentials, the_store
 
 if TYPE_CHECKING:
@@ -59,9 +59,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     from ..proxy import Tap
 
     file = None if flags.trace is None else new_trace(flags.trace, flags).open()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
 
     lines = threading.Lock()  # so that a PIN is not printed inside a message
 

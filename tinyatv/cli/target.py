@@ -6,7 +6,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Callable
 
-from ..connecting import connect_to, find, is_reachable
+from ..connecting import check_unambiguous, connect_to, find, is_reachable
 from ..errors import DeviceNotFound
 from ..model import PROTOCOLS, Device, Service
 from ..store import SECRETS, Store
@@ -42,7 +42,7 @@ def open_device(flags: Arguments, store: Store, device: Device, remembered: bool
     protocols = None if flags.protocol is None else [flags.protocol]
     atv = connect_to(
         device, store, remembered=remembered, protocols=protocols, timeout=flags.timeout,
-        scan_timeout=flags.scan_timeout, reconnect=flags.reconnect,
+        scan_timeout=flags.scan_timeout, reconnect=flags.reconnect, hosts=scan_hosts(flags),
     )  # fmt: skip
     if device.identifiers and (given or not remembered):
         _remember(atv.device, store)
@@ -67,6 +67,10 @@ def choose(flags: Arguments, store: Store, out: Output) -> tuple[Device, bool]:
         return store.fill(_by_hand(flags)), False
     wanted = called(flags)
     if flags.scan_hosts or flags.scan_protocols:
+        if not wanted and len(scan_hosts(flags)) != 1:  # one host names the device
+            check_unambiguous(store)
+            default = store.default()
+            wanted = [default.identifier] if default is not None and default.identifier else []
         found = scan(flags, out, wanted)
         fitting = [one for one in found if not wanted or any(map(one.is_called, wanted))]
         return store.fill(_only(fitting, found, wanted)), False
@@ -74,6 +78,7 @@ def choose(flags: Arguments, store: Store, out: Output) -> tuple[Device, bool]:
     if known is not None:
         return known, True
     if not wanted:
+        check_unambiguous(store)
         return store.fill(_only(found := scan(flags, out, []), found, [])), False
     if len(wanted) == 1:
         with Progress(out):
@@ -153,7 +158,8 @@ def _only(fitting: list[Device], found: list[Device], wanted: list[str]) -> Devi
         return fitting[0]
     names = ", ".join(f"{one.name} ({one.identifier})" for one in (fitting or found)) or "nothing"
     if fitting:
-        raise DeviceNotFound(f"several devices; choose one with -n or -i: {names}")
+        how = "-i IDENTIFIER" if len({one.name for one in fitting}) == 1 else "-n or -i"
+        raise DeviceNotFound(f"several devices; choose one with {how}: {names}")
     called = f" called {' or '.join(wanted)}" if wanted else ""
     raise DeviceNotFound(f"no device{called}; found: {names}")
 
@@ -162,13 +168,18 @@ def scan(flags: Arguments, out: Output, wanted: list[str]) -> list[Device]:
     """Scan as the flags say, with progress on a terminal."""
     from ..discovery import scan as scan_network
 
-    hosts = flags.scan_hosts.split(",") if flags.scan_hosts else None
+    hosts = scan_hosts(flags) or None
     protocols = flags.scan_protocols.split(",") if flags.scan_protocols else None
     with Progress(out) as progress:
         return scan_network(
             flags.scan_timeout, hosts=hosts, wanted=wanted or None, protocols=protocols,
             progress=progress.found,
         )  # fmt: skip
+
+
+def scan_hosts(flags: Arguments) -> list[str]:
+    """The hosts that -s names."""
+    return flags.scan_hosts.split(",") if flags.scan_hosts else []
 
 
 class Progress:

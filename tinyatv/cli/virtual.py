@@ -7,7 +7,6 @@ type the PIN that is shown there here.
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from ..errors import AppleTVError
 from ..virtual import PROFILES, VirtualAppleTV
 from .flags import port
 from .output import one_line, show
+from .signals import stop_on_signals
 
 if TYPE_CHECKING:
     from .flags import Arguments, Parser
@@ -67,9 +67,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     )
     # Over HAP the device shows the PIN; otherwise the remote does, and it is typed on the device.
     types_pin = not any(routes.PROTOCOLS[protocol].hap for protocol in tv.protocols)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     with tv:
         where = ", ".join(f"{name} {port}" for name, port in tv.ports.items())
         text = f"{tv.name} ({tv.profile}) at {tv.host}: {where}. Ctrl-C ends it."

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from typing import Callable
+from collections.abc import Callable
 
 SALT = 16
 SECRET = 32  # bytes of the private value

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..backends import load_pairing
+from ..connecting import NotThere
 from ..device import AppleTV
 from ..errors import (
     AppleTVError,
@@ -18,6 +19,7 @@ from ..errors import (
     ConnectionFailed,
     CredentialsError,
     ProtocolError,
+    WrongDevice,
 )
 from ..link import reason
 from ..model import Device, PairingRequirement
@@ -27,6 +29,8 @@ from . import NOTE, OK, PROBLEM, WARNING, Finding, at_once
 from .network import SAME_NETWORK, is_near
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..model import Service
     from .network import Interface
 
@@ -65,13 +69,18 @@ class DeviceCheck:
         ]
         self._wanted = protocols
 
-    def findings(self, answered: list[str], old: Device | None) -> list[Finding]:
+    def findings(
+        self, answered: list[str], old: Device | None, others: Iterable[Device] = ()
+    ) -> list[Finding]:
         """All of them. Blocks until each connection has been tried.
 
         Args:
             answered: How it answered mDNS: ``multicast``, ``directed``, both or neither.
             old: As the store remembers it, or None.
+            others: Other devices that answered.
         """
+        if not answered and (replaced := self._replaced(NotThere(self._device, [*others]))):
+            return replaced  # what answers at its address is another device
         enabled = [one for one in self._services if one.enabled]
         ports = list(at_once("port", [partial(self._port, one) for one in enabled]))
         there = any(one.status == OK for one in ports)
@@ -134,6 +143,24 @@ class DeviceCheck:
             advice = f"{SAME_NETWORK}. mDNS does not cross networks: describe it with --manual"
             status = WARNING if there else PROBLEM
             found.append(self._finding("address", status, text, advice))
+        return found
+
+    def _replaced(self, missing: NotThere) -> list[Finding]:
+        """Who has its address, or its name."""
+        device, found = self._device, []
+        facts = {"answered": [one.identifier for one in missing.there]}
+        for one in missing.there:
+            text = (
+                f"it did not answer, and {device.address} is the address of {one.name}"
+                f" ({one.identifier}) now"
+            )
+            advice = "; ".join(missing.advice) or f"is it on? {SAME_NETWORK}"
+            found.append(self._finding("identity", PROBLEM, text, advice, facts=facts))
+        if missing.advice and not found:
+            text = f"it ({device.identifier}) did not answer"
+            found.append(
+                self._finding("identity", PROBLEM, text, "; ".join(missing.advice), facts=facts)
+            )
         return found
 
     def _withdrawn(self, old: Device | None) -> list[Finding]:
@@ -227,6 +254,9 @@ class DeviceCheck:
         elif isinstance(exc, ProtocolError):
             text = f"{protocol}: what answers at port {service.port} makes no sense: {why}"
             advice = f"is this the Apple TV, or another program at its old port? {RESTART}"
+        elif isinstance(exc, WrongDevice):
+            text = f"{protocol}: {why}"
+            advice = "tinyatv scan: if it is there under its own name, it is found when connecting"
         elif isinstance(exc, ConnectionFailed):
             text = f"{protocol}: it closes the connection: {why}"
             advice = f"{RESTART}; {ALLOW}"

@@ -173,7 +173,7 @@ class Announcement:
 
 
 def _check_descriptors(count: int) -> None:
-    """Make sure that sockets can be opened: zeroconf waits for ever if its thread cannot."""
+    """Make sure that sockets can be opened: zeroconf waits forever if its thread cannot."""
     socks = []
     try:
         for _ in range(count):

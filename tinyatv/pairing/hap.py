@@ -205,9 +205,10 @@ def refused(
     if verifying:
         if code == AUTHENTICATION:
             return CredentialsError(
-                "the device does not accept the credentials any more: pair again"
+                "the device does not accept the credentials any more: pair again", refused=True
             )
-        return CredentialsError(f"the device refuses to verify the credentials (error {code})")
+        text = f"the device refuses to verify the credentials (error {code})"
+        return CredentialsError(text, refused=True)
     if code == AUTHENTICATION and step == 4:
         wait = f"; the device wants a pause of {seconds:g} s first" if seconds else ""
         return PairingError(f"wrong PIN: start again, a new one will be shown{wait}")

@@ -52,7 +52,8 @@ def hap_verify(credentials: Credentials, *, private: bytes | None = None) -> Ste
     if device_id != credentials.device_id or not ed25519.verify(
         credentials.device_key, signed, signature
     ):
-        raise CredentialsError("this is not the device that was paired: pair again")
+        text = "this is not the device that was paired: pair again"
+        raise CredentialsError(text, refused=True)
 
     identity = Identity(credentials.client_id, credentials.seed)
     sealed = chacha20poly1305.seal(

@@ -118,7 +118,8 @@ def legacy_verify(
         raise ProtocolError(f"pairing: {exc}") from exc
     signature = stream.xor(signature)
     if device_key is not None and not ed25519.verify(device_key, their_public + public, signature):
-        raise CredentialsError("this is not the device that announced itself here")
+        text = "this is not the device that announced itself here"
+        raise CredentialsError(text, refused=True)
     yield SECOND + stream.xor(identity.sign(public + their_public))
 
 

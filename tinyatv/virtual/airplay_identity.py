@@ -8,6 +8,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from ..discovery.records import encode_txt
+from ..wire.raop_codes import decibels
 
 if TYPE_CHECKING:
     from .side import Setup
@@ -161,13 +162,3 @@ class AirPlayQuirks:
         self.batch = False
         self.split = False
         self.one_byte_writes = False
-
-
-def decibels(percent: float) -> float:
-    """A volume as AirPlay has it: -30 to 0, and -144 for nothing."""
-    return -144.0 if percent <= 0 else -30.0 + 0.3 * percent
-
-
-def percent(db: float) -> float:
-    """A volume that AirPlay has, in percent."""
-    return 0.0 if db < -30.0 else min(100.0, (db + 30.0) / 0.3)

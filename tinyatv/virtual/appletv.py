@@ -126,7 +126,7 @@ class VirtualAppleTV:
             self.protocols = tuple(one for one in possible if one in wanted)
         own = [one for one in self.protocols if SIDES[one].own_pairing]
         self.host = host
-        self.identifier = _checked(identifier, short=bool(own))
+        self.identifier = _checked(identifier or self._recorded(bool(own)), short=bool(own))
         digits = self.identifier.replace("-", "")
         self.mac = ":".join(["02", *(digits[n : n + 2] for n in range(0, 10, 2))])
         self.name = name or f"Virtual Apple TV {self.identifier[:4]}"
@@ -228,6 +228,11 @@ class VirtualAppleTV:
         accepted = self.sides[protocol].accepted
         assert accepted is not None, "its row says that it pairs by itself"
         return accepted
+
+    def _recorded(self, short: bool) -> str | None:
+        """The identifier of the device that is replayed, if it can be ours."""
+        found = (self.recording.identifier if self.recording is not None else None) or ""
+        return found if _UUID.fullmatch(found.upper()) and not short else None
 
     # -- life ------------------------------------------------------------------------------------
 

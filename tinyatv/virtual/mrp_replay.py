@@ -62,6 +62,15 @@ def _shift(message: Any, later: float) -> None:
                 _shift(one, later)
 
 
+def _identifier_of(records: list[trace.Record]) -> str | None:
+    """Who the device says it is; clients compare that with what is announced."""
+    for record in records:
+        message = proto.parse(record.raw or b"")
+        if message.kind == proto.DEVICE_INFO and not record.to_device and message.body is not None:
+            return proto.text(message.body, "uniqueIdentifier")
+    return None
+
+
 def mrp_mark(message: proto.Message) -> Hashable:
     """What two MRP messages of a client have in common that ask for the same."""
     kind, body = message.kind, message.body
@@ -98,6 +107,7 @@ class ReplayMrp(VirtualMrp):
     connections = staticmethod(by_connection)
     steps = staticmethod(_steps)
     answer = staticmethod(_answer_of)
+    identifier_of = staticmethod(_identifier_of)
 
     def __init__(self, recording: Recording, setup: Setup) -> None:
         super().__init__(setup)

@@ -25,6 +25,7 @@ class Recording:
         missing: What was asked for and is not on a tape, in words.
         profile: The profile of a device that speaks what was recorded.
         protocols: Those of it.
+        identifier: What the device said that it is, or None.
 
     Raises:
         OSError: It cannot be read.
@@ -63,11 +64,19 @@ class Recording:
         for protocol, connections in self._connections.items():
             for number in range(len(connections)):
                 self.tape(protocol, number)  # what is damaged is to be noticed now
+        self.identifier = self._identifier()
         trace.replays.add(self)
 
     def close(self) -> None:
         """It is not being replayed any more: its file may be overwritten."""
         trace.replays.discard(self)
+
+    def _identifier(self) -> str | None:
+        for protocol, side in self._sides.items():
+            if hasattr(side, "identifier_of"):
+                found: str | None = side.identifier_of(self._connections[protocol][0])
+                return found
+        return None
 
     def _fitting(self, tunnel: bool) -> str:
         """The profile whose main protocol was recorded; the last one if it came in a tunnel."""
