@@ -481,7 +481,8 @@ class Link:
 
     def _read_as_requester(self, reply: queue.SimpleQueue[Any], deadline: Deadline) -> None:
         """Claim reading, read until the reply is there, release; does nothing if another reads."""
-        if not self._read_lock.acquire(blocking=False):
+        lock = self._read_lock  # in the child of a fork, it is another one at the end
+        if not lock.acquire(blocking=False):
             return
         try:
             self._reading_requester = threading.get_ident()
@@ -492,7 +493,7 @@ class Link:
                 self._release()
             finally:
                 self._reading_requester = 0
-                self._read_lock.release()
+                lock.release()
 
     def _release(self) -> None:
         """Wake the reader thread if bytes are left over: they woke only this thread."""
@@ -518,8 +519,10 @@ class Link:
                 work = work and self._work_ahead()  # the peer is busy with the request
                 try:
                     self._unread = wait(0 if work else deadline.left())
-                except ValueError:
-                    return  # closed during the handshake; later, the read lock prevents that
+                except (ValueError, OSError):
+                    if not self._ended:
+                        raise
+                    return  # closed during the handshake, or in the child of a fork
                 waiting = False
                 if self._unread:
                     replied = self._replied
@@ -669,6 +672,8 @@ class Link:
         self._send_lock, self._read_lock = threading.RLock(), threading.RLock()
         self._state_lock = threading.RLock()
         self._sending, self._reading_requester = False, 0
+        for waiter in [*self._keyed.values(), *self._in_order]:
+            waiter.put(None)
         self._release_socket()
 
     def _failed(self, exc: Exception) -> None:
