@@ -22,6 +22,7 @@ from .errors import (
     is_elsewhere,
 )
 from .identity import check, wrong
+from .link import is_full, reason
 from .model import PROTOCOLS, Device, Service, identifier_keys
 from .pairing.credentials import shares_credentials_with, should_pair
 from .routes import BACKENDS
@@ -74,13 +75,19 @@ def connect(
         ProtocolError: It answers with nonsense.
         CredentialsError: It is not paired, or does not accept the credentials any more.
         NotSupported: It offers no protocol that can be connected to.
+        AppleTVError: This computer has no thread or descriptor left for it.
     """
-    store = _store(store)
-    device, remembered = find(target, store, scan_timeout)
-    return connect_to(
-        device, store, remembered=remembered, protocols=protocols, timeout=timeout,
-        scan_timeout=scan_timeout, reconnect=reconnect,
-    )  # fmt: skip
+    try:
+        store = _store(store)
+        device, remembered = find(target, store, scan_timeout)
+        return connect_to(
+            device, store, remembered=remembered, protocols=protocols, timeout=timeout,
+            scan_timeout=scan_timeout, reconnect=reconnect,
+        )  # fmt: skip
+    except OSError as exc:  # of the store, or of a module that is loaded only now
+        if is_full(exc):
+            raise AppleTVError(f"this computer has no room: {reason(exc)}") from exc
+        raise
 
 
 def connect_to(

@@ -20,6 +20,7 @@ wake only one of the two threads, without a system call to choose it: see ``read
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import queue
@@ -68,6 +69,7 @@ log = logging.getLogger(__name__)
 EARLY = 32  # messages during a handshake that are no replies; ours: devices send none
 EARLY_BYTES = 128 * 1024  # of them, as far as they are not replies
 CHUNK = 65536  # bytes; the most that one recv() takes
+FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 QUIET = 0.002  # s without traffic before `prepare` may use the reader thread
 
 observer: Observer | None = None  # one for all links, while a trace is written
@@ -112,6 +114,11 @@ def reason(exc: BaseException) -> str:
     if isinstance(exc, MemoryError):
         return "out of memory"
     return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+
+
+def is_full(error: BaseException | None) -> bool:
+    """True if it is this computer that has no room for another socket: the peer may be there."""
+    return getattr(error, "errno", None) in FULL
 
 
 class Link:

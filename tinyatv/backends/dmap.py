@@ -24,6 +24,7 @@ from ..errors import (
 )
 from ..events import PlayingChanged, UpdateFailed
 from ..identity import Introduction, check
+from ..link import is_full
 from ..model import (
     Artwork,
     DeviceState,
@@ -338,6 +339,8 @@ class DmapBackend(Backend):
                     self._gone(exc)
             raise _too_late(doing, exc) from exc
         except ConnectionFailed as exc:  # it was there when we logged in
+            if is_full(exc.__cause__):
+                raise
             raise self._gone(exc) from exc
         except CredentialsError as exc:  # it has been reset, or is another one by now
             self._gone(exc)
