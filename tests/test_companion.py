@@ -21,7 +21,7 @@ from tinyatv import (
     ShuffleState,
     TouchAction,
 )
-from tinyatv.backends.companion import IDENTITIES
+from tinyatv.backends.companion_identity import IDENTITIES
 from tinyatv.pairing.accessory import Accessory
 from tinyatv.pairing.credentials import Credentials
 from tinyatv.pairing.hap import Identity
@@ -63,7 +63,8 @@ def hurried(tv):
 @pytest.fixture
 def impatient(monkeypatch):
     """Waits that a test would have to sit through, cut down."""
-    for name in ("OPTIONAL_TIMEOUT", "SETTLE", "GOODBYE", "POWER_POLL"):
+    monkeypatch.setattr("tinyatv.device.POWER_POLL", 0.1)
+    for name in ("OPTIONAL_TIMEOUT", "SETTLE", "GOODBYE"):
         monkeypatch.setattr(f"tinyatv.backends.companion.{name}", 0.1)
 
 
@@ -300,7 +301,7 @@ def test_a_system_that_does_not_answer_but_tells(tv, impatient, attention):
 
 
 def test_it_does_not_wake_up(tv, impatient, monkeypatch):
-    monkeypatch.setattr("tinyatv.backends.companion.WAKE_TIMEOUT", 0.2)
+    monkeypatch.setattr("tinyatv.device.WAKE_TIMEOUT", 0.2)
     tv.state.sleep()
     with tinyatv.connect(tv.device) as atv:
         tv.state.wake = lambda: tv.state.log_command("not today")
@@ -780,7 +781,7 @@ def test_one_protocol_fails_and_the_others_work():
         with tinyatv.connect(tv.device) as atv:
             assert atv.protocols == ("mrp", "airplay")
             atv.menu()
-            with pytest.raises(tinyatv.NotSupported, match="apps needs companion"):
+            with pytest.raises(tinyatv.ConnectionFailed, match=r"apps needs companion.* hung up"):
                 atv.apps()
         tv.fail("SETUP", drop=True)
         with tinyatv.connect(tv.device) as atv:

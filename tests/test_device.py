@@ -26,6 +26,7 @@ from tests.support.commands import (
     DMAP_PRESSED,
     MRP_ASKED,
     MRP_PRESSED,
+    RAOP_ASKED,
 )
 from tinyatv import DeviceState, FeatureState, RepeatState, ShuffleState, backends, crypto
 from tinyatv.routes import BACKENDS, FIELDS, ROUTES
@@ -67,6 +68,7 @@ def test_every_route_has_a_test_and_a_method():
         "dmap": {command for command, _, _ in DMAP_PRESSED} | DMAP_ASKED,
         "mrp": {command for command, _, _ in MRP_PRESSED} | MRP_ASKED,
         "airplay": AIRPLAY_ASKED,
+        "raop": RAOP_ASKED,
         "companion": {command for command, _, _ in COMPANION_PRESSED} | COMPANION_ASKED,
     }
     for protocol in BACKENDS:
@@ -78,6 +80,7 @@ def test_every_route_has_a_test_and_a_method():
 def test_routes_and_backends_agree():
     """Whoever is in the table has the method, and whoever has the method is in the table."""
     own = {"connect", "close", "subscribe", "unsubscribe", "tunnel", "features", "protocol"}
+    own.add("told_at")
     for protocol in BACKENDS:
         backend = backends.load(protocol)
         public = {attribute for attribute in vars(backend) if not attribute.startswith("_")}
@@ -356,7 +359,8 @@ def test_not_paired(device):
 
 
 def test_nothing_to_connect_to():
-    lone = tinyatv.Device("Speaker", "127.0.0.1", [tinyatv.Service("raop", 7000)])
+    """A service that is switched off is named, and not connected to."""
+    lone = tinyatv.Device("Speaker", "127.0.0.1", [tinyatv.Service("raop", 7000, enabled=False)])
     with pytest.raises(tinyatv.NotSupported, match="raop"):
         tinyatv.connect(lone)
 

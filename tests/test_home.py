@@ -85,6 +85,22 @@ def test_swapped_library(pair_of, store, kind):
     assert (keys(store, den), keys(store, fen)) == before
 
 
+@pytest.mark.parametrize("kind", ["airplay 1"], indirect=True)
+def test_swapped_without_a_connection_that_stays(home, pair_of, store, kind):
+    den, fen = pair_of
+    with tinyatv.connect("Den", store=store) as atv:
+        assert atv.address == den.tv.host
+        place = atv.device
+    # And while nothing is connected: what is to be played is not played elsewhere.
+    with tinyatv.connect(place, store=store) as atv:
+        den.leave()
+        fen.leave()
+        fen.at(next(one for one in home.places if one.host == place.address))
+        with pytest.raises(tinyatv.WrongDevice, match=r"another device .* answers at"):
+            atv.play_url("http://127.0.0.1:9/a.mp4")
+    assert not [request for request in fen.tv.airplay.requests if "/play" in request]
+
+
 def test_swapped_command_line(pair_of, kind, capsys):
     den, fen = pair_of
     assert run(capsys, "-n", "Den", word(kind)) == (0, "", "")
@@ -363,6 +379,19 @@ def test_two_homes_with_equal_names(home, store, kind, capsys):
 
 
 # -- which device ----------------------------------------------------------------------------------
+
+
+def test_sharing_with_one_that_does_not_say_who_it_is(home, store, monkeypatch, caplog):
+    """Neither mDNS nor AirPlay answers: that is logged once, and it goes on."""
+    monkeypatch.setattr("tinyatv.backends.dmap.ASK_TIMEOUT", 0.1)
+    den = home.add("sharing", "Den", 0)
+    device = den.tv.device
+    den.tv._responder.silent = True
+    for _ in range(2):
+        with tinyatv.connect(device, store=store) as atv:
+            atv.pause()
+    assert den.log == ["pause", "pause"]
+    assert caplog.text.count("it cannot be found out whether it is still Den") == 1
 
 
 def test_nothing_is_guessed(home, store, capsys):

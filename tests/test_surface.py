@@ -12,6 +12,7 @@ import queue
 import pytest
 
 import tinyatv
+from tests.support.sound import samples, wav
 from tinyatv import (
     AppleTV,
     DeviceState,
@@ -27,8 +28,10 @@ from tinyatv.virtual import PROFILES, VirtualAppleTV
 
 WAIT = 5.0  # s; a deadline for things that take milliseconds
 NETFLIX = "com.netflix.Netflix"
+SPEAKERS = ("airport", "speaker")  # for these, all is about what is streamed: see test_raop.py
 DEVICES = [  # profile, what it speaks: everything, and each protocol without help of the others
-    *((profile, None) for profile in PROFILES),
+    *((profile, None) for profile in PROFILES if profile not in SPEAKERS),
+    ("tvos14", ["mrp", "raop"]),
     ("atv3", ["dmap", "airplay"]),
     ("tvos14", ["mrp"]),
     ("tvos14", ["companion"]),
@@ -102,6 +105,11 @@ def plays_a_file(atv, tv):
     data = pathlib.Path(__file__).read_bytes()
     with atv.play_url(__file__):
         return tv.wait_for(lambda: tv.airplay.player.body == data)
+
+
+def streams(atv, tv):
+    with atv.stream(wav(samples(44100))):
+        return tv.wait_for(lambda: tv.raop.streams[-1].packets > 20)
 
 
 def iterates(atv, tv):
@@ -219,6 +227,7 @@ SURFACE = {
     "text_append": Case(lambda atv, tv: atv.text_append("er"), is_now("text", "older"), typing),
     "text_clear": Case(lambda atv, tv: atv.text_clear(), is_now("text", ""), typing),
     "play_url": Case(plays_a_file, lambda tv, result: result),
+    "stream": Case(streams, lambda tv, result: result),
     "playing": Case(
         lambda atv, tv: atv.playing().title, lambda tv, result: result == tv.state.item.title
     ),
@@ -247,6 +256,9 @@ SURFACE = {
     "remove_listener": Case(listens, lambda tv, result: result is not None),
     "events": Case(iterates, lambda tv, result: result is not None),
     "close": Case(lambda atv, tv: atv.close(), lambda tv, result: not peers(tv)),
+    "is_whole": Case(lambda atv, tv: atv.is_whole, lambda tv, result: result is True),
+    "has_answered": Case(lambda atv, tv: atv.has_answered, lambda tv, result: result is True),
+    "wait_for_rest": Case(lambda atv, tv: atv.wait_for_rest(), lambda tv, result: True),
     "open": Case(lambda atv, tv: atv.open(), lambda tv, result: True),
 }  # fmt: skip
 LAST = ("close",)  # nothing comes behind it
@@ -331,7 +343,7 @@ def test_nothing_is_left_out():
     public = {name for name in dir(AppleTV) if not name.startswith("_")}
     assert public - {*SURFACE} == set()
     assert {*SURFACE} - public == set()
-    taken = set()
+    taken = {(name, "raop") for name, served in ROUTES.items() if "raop" in served}  # test_raop.py
     for profile, protocols in DEVICES:
         speaks = {*(protocols or PROFILES[profile][0])}
         if "airplay" in speaks and profile not in ("atv3", "airplay1"):

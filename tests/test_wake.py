@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import threading
 
 import pytest
 
 import tinyatv
+from tests.support.program import run
+from tinyatv.cli.words import COMMANDS
 from tinyatv.discovery import wake
+from tinyatv.pool import Pool
 from tinyatv.virtual import VirtualAppleTV
 
 WAIT = 20.0  # s; a deadline: the kernel knocks again after 1, 3, 7 s
@@ -207,3 +211,176 @@ def test_a_sleep_proxy_answers_for_it(packets, monkeypatch):
     monkeypatch.setattr(wake, "PATIENCE", WAIT)
     with wake.WakeOnLan(by_hand(1, MAC, deep_sleep=True)):
         assert packets.recv(2048) == wake.magic_packet(MAC)
+
+
+# -- a question does not act ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def sleeper():
+    made = Sleeper()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def brief(packets, monkeypatch):
+    """One packet for each device that is waited for, and not for long."""
+    monkeypatch.setattr(wake, "PATIENCE", 0.05)
+    monkeypatch.setattr(wake, "AGAIN", 600.0)
+    monkeypatch.setattr(wake, "WAKE_TIMEOUT", 0.1)
+    return packets
+
+
+def burst(sock):
+    """How many packets there are by now."""
+    sock.setblocking(False)
+    count = 0
+    try:
+        while True:
+            assert sock.recv(2048) == wake.magic_packet(MAC)
+            count += 1
+    except BlockingIOError:
+        return count
+
+
+ASKING = {
+    # what is playing
+    "playing", "media_type", "device_state", "title", "artist", "album", "genre", "total_time",
+    "position", "shuffle", "repeat", "hash", "series_name", "season_number", "episode_number",
+    "content_identifier", "itunes_store_identifier", "app", "artwork", "artwork_id",
+    # other states
+    "volume", "output_devices", "power_state", "apps", "accounts", "text_focus_state", "text_get",
+    # about the device
+    "info", "operating_system", "version", "build_number", "model", "model_str", "raw_model",
+    "mac", "output_device_id", "device_id", "features", "server_info",
+    # those that send nothing at all
+    "delay", "close", "stream_file", "page_up", "page_down",
+    # nobody is woken to be sent to sleep
+    "turn_off", "suspend",
+    # programs
+    "watch", "push_updates",
+}  # fmt: skip
+WITH = {
+    "swipe": "1,2,3,4,5", "action": "1,2,press", "set_position": "1", "set_shuffle": "off",
+    "set_repeat": "off", "play_url": "http://192.0.2.1/x.mp4", "set_volume": "5",
+    "add_output_devices": "X", "remove_output_devices": "X", "set_output_devices": "X",
+    "launch": "com.example.app", "switch_account": "X", "text_set": "x", "text_append": "x",
+    "delay": "1",
+}  # fmt: skip
+# Those that run by themselves, with other ends in mind; `remote` and `prompt` are remotes.
+PROGRAMS = {
+    name
+    for name, row in COMMANDS.items()
+    if row.program is not None and name not in ("watch", "push_updates")
+}
+WORDS = [name for name, row in COMMANDS.items() if name not in PROGRAMS and not row.offline]
+
+
+@pytest.fixture
+def asleep(own_store, sleeper, monkeypatch):
+    """A stored device of which nothing answers."""
+    monkeypatch.setenv("TINYATV_SERVE", "off")
+    monkeypatch.setenv("TINYATV_SCAN_HOSTS", "127.0.0.1:9")  # where nobody answers
+    device = by_hand(sleeper.port, MAC)
+    device.services[0].identifier = secrets.token_hex(8)
+    tinyatv.Store().save(device)
+    return "-n", "By hand", "--timeout=0.15", "--scan-timeout=0.1"
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_who_wakes(brief, asleep, capsys, word):
+    """Words that act send one burst, words that ask send none."""
+    said = f"{word}={WITH[word]}" if word in WITH else word
+    code, _, err = run(capsys, *asleep, said)
+    assert (code, "no answer in time" in err) == (4, True)
+    assert burst(brief) == (0 if word in ASKING else 1)
+
+
+def test_the_table_is_about_all_words():
+    assert {*WITH} <= {*WORDS}
+    assert {*WORDS} >= ASKING
+    assert {name for name in WORDS if COMMANDS[name].acts} == {*WORDS} - ASKING
+
+
+@pytest.mark.parametrize(
+    ("flags", "words", "packets_sent"),
+    [
+        (["--wake"], ["power_state"], 1),
+        (["--no-wake"], ["power_state"], 0),
+        (["--no-wake"], ["turn_on"], 0),
+        (["--wake"], ["turn_on"], 1),
+        ([], ["power_state", "playing"], 0),
+        ([], ["power_state", "menu"], 1),
+    ],
+)
+def test_wake_as_told(brief, asleep, capsys, flags, words, packets_sent):
+    assert run(capsys, *asleep, *flags, *words)[0] == 4
+    assert burst(brief) == packets_sent
+
+
+@pytest.mark.parametrize(("wakes", "packets_sent"), [(None, 1), (True, 1), (False, 0)])
+def test_connect_wakes_as_told(brief, sleeper, wakes, packets_sent):
+    with pytest.raises(tinyatv.ConnectionFailed, match="no answer in time"):
+        tinyatv.connect(by_hand(sleeper.port, MAC), timeout=0.15, wake=wakes)
+    assert burst(brief) == packets_sent
+
+
+def test_wake_at_once(packets, monkeypatch):
+    """Even a device that answers."""
+    monkeypatch.setattr(wake, "PATIENCE", 600.0)
+    with VirtualAppleTV(profile="tvos18") as tv:
+        device = tv.device
+        assert device.info.mac
+        tinyatv.connect(device, wake=True).close()
+        assert packets.recv(2048) == wake.magic_packet(tv.mac)
+
+
+def half_asleep(tv, sleeper):
+    """One of its protocols answers."""
+    device = tv.device
+    device.info.mac = MAC
+    device.service("companion").port = sleeper.port
+    return device
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_half_of_it_answers(brief, sleeper, answers):
+    """It is awake, be it that it talks to us or that it refuses: no packet."""
+    with VirtualAppleTV(profile="tvos14", protocols=["mrp", "companion"]) as tv:
+        device = half_asleep(tv, sleeper)
+        if answers:
+            with tinyatv.connect(device, timeout=0.5) as atv:
+                assert atv.protocols == ("mrp",)
+        else:
+            tv.fail("DEVICE_INFO", drop=True, times=None)
+            with pytest.raises(tinyatv.ConnectionFailed):
+                tinyatv.connect(device, timeout=0.5)
+    assert burst(brief) == 0
+
+
+def test_reconnecting_wakes_nobody(brief, monkeypatch):
+    monkeypatch.setattr("tinyatv.session.PAUSES", (0.01, 0.01))
+    with VirtualAppleTV(profile="tvos18", protocols=["companion"]) as tv:
+        device = tv.device
+        device.info.mac = MAC
+        device.services[0].identifier = None  # nobody looks for it
+        sleeper = Sleeper()
+        with tinyatv.connect(device, timeout=0.1, reconnect=True, wake=False) as atv:
+            atv.device.services[0].port = sleeper.port
+            tv.companion.drop_peers()
+            assert tv.wait_for(lambda: atv._session._tries > 3)
+            monkeypatch.setattr(wake, "WAKE_TIMEOUT", 0.1)
+            with pytest.raises(tinyatv.ConnectionLost):
+                atv.turn_on()  # never means never
+        sleeper.close()
+    assert burst(brief) == 0
+
+
+@pytest.mark.parametrize("word", ["power_state", "menu"])
+def test_serve_wakes_as_the_word_does(brief, asleep, own_store, sleeper, word):
+    store = tinyatv.Store()
+    acts = COMMANDS[word].acts
+    with Pool(store) as pool, pytest.raises(tinyatv.ConnectionFailed):
+        pool.get(store.find("By hand"), timeout=0.15, scan_timeout=0.1, acts=acts)
+    assert burst(brief) == int(acts)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
+import select
+import sys
+import threading
 from collections.abc import Iterable
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from .backends import PairingRequest, load_pairing
@@ -26,7 +29,7 @@ from .link import is_full, reason
 from .model import PROTOCOLS, Device, Service, identifier_keys
 from .pairing.credentials import shares_credentials_with, should_pair
 from .routes import BACKENDS
-from .store import several
+from .store import did_you_mean, several
 
 if TYPE_CHECKING:
     from .discovery.records import Unusable
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LONGEST_PAUSE = 60.0  # s that somebody who mistyped a PIN is made to wait
 CHECK_TIMEOUT = 5.0  # s that each answer may take while credentials of another protocol are tried
 
 
@@ -45,6 +49,7 @@ def connect(
     timeout: float = 5.0,
     scan_timeout: float = 3.0,
     reconnect: bool = False,
+    wake: bool | None = None,
     store: Store | None = None,
 ) -> AppleTV:
     """Connect to an Apple TV.
@@ -52,8 +57,8 @@ def connect(
     A device in the store is connected to without a scan. If another one answers where it was, or
     none, a scan follows. No command goes to a device with other identifiers.
 
-    One that does not answer at all is sent a magic packet (Wake-on-LAN), if its hardware address is
-    known, and given 15 s.
+    One of which nothing answers at all is sent a magic packet (Wake-on-LAN), if its hardware
+    address is known, and given 15 s.
 
     Args:
         target: Name, alias, identifier, address, host name, ``host:port`` for a directed query, or
@@ -65,6 +70,8 @@ def connect(
         scan_timeout: Seconds that a scan may take.
         reconnect: After a loss, try again after 1, 2, 4 ... 60 s, forever. Until then commands
             raise ``ConnectionLost``. The object and its listeners stay valid.
+        wake: True sends the packet at once, False never; None as said above. What reconnects by
+            itself sends none, except for :meth:`AppleTV.turn_on`.
         store: Where credentials are; None takes the user's.
 
     Raises:
@@ -82,7 +89,7 @@ def connect(
         device, remembered = find(target, store, scan_timeout)
         return connect_to(
             device, store, remembered=remembered, protocols=protocols, timeout=timeout,
-            scan_timeout=scan_timeout, reconnect=reconnect,
+            scan_timeout=scan_timeout, reconnect=reconnect, wake=wake,
         )  # fmt: skip
     except OSError as exc:  # of the store, or of a module that is loaded only now
         if is_full(exc):
@@ -100,6 +107,9 @@ def connect_to(
     scan_timeout: float = 3.0,
     reconnect: bool = False,
     hosts: Iterable[str] = (),
+    wake: bool | None = None,
+    acts: bool = True,
+    wait_for_all: bool = True,
 ) -> AppleTV:
     """Connect to a device that is found already; see :func:`connect`.
 
@@ -107,6 +117,9 @@ def connect_to(
         remembered: True if its address is an old one: if it is not the device that answers there,
             look for it.
         hosts: What to ask when looking for it, beside what it was found by.
+        acts: False if it is connected to for questions alone: then nothing wakes it, unless `wake`
+            is True.
+        wait_for_all: False returns once one protocol is up; see :meth:`AppleTV.open`.
     """
     wanted = None if protocols is None else tuple(protocols)
     for protocol in wanted or ():
@@ -118,14 +131,18 @@ def connect_to(
         return look_again(device, store, scan_timeout, asked)
 
     atv = AppleTV(
-        device, protocols=wanted, timeout=timeout, reconnect=reconnect, rediscover=rediscover
-    )
+        device, protocols=wanted, timeout=timeout, reconnect=reconnect, rediscover=rediscover,
+        wake=wake,
+    )  # fmt: skip
     from .discovery.wake import WakeOnLan
 
     try:
-        with WakeOnLan(device) as waking:
+        with WakeOnLan(
+            device, bool(wake), answered=lambda: atv.has_answered,
+            never=not (acts if wake is None else wake),
+        ) as waking:  # fmt: skip
             try:
-                return atv.open()
+                return atv.open(wait_for_all=wait_for_all)
             except AppleTVError as exc:
                 error = exc
             if is_elsewhere(error) and (remembered or isinstance(error, WrongDevice)):
@@ -133,18 +150,22 @@ def connect_to(
                 try:
                     found = rediscover(device)
                 except NotThere as missing:
-                    error = missing.explains(error, atv.answered)
+                    error = missing.explains(error, atv._session.answered)
                 except DeviceNotFound:
                     pass  # the first error says more
                 else:
                     if isinstance(error, ConnectionFailed) or not _same_place(found, device):
                         atv.device = found
-                        return atv.open()
+                        return atv.open(wait_for_all=wait_for_all)
             while isinstance(error, ConnectionFailed) and waking.is_worth_it(error):
                 try:
-                    return atv.open()
+                    return atv.open(wait_for_all=wait_for_all)
                 except ConnectionFailed as exc:
                     log.debug("it does not wake up yet: %s", exc)
+            if remembered and type(error) is ConnectionFailed:
+                raise ConnectionFailed(
+                    f"{error}; `tinyatv doctor` finds out why"
+                ) from error.__cause__
             raise error
     except BaseException:  # Ctrl-C, too
         atv.close()
@@ -187,7 +208,9 @@ def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Dev
         if not matching and (directed or target.casefold() in map(str.casefold, one[:2])):
             raise DeviceNotFound(str(one))
     if not matching:
-        raise DeviceNotFound(f"no device called {target!r}; found: {_names(found)}")
+        names = [*store.names(), *(name for one in found for name in one.names)]
+        near = did_you_mean([target], names)
+        raise DeviceNotFound(f"no device called '{target}'; found: {_names(found)}{near}")
     return store.fill(matching[0]), False
 
 
@@ -219,12 +242,19 @@ class NotThere(DeviceNotFound):
         seen: Who answers instead.
 
     Attributes:
-        there: Those of them that have its address.
+        there: Those of them that have its address, and a port of it.
     """
 
     def __init__(self, device: Device, seen: list[Device]) -> None:
         self._device = device
-        self.there = [one for one in seen if device.address in one.addresses]
+        ports = {service.port for service in device.services} - {0}
+        self.there = [
+            one
+            for one in seen
+            if device.address in one.addresses
+            # One address may be that of two devices, each with its own ports.
+            and not ports.isdisjoint(service.port for service in one.services)
+        ]
         names = {name.casefold() for name in device.names}
         self._namesakes = [
             one for one in seen if not names.isdisjoint(name.casefold() for name in one.names)
@@ -236,10 +266,12 @@ class NotThere(DeviceNotFound):
     @property
     def advice(self) -> list[str]:
         """What to do about a device that has taken its name, if there is one."""
+        from shlex import quote
+
         return [
             f"a device called {one.name} with other identifiers ({one.identifier}) answers at"
             f" {one.address}: if it has replaced the old one, or is the same after a reset,"
-            f" `tinyatv devices adopt {shlex.quote(one.name)}`; else name it by its identifier"
+            f" `tinyatv devices adopt {quote(one.name)}`; else name it by its identifier"
             for one in self._namesakes
         ]
 
@@ -346,13 +378,18 @@ def pair(
     target: str | Device | None = None,
     *,
     protocols: Iterable[str] | None = None,
-    pin: str | int | Callable[[], str] | None = None,
+    pin: str | int | Callable[[], str | int | None] | None = None,
     show_pin: Callable[[str], object] | None = None,
     name: str = "tinyatv",
     timeout: float = 60.0,
     scan_timeout: float = 3.0,
     store: Store | None = None,
-    **options: Any,
+    cancel: threading.Event | None = None,
+    address: str | None = None,
+    port: int = 0,
+    guid: str | None = None,
+    instance: str | None = None,
+    announce: bool = True,
 ) -> Device:
     """Pair with a device and store the result.
 
@@ -368,33 +405,73 @@ def pair(
         target: As for :func:`connect`.
         protocols: Names of the protocols to pair; None pairs all that can be.
         pin: The PIN that the TV shows, or a function that asks for it, called once the TV shows
-            it; None asks on the terminal. Over DMAP: the PIN to type on the TV, up to four digits;
-            None makes one up.
+            it; None asks on the terminal, and again after a wrong one. Over DMAP: the PIN to type
+            on the TV, up to four digits, or a function that returns it; None makes one up.
         show_pin: Over DMAP: called with the PIN when the TV is ready for it; None prints it.
         name: Shown on the TV.
         timeout: Seconds to wait for the user over DMAP.
         scan_timeout: Seconds that a scan may take.
         store: Where the result goes; None takes the user's.
-        **options: For odd networks; see :func:`tinyatv.backends.dmap_pairing.publish_remote`.
+        cancel: Set it on another thread, and the pairing ends with a ``PairingError`` that says
+            "cancelled", within a second once the device answers; before that, a scan and a
+            connection that is being made end by themselves. A `pin` function that waits for
+            something has to return by itself; what it returns then does not matter.
+        address: Over DMAP, as for :func:`tinyatv.backends.dmap_pairing.publish_remote`, like the
+            next four: our address, for containers.
+        port: TCP port to listen on; 0 picks a free one.
+        guid: Identity of the remote: 16 hex digits; None makes one up.
+        instance: Instance name to publish; None makes it of the address.
+        announce: False publishes nothing.
 
     Returns:
         The device, with its credentials.
 
     Raises:
         DeviceNotFound: No such device.
-        PairingError: Wrong PIN, it was not typed in time, or the device refuses.
+        PairingError: Wrong PIN, it was not typed in time, the device refuses, or it was cancelled.
         PairingBackOff: The device wants a pause after wrong PINs.
         ConnectionFailed: The device cannot be reached.
         NotSupported: The device offers nothing that can be paired.
+        ValueError: The device has no identifier, so that nothing could be stored for it.
         OSError: The store cannot be written. The credentials are in the error's ``device``.
     """
     store = _store(store)
-    if target is not None and not isinstance(target, str):
-        device, remembered = store.fill(target, given=True), False
-    else:
-        device, remembered = find(target, store, scan_timeout)
-    if remembered:
-        device = locate(device, store, scan_timeout)
+    choose: dict[str, Any] = {
+        "ask_pin": partial(_ask_pin, cancel),
+        "again": partial(_ask_again, cancel),
+    }
+    if callable(pin):
+        choose = {"ask_pin": partial(_told_pin, pin), "choose_pin": pin}
+    elif pin is not None:
+        choose["pin"] = str(pin)
+        del choose["again"]
+    request = PairingRequest(
+        show_pin=show_pin, client_id=store.client_uuid, name=name, timeout=timeout, cancel=cancel,
+        options={"address": address, "port": port, "guid": guid, "instance": instance,
+                 "announce": announce}, **choose,
+    )  # fmt: skip
+    with request.cancellation:
+        if target is not None and not isinstance(target, str):
+            device, remembered = store.fill(target, given=True), False
+        else:
+            device, remembered = find(target, store, scan_timeout)
+        if remembered:
+            device = locate(device, store, scan_timeout)
+        pair_by(request, device, store, protocols)
+    return device
+
+
+def pair_by(
+    request: PairingRequest, device: Device, store: Store, protocols: Iterable[str] | None
+) -> None:
+    """Pair with a device that is found already; see :func:`pair`.
+
+    Args:
+        request: How. Its cancellation has been entered.
+        device: Gets the credentials.
+        store: Where they go.
+        protocols: As for :func:`pair`.
+    """
     services = [one for one in device.services if one.protocol in BACKENDS and one.enabled]
     if protocols is not None:
         wanted = tuple(protocols)
@@ -402,12 +479,11 @@ def pair(
     if not services:
         offered = ", ".join(one.protocol for one in device.services) or "nothing"
         raise NotSupported(f"{device.name} offers nothing that can be paired: {offered}")
-    request = PairingRequest(
-        pin=None if pin is None or callable(pin) else str(pin),
-        ask_pin=pin if callable(pin) else _ask_pin,
-        show_pin=show_pin, client_id=store.client_uuid, name=name, timeout=timeout,
-        options=options,
-    )  # fmt: skip
+    if not device.identifiers:
+        raise ValueError(
+            f"{device.name} has no identifier, so a pairing could not be stored:"
+            " give it one (--id), or let a scan find it"
+        )
 
     def pair_one(service: Service) -> str:
         for other in device.services:  # try what is known before asking for a PIN
@@ -416,7 +492,13 @@ def pair(
                 assert other.credentials, "they are what it shares"
                 if _accepts(device, service, other.credentials):
                     return other.credentials
-        return load_pairing(service.protocol).pair(device, service, request)
+        while True:
+            request.cancellation.check()
+            try:
+                return load_pairing(service.protocol).pair(device, service, request)
+            except PairingError as exc:
+                if not exc.wrong_pin or request.pin is not None or not request.again(exc):
+                    raise
 
     fresh: list[Service] = []
     needed = services if protocols is not None else [one for one in services if should_pair(one)]
@@ -426,7 +508,6 @@ def pair(
         _save(device, store)
     if not needed:
         _save(device, store)  # it can be used as it is
-    return device
 
 
 def locate(device: Device, store: Store, timeout: float, hosts: Iterable[str] = ()) -> Device:
@@ -483,11 +564,51 @@ def _accepts(device: Device, service: Service, credentials: str) -> bool:
     return True
 
 
-def _ask_pin() -> str:
-    try:
-        return input("PIN on the TV: ")
-    except EOFError:
-        raise PairingError("no PIN was given") from None
+def _told_pin(pin: Callable[[], str | int | None]) -> str:
+    told = pin()
+    return "" if told is None else str(told)
+
+
+def _ask_pin(cancel: threading.Event | None) -> str:
+    """Ask on the terminal."""
+    print("PIN on the TV: ", end="", flush=True)
+    while cancel is not None and hasattr(select, "poll") and sys.stdin is not None:
+        if cancel.is_set():
+            print()
+            return ""
+        if select.select([sys.stdin], [], [], 0.1)[0]:
+            break
+    line = sys.stdin.readline() if sys.stdin is not None else ""
+    if not line:
+        raise PairingError("no PIN was given")
+    return line
+
+
+def ask_again(
+    error: PairingError, show: Callable[[str], object], cancel: threading.Event | None = None
+) -> bool:
+    """After a wrong PIN, make the pause that the device wants, unless that is long.
+
+    Args:
+        error: That the PIN was wrong.
+        show: Called with lines for the person who typed it.
+        cancel: Ends the pause.
+
+    Returns:
+        False if the device has to be left alone for more than a minute.
+    """
+    show("That PIN is wrong.")
+    if error.seconds is not None and error.seconds > LONGEST_PAUSE:
+        return False
+    if error.seconds:
+        show(f"The TV wants a pause of {error.seconds:g} s, and shows a new one then.")
+        (cancel or threading.Event()).wait(error.seconds)
+    return True
+
+
+def _ask_again(cancel: threading.Event | None, error: PairingError) -> bool:
+    at_terminal = sys.stdin is not None and sys.stdin.isatty()
+    return at_terminal and ask_again(error, print, cancel)
 
 
 def _store(store: Store | None) -> Store:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import time
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator
@@ -12,26 +13,42 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, cast
 
 from .deadline import Deadline
-from .errors import NotSupported
+from .errors import AppleTVError, CommandTimeout, NotSupported
 from .events import EventQueue
-from .model import Device, FeatureState, RepeatState, ShuffleState, TouchAction
-from .routes import FIELDS, ROUTES
+from .model import (
+    Device,
+    FeatureState,
+    KeyboardFocus,
+    PowerState,
+    RepeatState,
+    ShuffleState,
+    TouchAction,
+)
+from .routes import FIELDS, ROUTES, TOLD_BY_ANY
 from .session import Session
 
 if TYPE_CHECKING:
     from .backends import Backend
     from .backends.airplay_stream import Stream
+    from .backends.raop_source import Source
+    from .backends.raop_stream import AudioStream
     from .events import Event, Listener
-    from .identity import Introduction
     from .model import (
         Account,
         App,
         Artwork,
-        KeyboardFocus,
         OutputDevice,
         Playing,
-        PowerState,
     )
+
+WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
+POWER_POLL = 1.0  # s between two questions: not every system reports it
+BEST_FIRST = (
+    FeatureState.Available,
+    FeatureState.Unknown,
+    FeatureState.Unavailable,
+    FeatureState.Unsupported,
+)
 
 
 class AppleTV:
@@ -44,6 +61,9 @@ class AppleTV:
     * ``CommandTimeout``: it did not answer; whether it acted is unknown.
     * ``ConnectionLost``: the connection is gone, or was closed.
     * ``NotSupported``: no connected protocol can do it.
+
+    Where a protocol that could do it failed while connecting, or was lost, its error is raised:
+    ``CredentialsError``, ``CommandTimeout``, ``ConnectionLost``.
 
     Methods may be called from any thread, and bound methods work as callbacks. A signal handler may
     call them, too: while the thread that it interrupts is itself in the middle of a command, it
@@ -60,12 +80,13 @@ class AppleTV:
     def __init__(
         self, device: Device, *, protocols: Iterable[str] | None = None, timeout: float = 5.0,
         reconnect: bool = False, rediscover: Callable[[Device], Device] | None = None,
+        wake: bool | None = None,
     ) -> None:  # fmt: skip
         if timeout <= 0:
             raise ValueError(f"timeout must be positive, not {timeout}")
         self._session = Session(
             device, protocols=protocols, timeout=timeout, reconnect=reconnect,
-            rediscover=rediscover,
+            rediscover=rediscover, wake=wake,
         )  # fmt: skip
         self._finalizer = weakref.finalize(self, _dropped, self._session, device.name)
         self._finalizer.atexit = False  # the system closes what is open then
@@ -97,11 +118,6 @@ class AppleTV:
         self._session.device = device
 
     @property
-    def answered(self) -> list[Introduction]:
-        """How those introduced themselves who answered the last time, connected or not."""
-        return self._session.answered
-
-    @property
     def timeout(self) -> float:
         """Seconds that a command may take; a change counts from the next connection on."""
         return self._session.timeout
@@ -126,6 +142,11 @@ class AppleTV:
         return tuple(self._session.backends)
 
     @property
+    def is_whole(self) -> bool:
+        """True if every protocol that was ever connected still is."""
+        return self._session.is_whole
+
+    @property
     def reconnects(self) -> bool:
         """True if a lost connection comes back by itself."""
         return self._session.reconnect
@@ -133,29 +154,52 @@ class AppleTV:
     def features(self) -> dict[str, FeatureState]:
         """What can be used now: every command of ``ROUTES`` and every field of ``FIELDS``.
 
-        May ask the device. ``Unknown`` means that the device does not say: try it.
+        May ask the device. ``Unknown`` means that the device does not say: try it. What a protocol
+        does that is not there now, but should be, is ``Unavailable``.
         """
         self._session.check_open()
-        known = {name: backend.features() for name, backend in self._session.backends.items()}
+        self._session.wait_for_rest()
+        backends = self._session.backends
+        known = {name: backend.features() for name, backend in backends.items()}
         states = {}
         for name, protocols in {**ROUTES, **FIELDS}.items():
-            serving = [p for p in protocols if p in known]
-            states[name] = FeatureState.Unsupported
-            if serving:
-                states[name] = known[serving[0]].get(name, FeatureState.Unknown)
+            taken = [p for p in known if name in backends[p].taken]
+            told = [known[p].get(name, FeatureState.Unknown) for p in protocols if p in known]
+            if taken:
+                states[name] = known[taken[0]].get(name, FeatureState.Unknown)
+            elif not told:
+                missing = self._session.is_missing(protocols)
+                states[name] = FeatureState.Unavailable if missing else FeatureState.Unsupported
+            elif name in TOLD_BY_ANY:
+                states[name] = min(told, key=BEST_FIRST.index)
+            else:
+                states[name] = told[0]
         return states
 
     # -- life ------------------------------------------------------------------------------------
 
-    def open(self) -> AppleTV:
+    def open(self, *, wait_for_all: bool = True) -> AppleTV:
         """Open all protocols that have credentials, unless that is done: :func:`connect` does it.
+
+        Args:
+            wait_for_all: False returns once one protocol is up. The others connect in the
+                background; a command waits for those that it needs.
 
         Raises:
             ConnectionFailed: None of them could be reached.
             CredentialsError: No credentials, or they are not accepted any more.
         """
-        self._session.open()
+        self._session.open(wait_for_all=wait_for_all)
         return self
+
+    @property
+    def has_answered(self) -> bool:
+        """True if anything of the device has answered since it was tried to connect."""
+        return self._session.has_answered
+
+    def wait_for_rest(self) -> None:
+        """Wait for protocols that are still connecting, until 1.5 s after :meth:`open` at most."""
+        self._session.wait_for_rest()
 
     def close(self) -> None:
         """Close all connections and end all threads. Safe to call more than once, from anywhere.
@@ -203,12 +247,56 @@ class AppleTV:
 
     def _via(self, command: str) -> Backend:
         """The backend that serves a command."""
-        backends = self._session.backends
+        session = self._session
+        backends = session.backends
+        for one in backends.values():
+            if command in one.taken:
+                return one
         for protocol in ROUTES[command]:
-            backend = backends.get(protocol)
-            if backend is not None:
-                return backend
-        raise self._session.unserved(command)
+            if protocol in backends:
+                return backends[protocol]
+            if session.connecting:
+                break  # it may be there soon
+        return session.serving(command)[0]
+
+    def _by_any(self, command: str, *args: Any) -> None:
+        """Let the best protocol do something that can; those that cannot send nothing."""
+        first: NotSupported | None = None
+        for backend in self._session.serving(command):
+            try:
+                getattr(backend, command)(*args)
+            except NotSupported as exc:
+                first = first or exc
+            else:
+                return
+        raise first or NotSupported(command)
+
+    def _ask(self, command: str, *args: Any, unknown: object = None) -> Any:
+        """Ask one protocol after the other, until one asks the device and is answered.
+
+        What they only remember of what the device has told counts if none can ask; of several, what
+        was told last.
+        """
+        start = time.monotonic()
+        first: AppleTVError | None = None
+        remembered: list[tuple[float, Any]] = []
+        for backend in self._session.serving(command):
+            try:
+                answer = getattr(backend, command)(*args)
+            except AppleTVError as exc:
+                first = first or exc
+                continue
+            told_at = backend.told_at(command)
+            if answer is unknown:
+                continue
+            if told_at >= start:
+                return answer
+            remembered.append((told_at, answer))
+        if remembered:
+            return max(remembered, key=lambda one: one[0])[1]
+        if first is not None:
+            raise first
+        return unknown
 
     # -- events ----------------------------------------------------------------------------------
 
@@ -499,15 +587,25 @@ class AppleTV:
     # -- volume ----------------------------------------------------------------------------------
 
     def volume_up(self) -> None:
-        """Raise the volume by one step."""
-        self._via("volume_up").volume_up()
+        """Raise the volume by one step.
+
+        Like every button, this returns when the device has acknowledged it; over MRP and Companion
+        no other button waits for it. Unlike :meth:`set_volume`, it does not wait until the device
+        tells the new volume: many outputs do as they are told and say nothing.
+
+        Raises:
+            NotSupported: The device has told that its output is fixed.
+        """
+        self._by_any("volume_up")
 
     def volume_down(self) -> None:
-        """Lower the volume by one step."""
-        self._via("volume_down").volume_down()
+        """Lower the volume by one step, as :meth:`volume_up` raises it."""
+        self._by_any("volume_down")
 
     def volume(self, output_device: str | None = None) -> float:
-        """Ask for the volume: percent, 0 to 100.
+        """The volume: percent, 0 to 100.
+
+        As the device told last, or, where it may have changed since, asked for.
 
         Args:
             output_device: Identifier of one of :meth:`output_devices`; None asks for the device
@@ -515,8 +613,10 @@ class AppleTV:
 
         Raises:
             NotSupported: The output only knows steps.
+            CommandFailed: The device does not tell it.
         """
-        return self._via("volume").volume(output_device)
+        level: float = self._ask("volume", output_device)
+        return level
 
     def set_volume(self, level: float, output_device: str | None = None) -> None:
         """Set the volume.
@@ -530,18 +630,19 @@ class AppleTV:
         """
         if not 0 <= level <= 100:
             raise ValueError(f"volume is 0 to 100, not {level}")
-        self._via("set_volume").set_volume(level, output_device)
+        self._by_any("set_volume", level, output_device)
 
     def mute(self) -> None:
         """Mute the sound, or restore the volume if it is muted.
 
         Where the output only knows steps, this is the mute key of a remote: what that does is up to
-        the television.
+        the television. As :meth:`volume_up`, it does not wait for the new volume.
 
         Raises:
             NotSupported: The output is fixed.
+            CommandFailed: How loud it is, or was before it was muted, is not known.
         """
-        self._via("mute").mute()
+        self._by_any("mute")
 
     # -- output devices --------------------------------------------------------------------------
 
@@ -569,7 +670,8 @@ class AppleTV:
 
     def power_state(self) -> PowerState:
         """Whether it is awake."""
-        return self._via("power_state").power_state()
+        power: PowerState = self._ask("power_state", unknown=PowerState.Unknown)
+        return power
 
     def turn_on(self, *, wait: bool = False) -> None:
         """Wake it up.
@@ -584,7 +686,7 @@ class AppleTV:
             CommandTimeout: It did not wake up in time.
         """
         self._session.wake()
-        self._via("turn_on").turn_on(wait)
+        self._switch("turn_on", PowerState.On, wait)
 
     def turn_off(self, *, wait: bool = False) -> None:
         """Put it to sleep.
@@ -598,7 +700,30 @@ class AppleTV:
         Raises:
             CommandTimeout: It did not fall asleep in time.
         """
-        self._via("turn_off").turn_off(wait)
+        self._switch("turn_off", PowerState.Off, wait)
+
+    def _switch(self, command: str, wanted: PowerState, wait: bool) -> None:
+        """Send a command, and maybe wait until any protocol tells that the device has obeyed."""
+        if not wait:
+            getattr(self._via(command), command)()
+            return
+        news = EventQueue(f"power of {self.name}")
+        self.add_listener(news.put)
+        try:
+            getattr(self._via(command), command)()
+            deadline, silence = Deadline(WAKE_TIMEOUT), Deadline(self.timeout)
+            while (power := self.power_state()) is not wanted:
+                if power is PowerState.Unknown and silence.over:
+                    raise CommandTimeout(f"{command}: sent, but the device does not tell its power")
+                if deadline.over:
+                    late = f"after {WAKE_TIMEOUT:g} s"
+                    raise CommandTimeout(f"{command}: the device is {power.name} {late}")
+                try:
+                    news.get(timeout=POWER_POLL)
+                except queue.Empty:
+                    pass  # not all report it: ask again
+        finally:
+            self.remove_listener(news.put)
 
     # -- apps and accounts -----------------------------------------------------------------------
 
@@ -637,7 +762,8 @@ class AppleTV:
 
     def text_focus(self) -> KeyboardFocus:
         """Whether a text field has focus."""
-        return self._via("text_focus").text_focus()
+        focus: KeyboardFocus = self._ask("text_focus", unknown=KeyboardFocus.Unknown)
+        return focus
 
     def text_get(self) -> str | None:
         """Ask what is in the text field, up to the cursor; None if no text field is open."""
@@ -699,6 +825,57 @@ class AppleTV:
             stream.owner = None
         return stream
 
+    def stream(
+        self, source: Source, *, title: str | None = None, artist: str | None = None,
+        album: str | None = None, artwork: Artwork | bytes | str | None = None,
+        volume: float | None = None, raw: bool = False, form: str = "alac", control_port: int = 0,
+        timing_port: int = 0,
+    ) -> AudioStream:  # fmt: skip
+        """Send sound to a speaker, or to whatever takes AirPlay 1: AirPort Express, shairport-sync.
+
+        Returns once it is being sent; it is heard about 2 s later. Something else that this object
+        streams is stopped first. While it plays, :meth:`stop`, :meth:`volume`,
+        :meth:`set_volume`, :meth:`volume_up`, :meth:`volume_down` and :meth:`playing` are about it.
+
+        Args:
+            source: A WAV file with 44100 Hz, mono or stereo: its path, its content, or something
+                with ``read``; ``"-"`` is standard input.
+            title: What the speaker shows; None is the name of the file.
+            artist: The same.
+            album: The same.
+            artwork: JPEG or PNG: an image, the content of a file, or its path.
+            volume: Percent, 0 to 100. None leaves it as it is, or takes 33 where the speaker does
+                not say what it is.
+            raw: True if there is no header: 16 bits, little endian, stereo, 44100 Hz.
+            form: ``"alac"``, which all receivers take; ``"l16"``, or ``"l16-fmtp"`` for those of
+                Apple.
+            control_port: Own UDP port, for firewalls; 0 picks a free one.
+            timing_port: The same.
+
+        Returns:
+            What is sent; :meth:`~tinyatv.backends.raop_stream.AudioStream.wait` blocks until its
+            end. Its ``report`` and ``warnings`` say what is known of how it arrives.
+
+        Raises:
+            CommandFailed: The speaker refuses, or is busy.
+            CredentialsError: It wants a password, or another one.
+            OSError: The file cannot be read.
+            ValueError: It cannot be streamed.
+        """
+        if form not in ("alac", "l16", "l16-fmtp"):
+            raise ValueError(f"form is alac, l16 or l16-fmtp, not {form!r}")
+        if volume is not None and not 0 <= volume <= 100:
+            raise ValueError(f"volume is 0 to 100, not {volume}")
+        for port in (control_port, timing_port):
+            if not 0 <= port < 65536:
+                raise ValueError(f"a port is 0 to 65535, not {port}")
+        backend = self._via("stream")
+        given = {"title": title, "artist": artist, "album": album}
+        about = {key: text for key, text in given.items() if text is not None}
+        return backend.stream(
+            source, raw, about, _content(artwork), volume, form, (control_port, timing_port)
+        )
+
     # -- what is playing -------------------------------------------------------------------------
 
     def playing(self) -> Playing:
@@ -737,6 +914,17 @@ def _press(hold: float, presses: int) -> tuple[float, int]:
     if presses < 1:
         raise ValueError(f"presses must be 1 or more, not {presses}")
     return _at_least(0, hold, "hold"), presses
+
+
+def _content(artwork: Artwork | bytes | str | None) -> bytes | None:
+    """The content of an image; a path is read."""
+    if artwork is None or isinstance(artwork, (bytes, bytearray, memoryview)):
+        return None if artwork is None else bytes(artwork)
+    data = getattr(artwork, "data", None)
+    if isinstance(data, bytes):
+        return data
+    with open(cast("str", artwork), "rb") as file:
+        return file.read()
 
 
 def _place(x: float, y: float) -> tuple[float, float]:

@@ -10,7 +10,7 @@
      +- NotSupported       (NotImplementedError)  no connected protocol serves it
      +- ProtocolError                             the peer sent invalid data; .data
      +- CredentialsError   (ValueError)           missing, malformed, not accepted any more
-     +- PairingError                              wrong PIN, refused
+     +- PairingError                              wrong PIN, refused; .wrong_pin
          +- PairingBackOff                        too many tries; .seconds
 
 Each one also is the builtin exception that a beginner would catch. Wrong arguments are plain
@@ -18,6 +18,11 @@ Each one also is the builtin exception that a beginner would catch. Wrong argume
 """
 
 from __future__ import annotations
+
+import errno
+
+_NOBODY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)
+PAIR_FIRST = "pair first, with `tinyatv wizard` or tinyatv.pair(...)"
 
 
 class AppleTVError(Exception):
@@ -120,16 +125,30 @@ def is_elsewhere(error: AppleTVError) -> bool:
 
 
 class PairingError(AppleTVError):
-    """Pairing did not succeed: wrong PIN, refused, or the PIN was not typed in time."""
+    """Pairing did not succeed: wrong PIN, refused, cancelled, or the PIN was not typed in time.
+
+    Attributes:
+        wrong_pin: True if the PIN that was given here is not the one that the TV shows.
+        seconds: How long the device wants to be left alone, or None if it does not say.
+    """
+
+    def __init__(
+        self, message: str = "", seconds: float | None = None, *, wrong_pin: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+        self.wrong_pin = wrong_pin
 
 
 class PairingBackOff(PairingError):
-    """The device demands a pause after too many tries.
+    """The device demands a pause after too many tries; see ``seconds``."""
 
-    Attributes:
-        seconds: How long to wait, or None if the device does not say.
-    """
 
-    def __init__(self, message: str, seconds: float | None = None) -> None:
-        super().__init__(message)
-        self.seconds = seconds
+def is_silence(error: AppleTVError) -> bool:
+    """True for an error that says that there was no answer at all: a refusal is one."""
+    import socket  # not before anything failed: the words of the program load quickly
+
+    cause = error.__cause__
+    return isinstance(cause, (TimeoutError, socket.timeout)) or (
+        isinstance(cause, OSError) and cause.errno in _NOBODY
+    )

@@ -63,13 +63,13 @@ class VolumeChanged(Event):
     Attributes:
         volume: Percent, 0 to 100.
         output_device: Identifier of the speaker; None for the device itself.
-        before: The volume before, in percent.
+        before: The volume before, in percent; None if it was not known.
     """
 
     __slots__ = ("volume", "output_device", "before")
 
     def __init__(
-        self, volume: float, output_device: str | None = None, before: float = 0.0
+        self, volume: float, output_device: str | None = None, before: float | None = 0.0
     ) -> None:
         self.volume = volume
         self.output_device = output_device

@@ -482,7 +482,7 @@ class Playing(_Data):
         album: Album.
         genre: Genre.
         total_time: Length in seconds; 0 if it is not known.
-        shuffle: Shuffle state, None if it is not known.
+        shuffle: Shuffle state. Off if the app cannot shuffle, None if it does not tell.
         repeat: Repeat state, None if it is not known.
         series_name: Series of a TV episode.
         season_number: Season.

@@ -78,6 +78,7 @@ class Pool:
         protocols: Iterable[str] | None = None,
         timeout: float = 5.0,
         scan_timeout: float = 3.0,
+        acts: bool = True,
     ) -> PooledConnection:
         """The open connection to a device, for use until :meth:`release`.
 
@@ -88,6 +89,7 @@ class Pool:
             protocols: Those to connect by; None takes all that there are.
             timeout: Seconds that a command may take.
             scan_timeout: Seconds to look for it if it is not where it was.
+            acts: False if it is for questions alone, for which no sleeping device is woken.
 
         Raises:
             AppleTVError: As for :func:`tinyatv.connect`.
@@ -109,7 +111,7 @@ class Pool:
         for one in closing:
             one.close()
         if opens:
-            connection.open(self._store, wanted, timeout, scan_timeout)
+            connection.open(self._store, wanted, timeout, scan_timeout, acts)
         try:
             connection.future.result()
         except BaseException:
@@ -204,7 +206,6 @@ class PooledConnection:
         self.future: Future[AppleTV] = Future()
         self.users = 0
         self._known = _known(device)
-        self._protocols: tuple[str, ...] = ()
 
     @property
     def atv(self) -> AppleTV:
@@ -216,15 +217,15 @@ class PooledConnection:
         return self.future.result()
 
     def open(
-        self, store: Store, protocols: tuple[str, ...] | None, timeout: float, scan_timeout: float
-    ) -> None:
+        self, store: Store, protocols: tuple[str, ...] | None, timeout: float, scan_timeout: float,
+        acts: bool,
+    ) -> None:  # fmt: skip
         """Connect, on this thread; others wait for it."""
         try:
             atv = connect_to(
                 self.device, store, remembered=True, timeout=timeout, protocols=protocols,
-                scan_timeout=scan_timeout,
+                scan_timeout=scan_timeout, acts=acts, wait_for_all=False,
             )  # fmt: skip
-            self._protocols = atv.protocols
             # With a listener, a loss is noticed before the next command runs into it.
             atv.add_listener(lambda event: log.debug("%s: %r", atv.name, event))
         except BaseException as exc:
@@ -242,7 +243,7 @@ class PooledConnection:
         """True if all that had been connected still is."""
         if not self.future.done() or self.future.exception() is not None:
             return False
-        return self.atv.protocols == self._protocols != ()
+        return self.atv.is_whole
 
     def close(self) -> None:
         """Close it, or do so as soon as it is open."""

@@ -94,8 +94,15 @@ _ROWS = (
         connected=False, proxy="tinyatv.proxy.airplay:ProxyAirPlay",
     ),
     ProtocolRow(
-        "raop", ("_raop._tcp.local.",), credentials=("hap", "legacy"), password=True, number=5,
+        "raop", ("_raop._tcp.local.",),
+        "tinyatv.backends.raop:RaopBackend", "tinyatv.backends.raop_pairing",
+        credentials=("hap", "legacy"), password=True, number=5, unpaired=True, hap=True,
+        connected=False,
         named_by="airplay",  # the name of its service begins with it
+        serves=(
+            "stop", "volume", "set_volume", "volume_up", "volume_down", "playing", "title",
+            "artist", "album", "total_time", "position", "push_updates",
+        ),
     ),
     ProtocolRow(
         "companion", ("_companion-link._tcp.local.",),
@@ -178,6 +185,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "text_append": ("companion", "mrp"),
     "text_clear": ("companion", "mrp"),
     "play_url": ("airplay",),
+    "stream": ("raop",),
     "playing": ("mrp", "dmap"),
     "artwork": ("mrp", "dmap"),
     "server_info": ("dmap",),
@@ -201,6 +209,20 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "app": ("mrp",),
     "push_updates": ("mrp", "dmap"),
 }
+
+QUESTIONS = frozenset((
+    "volume", "output_devices", "power_state", "apps", "accounts", "text_focus", "text_get",
+    "playing", "artwork", "server_info",
+))  # fmt: skip
+"""Commands of `ROUTES` that only ask: they change nothing, and may be repeated."""
+
+GO_TO_SLEEP = frozenset(("turn_off", "suspend"))
+"""Those for which no sleeping device is woken."""
+
+TOLD_BY_ANY = frozenset((
+    "power_state", "text_focus", "volume", "set_volume", "volume_up", "volume_down", "mute",
+))  # fmt: skip
+"""Those for which the next protocol is asked where the best one cannot tell, or cannot do it."""
 
 for _row in _ROWS:
     for _name in _row.serves:

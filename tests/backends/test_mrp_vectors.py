@@ -331,8 +331,8 @@ def test_default_commands_count_without_a_player():
 
 @pytest.mark.parametrize(
     ("mode", "expect"),
-    [(None, ShuffleState.Songs), (0, ShuffleState.Songs), (1, ShuffleState.Off),
-     (2, ShuffleState.Albums), (3, ShuffleState.Songs), (9, ShuffleState.Songs)],
+    [(None, None), (0, None), (1, ShuffleState.Off), (2, ShuffleState.Albums),
+     (3, ShuffleState.Songs), (9, None)],
 )  # fmt: skip
 def test_shuffle(mode, expect):
     info = {"command": 47} if mode is None else {"command": 47, "shuffleMode": mode}
@@ -343,8 +343,8 @@ def test_shuffle(mode, expect):
 
 @pytest.mark.parametrize(
     ("mode", "expect"),
-    [(None, RepeatState.Off), (0, RepeatState.Off), (1, RepeatState.Off),
-     (2, RepeatState.Track), (3, RepeatState.All), (9, RepeatState.Off)],
+    [(None, None), (0, None), (1, RepeatState.Off), (2, RepeatState.Track),
+     (3, RepeatState.All), (9, None)],
 )  # fmt: skip
 def test_repeat(mode, expect):
     info = {"command": 46} if mode is None else {"command": 46, "repeatMode": mode}

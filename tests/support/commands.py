@@ -144,3 +144,8 @@ COMPANION_ASKED = {
 
 
 AIRPLAY_ASKED = {"play_url"}
+
+
+RAOP_ASKED = {
+    "stream", "stop", "volume", "set_volume", "volume_up", "volume_down", "playing",
+}  # fmt: skip

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Callable, Protocol
 from ..routes import BACKENDS
 
 if TYPE_CHECKING:
-    from ..errors import AppleTVError
+    import threading
+
+    from ..errors import AppleTVError, PairingError
     from ..events import Event
     from ..identity import Introduction
     from ..model import (
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     )
     from .airplay_stream import Stream
     from .airplay_tunnel import Tunnel
+    from .raop_source import Source
+    from .raop_stream import AudioStream
 
 Point = tuple[float, float]
 
@@ -50,10 +54,13 @@ class Backend(Protocol):
     Attributes:
         protocol: Name of its row in :data:`tinyatv.routes.PROTOCOLS`.
         introduction: What the device said of itself while connecting; None if it said nothing.
+        taken: Commands that are its own for now, whatever ROUTES says: they are about what it
+            streams.
     """
 
     protocol: str
     introduction: Introduction | None = None
+    taken: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -92,6 +99,13 @@ class Backend(Protocol):
 
     def features(self) -> dict[str, FeatureState]:
         """What the device can do now, of the commands and fields that this protocol serves."""
+
+    def told_at(self, command: str) -> float:
+        """When the device told what a question returns: ``time.monotonic()``, 0.0 for never.
+
+        Infinity, unless the answer may be one that was remembered.
+        """
+        return float("inf")
 
     @staticmethod
     def tunnel(device: Device, service: Service, *, timeout: float) -> Tunnel | None:
@@ -152,8 +166,8 @@ class Backend(Protocol):
     def remove_output_devices(self, *identifiers: str) -> None: ...
     def set_output_devices(self, *identifiers: str) -> None: ...
     def power_state(self) -> PowerState: ...
-    def turn_on(self, wait: bool) -> None: ...
-    def turn_off(self, wait: bool) -> None: ...
+    def turn_on(self) -> None: ...
+    def turn_off(self) -> None: ...
     def apps(self) -> list[App]: ...
     def launch(self, target: str) -> None: ...
     def accounts(self) -> list[Account]: ...
@@ -166,6 +180,10 @@ class Backend(Protocol):
     def play_url(
         self, url: str, position: float, timeout: float, version: str, about: dict[str, str]
     ) -> Stream: ...
+    def stream(
+        self, source: Source, raw: bool, about: dict[str, str], artwork: bytes | None,
+        volume: float | None, form: str, ports: tuple[int, int],
+    ) -> AudioStream: ...  # fmt: skip
     def playing(self) -> Playing: ...
     def artwork(self, width: int | None, height: int | None) -> Artwork | None: ...
     def server_info(self) -> dict[str, Any]: ...
@@ -178,6 +196,7 @@ class PairingRequest:
         pin: The PIN, if it is known beforehand: the one on the TV, or the one to type there. None
             if it is not.
         ask_pin: Returns the PIN that the TV shows; called once it is there.
+        choose_pin: Returns the PIN to type on the TV, or None, which makes one up.
         show_pin: Called with the PIN that has to be typed on the TV, once that is possible; None
             prints it.
         client_id: Returns our identifier, a UUID: pairing again with the same one replaces the old
@@ -185,31 +204,50 @@ class PairingRequest:
         name: Shown on the TV.
         timeout: Seconds that a user may take to type the PIN on the TV.
         options: For odd networks; see :func:`tinyatv.backends.dmap_pairing.publish_remote`.
+        again: Called with the error after a wrong PIN; True if it shall be asked for once more.
+        cancellation: What another thread may end the pairing by.
     """
 
     def __init__(
         self,
         *,
-        pin: str | None,
+        pin: str | None = None,
         ask_pin: Callable[[], str],
+        choose_pin: Callable[[], str | int | None] = lambda: None,
         show_pin: Callable[[str], object] | None,
         client_id: Callable[[], str],
         name: str,
         timeout: float,
         options: dict[str, Any],
+        again: Callable[[PairingError], bool] = lambda error: False,
+        cancel: threading.Event | None = None,
     ) -> None:
+        from .cancellation import Cancellation  # at first use: a press needs none
+
         self.pin = pin
         self.ask_pin = ask_pin
+        self.choose_pin = choose_pin
         self.show_pin = show_pin
         self.client_id = client_id
         self.name = name
         self.timeout = timeout
         self.options = options
+        self.again = again
+        self.cancellation = Cancellation(cancel)
 
-    @property
-    def shown_pin(self) -> str | Callable[[], str]:
-        """The PIN that the TV shows: itself, or what asks for it."""
-        return self.ask_pin if self.pin is None else self.pin
+    def shown_pin(self) -> str:
+        """The PIN that the TV shows, to be called once it is there; asks, unless it is known.
+
+        Raises:
+            PairingError: It was cancelled meanwhile.
+        """
+        pin = self.ask_pin() if self.pin is None else self.pin
+        self.cancellation.check()
+        return pin
+
+    def typed_pin(self) -> str | int | None:
+        """The PIN to type on the TV; None if one is to be made up."""
+        return self.choose_pin() if self.pin is None else self.pin
 
 
 class Pairing(Protocol):
@@ -225,6 +263,8 @@ class Pairing(Protocol):
             CommandTimeout: It does not answer.
             ProtocolError: It answers with nonsense.
             ValueError: Not a PIN.
+
+        What it waits for ends once ``request.cancellation`` says so.
         """
 
     def check(self, device: Device, service: Service, *, timeout: float) -> None:

@@ -13,6 +13,7 @@ from ..errors import (
     PairingError,
 )
 from ..identity import check as compare
+from ..link import cause_of
 from ..pairing.credentials import Credentials, parse
 from ..pairing.hap import Identity, drive
 from ..pairing.hap_setup import hap_setup, own_info, preparation
@@ -47,26 +48,28 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
         return control.http("POST", path, data, sent, content_type=content_type).body
 
     try:
-        recognize(device, control)  # before it shows a PIN
-        control.http("POST", "/pair-pin-start", b"", headers)
-        if legacy:
-            from ..pairing.legacy import legacy_setup
+        with request.cancellation.closing(control.close):
+            recognize(device, control)  # before it shows a PIN
+            control.http("POST", "/pair-pin-start", b"", headers)
+            if legacy:
+                from ..pairing.legacy import legacy_setup
 
-            short = bytes.fromhex(client_id.replace("-", "")[:16])
-            steps: Any = legacy_setup(short, request.shown_pin, device_key=key)
-            found: Credentials = drive(steps, lambda data: post("/pair-setup-pin", data, PLIST))
-        else:
-            found = drive(
-                hap_setup(identity, request.shown_pin, info=own_info(request.name)),
-                lambda data: post("/pair-setup", data, OCTETS, ("X-Apple-HKP", "3")),
-            )
+                short = bytes.fromhex(client_id.replace("-", "")[:16])
+                steps: Any = legacy_setup(short, request.shown_pin, device_key=key)
+                found: Credentials = drive(steps, lambda data: post("/pair-setup-pin", data, PLIST))
+            else:
+                found = drive(
+                    hap_setup(identity, request.shown_pin, info=own_info(request.name)),
+                    lambda data: post("/pair-setup", data, OCTETS, ("X-Apple-HKP", "3")),
+                )
     except CredentialsError as exc:
         raise PairingError(f"the device refuses to be paired: {exc}") from exc
     except CommandFailed as exc:
         hint = ": allow it in Settings > AirPlay and HomeKit" if exc.code == 400 else ""
         raise PairingError(f"{exc}{hint}") from exc
     except ConnectionLost as exc:
-        raise ConnectionFailed(f"{host} port {port} (airplay) hung up: {exc}") from exc
+        cause = cause_of(exc, control.label)
+        raise ConnectionFailed(f"{host} port {port} (airplay) hung up: {cause}") from exc
     finally:
         control.close()
     _verify(device, service, found, ANSWER_TIMEOUT)

@@ -12,7 +12,7 @@ import logging
 import secrets
 import socket
 import threading
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..crypto.chacha20poly1305 import Session as Ciphers
 from ..errors import (
@@ -26,13 +26,16 @@ from ..errors import (
     ProtocolError,
 )
 from ..identity import Introduction
-from ..link import Link, open_socket
+from ..link import Link, cause_of, lost, open_socket
 from ..pairing.credentials import Credentials
 from ..pairing.hap import channel_keys, drive
 from ..wire import plist
 from ..wire.airplay_codes import AUTHORIZE, BUSY, OCTETS, PLIST, WRONG_STATE
 from ..wire.hap import HapWire
 from ..wire.http import BODY_LIMIT, FIRST_LIMIT, HttpWire, Request, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +50,7 @@ EVENT_TRIES = 5  # 1 s apart: slow third-party receivers open the event port lat
 USER_AGENT = "AirPlay/550.10"  # an iPhone with iOS 14.7
 PAIRING_AGENT = "AirPlay/320.20"  # captured: what senders say while they pair and verify
 
+USERS = {"raop": "iTunes"}  # realm: what its senders call themselves; all else is free
 REFUSALS = {  # status: what it means
     400: "the device does not accept the request in this form",
     403: "the device does not accept this client",
@@ -72,9 +76,12 @@ class ControlConnection:
             know it.
         lost: Called once, on any thread, when the connection is gone by itself.
         prepare: Work to be done ahead, as a link does it; None prepares what is sealed.
+        protocol: What it is used for, in errors and names of threads.
+        sealed: False if everything stays in clear even once it is verified.
 
     Attributes:
         lost: As given; it may come later.
+        number: Of the session.
         secret: Where the keys of the channels come from, once verified; None in clear.
         local: Our address, as the device sees it.
         remote: Its address.
@@ -91,9 +98,13 @@ class ControlConnection:
         device_key: bytes | None = None,
         lost: Callable[[AppleTVError], object] | None = None,
         prepare: Callable[[], bool | None] | None = None,
+        protocol: str = "airplay",
+        sealed: bool = True,
     ) -> None:
         self._host = host
         self._port = port
+        self._protocol = protocol
+        self._sealed = sealed
         self._credentials = credentials
         self._timeout = max(timeout, ANSWER_TIMEOUT)
         self._awake = max(timeout, AWAKE)
@@ -112,13 +123,17 @@ class ControlConnection:
         self._over = threading.Event()
         self._dacp_id = secrets.token_hex(8).upper()
         self._active_remote = str(secrets.randbits(32))
-        self._number = secrets.randbits(32)
+        self.number = secrets.randbits(32)
         self.secret: bytes | None = None
         self.local = self.remote = ""
 
     @property
     def _where(self) -> str:
-        return f"{self._host} port {self._port} (airplay)"
+        return f"{self._host} port {self._port} ({self._protocol})"
+
+    @property
+    def label(self) -> str:
+        return f"{self._host} ({self._protocol})"
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -131,24 +146,26 @@ class ControlConnection:
             ProtocolError: It answers with nonsense.
         """
         timeout = max(self._timeout, WAKE_TIMEOUT)
-        sock = open_socket(self._host, self._port, timeout, "airplay")
+        sock = open_socket(self._host, self._port, timeout, self._protocol)
         self.local, self.remote = sock.getsockname()[0], sock.getpeername()[0]
         http = HttpWire(FIRST_LIMIT)
         wire = HapWire(http)
         self._link = Link(
             sock, wire, lambda message: None, lost=self._ended_by, timeout=self._timeout,
-            name=f"tinyatv-airplay-{self._host}", prepare=self._prepare or wire.prepare,
+            name=f"tinyatv-{self._protocol}-{self._host}", label=self.label,
+            prepare=self._prepare or wire.prepare,
             idle=self._idle, idle_after=FEEDBACK, idle_every=min(FEEDBACK_EVERY, self._timeout),
         )  # fmt: skip
         try:
             self._verify()
-            if self.secret is not None:
+            if self.secret is not None and self._sealed:
                 wire.secure(Ciphers(*channel_keys(self.secret, "control")))
                 http.limit = BODY_LIMIT
             self._link.start()
         except ConnectionLost as exc:
             self.close()
-            raise ConnectionFailed(f"{self._where} hung up: {exc}") from exc
+            cause = cause_of(exc, self.label)
+            raise ConnectionFailed(f"{self._where} hung up: {cause}") from exc
         except BaseException:
             self.close()
             raise
@@ -195,8 +212,7 @@ class ControlConnection:
 
     def loss(self, error: AppleTVError) -> ConnectionLost:
         """What ended the link, as an error that names the device."""
-        closed = getattr(error, "closed", False)
-        return ConnectionLost(f"connection to {self._where} lost: {error}", closed=closed)
+        return lost(self.label, error)
 
     def start_feedback(self) -> None:
         """Send ``/feedback`` from here on: the keep-alive of a session."""
@@ -206,7 +222,7 @@ class ControlConnection:
         if not self._feeding:
             return False
         if times > MAX_MISSED:
-            error = ConnectionLost(f"{self._where} does not answer any more")
+            error = ConnectionLost(f"{self.label}: it does not answer any more")
             self._ended_by(error)  # first: it closes the other channels when this one closes
             raise error
         assert self._link is not None, "there is a link, for it calls us"
@@ -256,9 +272,27 @@ class ControlConnection:
             As :meth:`http`.
         """
         body = b"" if content is None else plist.dumps(content)
-        uri = f"rtsp://{self.local}/{self._number}" if path is None else path
+        uri = f"rtsp://{self.local}/{self.number}" if path is None else path
         request = self._rtsp_request(method, uri, body, PLIST if body else None)
         return read_plist(self._ask(request, path or method, timeout).body)
+
+    def about_session(
+        self, method: str, body: bytes = b"", content_type: str | None = None,
+        headers: Sequence[tuple[str, str]] = (), *, path: str | None = None,
+        timeout: float | None = None,
+    ) -> Response:  # fmt: skip
+        """Send an RTSP request whose body is no property list.
+
+        Args:
+            path: None is the session itself.
+
+        Raises:
+            As :meth:`http`.
+        """
+        uri = f"rtsp://{self.local}/{self.number}" if path is None else path
+        request = self._rtsp_request(method, uri, body, content_type)
+        request.headers += headers
+        return self._ask(request, path if path and path != "*" else method, timeout)
 
     def info(self, timeout: float | None = None) -> dict[str, Any]:
         """What the device says of itself, which needs no credentials; {} if that is nothing.
@@ -266,7 +300,15 @@ class ControlConnection:
         Raises:
             As :meth:`http`.
         """
-        answer = self.rtsp("GET", "/info", timeout=timeout)
+        try:
+            answer = self.rtsp("GET", "/info", timeout=timeout)
+        except (CommandFailed, NotSupported):
+            if self._credentials.kind in ("hap", "transient"):
+                raise
+            # What AirPlay 1 has instead; its keys differ.
+            answer = read_plist(self.http("GET", "/server-info", timeout=timeout).body)
+            if isinstance(answer, dict):
+                answer.setdefault("deviceID", answer.get("deviceid"))
         return answer if isinstance(answer, dict) else {}
 
     def forward(self, request: Request, timeout: float | None = None) -> Response:
@@ -311,7 +353,7 @@ class ControlConnection:
                     response: Response = self._link.request(request, usual, silent=seconds)
                 except CommandTimeout as exc:
                     raise CommandTimeout(
-                        f"no reply to {what} within {exc.seconds or seconds:g} s (airplay)"
+                        f"no reply to {what} within {exc.seconds or seconds:g} s ({self._protocol})"
                     ) from exc
                 if response.code != 401 or again or not self._challenged(response):
                     break
@@ -323,7 +365,8 @@ class ControlConnection:
         from ..pairing.digest import authorization
 
         realm, nonce = self._challenge
-        proof = authorization("tinyatv", self._password, realm, nonce, request.method, request.path)
+        user = USERS.get(realm, "tinyatv")
+        proof = authorization(user, self._password, realm, nonce, request.method, request.path)
         request.headers = [h for h in request.headers if h[0] != "Authorization"]
         request.headers.append(("Authorization", proof))
 
@@ -353,8 +396,8 @@ class ControlConnection:
             )
         text = REFUSALS.get(code, "the device refuses")
         if code == 501:
-            raise NotSupported(f"{what}: {text} (status {code}, airplay)")
-        raise CommandFailed(f"{what}: {text} (status {code}, airplay)", what, code)
+            raise NotSupported(f"{what}: {text} (status {code}, {self._protocol})")
+        raise CommandFailed(f"{what}: {text} (status {code}, {self._protocol})", what, code)
 
     # -- the session -----------------------------------------------------------------------------
 
@@ -409,7 +452,7 @@ class ControlConnection:
         wire.secure(Ciphers(*channel_keys(self.secret, kind)))
         return Link(
             self.channel_socket(port), wire, received, lost=self._ended_by, timeout=self._timeout,
-            name=f"tinyatv-airplay-{kind}-{self._host}", prepare=wire.prepare,
+            name=f"tinyatv-airplay-{kind}-{self._host}", label=self.label, prepare=wire.prepare,
         )  # fmt: skip
 
     def _answer(self, request: Request) -> None:

@@ -15,17 +15,16 @@ unanswered in some states: then the request has failed, not the connection.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import logging
-import os
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..deadline import Deadline
 from ..errors import (
+    PAIR_FIRST,
     AppleTVError,
     CommandFailed,
     CommandTimeout,
@@ -38,7 +37,7 @@ from ..errors import (
 )
 from ..events import KeyboardChanged, PowerChanged, VolumeChanged
 from ..identity import Introduction
-from ..link import Link, keep_alive, open_socket
+from ..link import Link, cause_of, keep_alive, lost, open_socket
 from ..model import Account, App, FeatureState, KeyboardFocus, PowerState, TouchAction
 from ..pairing.hap import own_mac
 from ..threads import NESTED
@@ -54,6 +53,7 @@ from ..wire.companion import (
     CompanionWire,
 )
 from . import Backend
+from .companion_identity import Claim
 from .companion_touch import Touchpad
 
 if TYPE_CHECKING:
@@ -71,12 +71,9 @@ MAX_MISSED = 2  # unanswered ones until it is given up; a single late answer can
 OPTIONAL_TIMEOUT = 2.0  # s for an answer that some systems never give
 SETTLE = 1.0  # s until a change of volume is reported; some outputs report none
 GOODBYE = 1.0  # s for the answer to the last request of a connection
-WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
-POWER_POLL = 1.0  # s between two polls of the power state: not every system reports it
 CLICK_TIME = 0.02  # s that a click on the touchpad takes
 ROUNDING = 3.5  # percent; devices with 16 steps of volume have been seen, of 6.25 each
 SKIP = 10.0  # s; without a time of the caller's
-IDENTITIES = 16  # a device keeps a list of the remotes that it has seen: do not flood it
 
 INTERESTS = ("_iMC", *codes.STATUS_EVENTS)
 
@@ -110,20 +107,6 @@ ALWAYS = (
 TOUCHES = ("swipe", "touch", "click")
 TYPES = ("text_get", "text_set", "text_append", "text_clear")
 
-_connections = itertools.count(os.getpid())
-_numbering = threading.RLock()
-_numbered: set[CompanionBackend] = set()  # those that are connected
-
-
-def _leave_to_parent() -> None:
-    """In the child of a fork: be somebody else than the parent's next connection."""
-    global _connections, _numbering
-    _connections, _numbering = itertools.count(os.getpid()), threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_leave_to_parent)
-
 
 class CompanionBackend(Backend):
     """One device over Companion; arguments as in :class:`~tinyatv.backends.Backend`."""
@@ -152,12 +135,13 @@ class CompanionBackend(Backend):
         self._link: Link | None = None
         self._numbers = itertools.count(secrets.randbelow(1 << 16))
         self._closing = threading.Event()
-        # Both may be taken twice: by a thread, and by a signal handler that interrupts it.
+        # All of them may be taken twice: by a thread, and by a signal handler that interrupts it.
         self._pressing = threading.RLock()
-        self._held = False
+        self._turning = threading.RLock()  # over the volume keys
+        self._held: set[Any] = set()  # those of the two that are
         self._typing = threading.RLock()
         self._listening = False
-        self._number = 0  # of those that its device knows us by
+        self._claim: Claim | None = None  # what the device knows us by
         self._sessions: list[tuple[str, dict[str, Any]]] = []  # what ends each that was begun
         self._interests: list[str] = []
         self._touchpad: Touchpad | None = None
@@ -167,10 +151,10 @@ class CompanionBackend(Backend):
         self._controls: int | None = None  # what can be controlled now; None until it is reported
         self._asking = -1  # number of the latest request for the volume
         self._level: float | None = None  # percent
-        self._answers = 0  # how often the volume was reported
         self._muted = 0.0  # the volume before mute()
         self._power = PowerState.Unknown
         self._focus = KeyboardFocus.Unknown
+        self._told_at = {"power_state": 0.0, "text_focus": 0.0}
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -189,14 +173,15 @@ class CompanionBackend(Backend):
 
             raise CredentialsError(f"{self._where}: {LEGACY}")
         if self._credentials.kind != "hap":
-            raise CredentialsError(f"{self._where} needs the credentials of a pairing: pair first")
+            raise CredentialsError(f"{self._where} needs a pairing: {PAIR_FIRST}")
         sock = open_socket(self._host, self._port, self._timeout, self.protocol)
         keep_alive(sock)
         wire = CompanionWire()
         link = self._link = Link(
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
-            name=f"tinyatv-companion-{self._host}", prepare=wire.prepare, idle=self._idle,
+            name=f"tinyatv-companion-{self._host}", label=self._label, idle=self._idle,
             idle_after=HEARTBEAT, idle_every=min(HEARTBEAT_EVERY, self._timeout),
+            prepare=wire.prepare,
         )  # fmt: skip
         try:
             secure(link, wire, self._credentials)
@@ -204,7 +189,8 @@ class CompanionBackend(Backend):
             self._introduce()
         except ConnectionLost as exc:  # it broke before anything was up
             self.close()
-            raise ConnectionFailed(f"{self._where} hung up while connecting: {exc}") from exc
+            cause = cause_of(exc, self._label)
+            raise ConnectionFailed(f"{self._where} hung up while connecting: {cause}") from exc
         except BaseException:
             self.close()
             raise
@@ -246,28 +232,14 @@ class CompanionBackend(Backend):
             self._interests.append(interest)
         self._fetch_power()
 
-    def _identity(self, client: bytes) -> str:
-        """Our entry in the device's list of connected remotes: 12 hex digits.
-
-        Always one of the same few for a pairing: without a stable one, tvOS pushes no
-        TVSystemStatus. Not always the same one: two connections that use the same one disconnect
-        each other. Never ``cafecafecafe``, which is refused since tvOS 18.4.
-        """
-        first = next(_connections)
-        with _numbering:
-            numbers = [(first + more) % IDENTITIES for more in range(IDENTITIES)]
-            taken = {one._number for one in _numbered if one._where == self._where}
-            self._number = next((one for one in numbers if one not in taken), numbers[0])
-            _numbered.add(self)
-        return hashlib.sha256(client + b"%d" % self._number).hexdigest()[:12]
-
     def _about(self) -> dict[str, Any]:
         client = self._credentials.client_id
+        self._claim = Claim(client, self._credentials.device_id)
         return {
             "_bf": 0,
             "_cf": 512,
             "_clFl": 128,
-            "_i": self._identity(client),
+            "_i": self._claim.name,
             "_idsID": client.decode("utf-8", "replace"),
             "_pubID": own_mac(client),
             "_sf": 256,
@@ -286,8 +258,8 @@ class CompanionBackend(Backend):
             if first and self._sessions and not self._link.ended:
                 self._end_sessions(self._link)
             self._link.close()
-        with _numbering:
-            _numbered.discard(self)
+        if self._claim is not None:
+            self._claim.release()
 
     def _end_sessions(self, link: Link) -> None:
         """Undo what connect() did, in reverse order, all at once and at best effort."""
@@ -301,6 +273,10 @@ class CompanionBackend(Backend):
         except AppleTVError as exc:
             log.debug("no goodbye: %s", exc)
 
+    def told_at(self, command: str) -> float:
+        """When the device told what a question returns; see the contract."""
+        return self._told_at.get(command, float("inf"))
+
     def subscribe(self) -> None:
         """Start posting what changes."""
         self._listening = True
@@ -313,14 +289,20 @@ class CompanionBackend(Backend):
     def _where(self) -> str:
         return f"{self._host} port {self._port} (companion)"
 
+    @property
+    def _label(self) -> str:
+        return f"{self._host} (companion)"
+
+    def _ended_error(self) -> ConnectionLost:
+        return lost(self._label, None if self._link is None else self._link.error)
+
     def _ended(self, error: AppleTVError | None) -> None:
         """The link is gone: wake all threads that wait."""
         with self._changed:
             self._closing.set()
             self._changed.notify_all()
         if error is not None:
-            closed = getattr(error, "closed", False)
-            self._lost(ConnectionLost(f"connection to {self._where} lost: {error}", closed=closed))
+            self._lost(lost(self._label, error))
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -382,7 +364,7 @@ class CompanionBackend(Backend):
         it. An empty NoOp frame would not: no device answers it.
         """
         if times > MAX_MISSED:
-            raise ConnectionLost(f"{self._where} does not answer any more")
+            raise ConnectionLost(f"{self._label}: it does not answer any more")
         self._open().send(self._message(REQUEST, "_ping", {}))
 
     def _await(self, condition: Callable[[], bool], seconds: float | None) -> bool:
@@ -400,7 +382,7 @@ class CompanionBackend(Backend):
 
     def _check(self) -> None:
         if self._closing.is_set():
-            raise ConnectionLost(f"connection to {self._where} lost")
+            raise self._ended_error()
 
     # -- what the device says --------------------------------------------------------------------
 
@@ -451,11 +433,12 @@ class CompanionBackend(Backend):
         if level is None:
             return []
         before, self._level = self._level, level
-        self._answers += 1
         return [] if before in (None, level) else [VolumeChanged(level, None, before or 0.0)]
 
     def _set_power(self, content: dict[Any, Any]) -> list[Event]:
         power = power_of(content.get("state"))
+        if power not in (None, PowerState.Unknown):
+            self._told_at["power_state"] = time.monotonic()
         if power in (None, self._power):
             return []
         self._power = power
@@ -463,8 +446,9 @@ class CompanionBackend(Backend):
 
     def _set_focus(self, content: dict[Any, Any]) -> list[Event]:
         focus = KeyboardFocus.Focused if "_tiD" in content else KeyboardFocus.Unfocused
+        self._told_at["text_focus"] = time.monotonic()
         before, self._focus = self._focus, focus
-        return [] if before in (focus, KeyboardFocus.Unknown) else [KeyboardChanged(focus)]
+        return [] if before is focus else [KeyboardChanged(focus)]
 
     # -- buttons ---------------------------------------------------------------------------------
 
@@ -515,8 +499,7 @@ class CompanionBackend(Backend):
         try:
             self._edge(word, button, codes.DOWN)
             if seconds and self._closing.wait(seconds):
-                where = f"connection to {self._where} lost"
-                raise ConnectionLost(f"{word}: {where} while it was down")
+                raise self._ended_error()
             self._edge(word, button, codes.UP)
         except CommandFailed:
             raise  # refused: it is as it was
@@ -529,20 +512,26 @@ class CompanionBackend(Backend):
         self._ask(word, "_hidC", content, timeout=timeout)
 
     @contextlib.contextmanager
-    def _alone(self, word: str) -> Iterator[None]:
-        """Hold the buttons and the touchpad, so that no other thread presses meanwhile."""
-        if not self._pressing.acquire(timeout=self._timeout):
+    def _alone(self, word: str, keys: Any = None) -> Iterator[None]:
+        """Hold the buttons and the touchpad, so that no other thread presses meanwhile.
+
+        Args:
+            word: The command, for an error.
+            keys: Other keys to hold instead.
+        """
+        keys = self._pressing if keys is None else keys
+        if not keys.acquire(timeout=self._timeout):
             raise CommandTimeout(f"{word}: another button is still down (companion)")
         try:
-            if self._held:
+            if keys in self._held:
                 raise AppleTVError(f"{word}: {NESTED} (companion)")
             try:
-                self._held = True
+                self._held.add(keys)
                 yield
             finally:
-                self._held = False
+                self._held.discard(keys)
         finally:
-            self._pressing.release()
+            keys.release()
 
     def siri_start(self) -> None:
         with self._alone("siri_start"):
@@ -648,18 +637,19 @@ class CompanionBackend(Backend):
     # -- volume ----------------------------------------------------------------------------------
 
     def volume_up(self) -> None:
-        self._step("volume_up", 100.0)
+        self._key("volume_up")
 
     def volume_down(self) -> None:
-        self._step("volume_down", 0.0)
+        self._key("volume_down")
 
-    def _step(self, word: str, end: float) -> None:
-        """Press a volume key, and give the device a moment to report the new volume."""
-        with self._changed:
-            answers, level = self._answers, self._level
-        self._press(word)
-        if level not in (None, end):
-            self._await(lambda: self._answers != answers, SETTLE)
+    def _key(self, word: str) -> None:
+        """Press a volume key.
+
+        Done when the device has acknowledged it, since not all outputs report the new volume. No
+        other button needs to be up, so those do not wait for this one.
+        """
+        with self._alone(word, self._turning):
+            self._down_and_up(word, word, 0)
 
     def volume(self, output_device: str | None = None) -> float:
         self._check_output("volume", output_device)
@@ -673,10 +663,16 @@ class CompanionBackend(Backend):
         self._set_volume("set_volume", level)
 
     def mute(self) -> None:
-        if not self._has_volume():
-            self._press("mute")
+        if not self._controls or not self._controls & VOLUME:
+            self._key("mute")  # the output knows by itself whether it is mute
             return
         level = self.volume()
+        if not level and not self._muted:
+            raise CommandFailed(
+                "mute: it is at 0 %, and how loud it was before is not known: set_volume"
+                " (companion)",
+                "mute",
+            )
         if level:
             self._muted = level
         self._set_volume("mute", 0.0 if level else self._muted)
@@ -730,22 +726,15 @@ class CompanionBackend(Backend):
         for event in events if self._listening and not first else ():
             self._post(event)
 
-    def turn_on(self, wait: bool) -> None:
-        self._switch("turn_on", PowerState.On, wait)
+    def turn_on(self) -> None:
+        self._switch("turn_on")
 
-    def turn_off(self, wait: bool) -> None:
-        self._switch("turn_off", PowerState.Off, wait)
+    def turn_off(self) -> None:
+        self._switch("turn_off")
 
-    def _switch(self, word: str, wanted: PowerState, wait: bool) -> None:
+    def _switch(self, word: str) -> None:
         with self._alone(word):
             self._edge(word, word, codes.UP)  # Sleep and Wake have no other edge
-        deadline = Deadline(WAKE_TIMEOUT)
-        while wait and self.power_state() is not wanted:
-            if deadline.over:
-                raise CommandTimeout(
-                    f"{word}: the device is {self._power.name} after {WAKE_TIMEOUT:g} s (companion)"
-                )
-            self._await(lambda: self._power is wanted, POWER_POLL)
 
     # -- apps and accounts -----------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from contextlib import nullcontext
 from copy import copy
 from typing import TYPE_CHECKING, Callable
 from urllib.parse import parse_qsl, urlsplit
@@ -24,6 +25,7 @@ from . import PairingRequest, try_connect
 
 if TYPE_CHECKING:
     from ..model import Device, Service
+    from .cancellation import Cancellation
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +40,8 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
     Any TV of the house may pick the remote: the login shows whether it was this one.
     """
     credentials = publish_remote(
-        device.address, pin=request.pin, show_pin=request.show_pin, name=request.name,
-        timeout=request.timeout, **request.options,
+        device.address, pin=request.typed_pin(), show_pin=request.show_pin, name=request.name,
+        timeout=request.timeout, cancellation=request.cancellation, **request.options,
     )  # fmt: skip
     fresh = copy(service)
     fresh.credentials = credentials
@@ -74,6 +76,7 @@ def publish_remote(
     guid: str | None = None,
     instance: str | None = None,
     announce: bool = True,
+    cancellation: Cancellation | None = None,
 ) -> str:
     """Publish a remote and wait for the device to ask for it; returns the credentials.
 
@@ -89,9 +92,10 @@ def publish_remote(
         guid: Identity: 16 hex digits, with or without 0x; None makes one up.
         instance: Instance name to publish; None makes it of the address.
         announce: False publishes nothing, for a TV that learns our address by other means.
+        cancellation: What another thread may end the wait by; None if none does.
 
     Raises:
-        PairingError: The PIN was not typed in time, or was wrong three times.
+        PairingError: The PIN was not typed in time, or was wrong three times; or it was cancelled.
         ConnectionFailed: There is no way to the device.
         OSError: The port is taken.
     """
@@ -119,8 +123,9 @@ def publish_remote(
                 pairing.properties(name, guid),
                 quick=own.startswith("127."),
             )
-        (show_pin or _print_pin)(pin)
-        server.done.wait(timeout)
+        with cancellation.closing(server.done.set) if cancellation else nullcontext():
+            (show_pin or _print_pin)(pin)
+            server.done.wait(timeout)
     finally:
         listener.close()
         if publication is not None:
@@ -128,6 +133,8 @@ def publish_remote(
         server.close()
     if server.remote.paired:
         return pairing.credentials(guid)
+    if cancellation is not None:
+        cancellation.check()
     if server.remote.wrong:
         tries = f"{server.remote.wrong} wrong PIN" + ("s" if server.remote.wrong > 1 else "")
         raise PairingError(f"not paired: {tries} typed on the TV (it was {pin} here)")

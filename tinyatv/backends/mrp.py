@@ -11,12 +11,14 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 from .. import proto
 from ..deadline import Deadline
 from ..errors import (
+    PAIR_FIRST,
     AppleTVError,
     CommandFailed,
     CommandTimeout,
@@ -34,7 +36,7 @@ from ..events import (
     VolumeChanged,
 )
 from ..identity import Introduction, check
-from ..link import Link, keep_alive, open_socket
+from ..link import Link, cause_of, keep_alive, lost, open_socket
 from ..model import (
     Artwork,
     DeviceState,
@@ -53,6 +55,7 @@ from ..wire import hid
 from ..wire.mrp import OPEN_LIMIT, MrpWire
 from . import Backend
 from . import mrp_state as state
+from .mrp_volume import ROUNDING, Levels
 
 if TYPE_CHECKING:
     from ..events import Event
@@ -66,9 +69,8 @@ HEARTBEAT = 30.0  # s without a message from the device until it is asked whethe
 HEARTBEAT_EVERY = 4.5  # s, at most, from one question to the next: 39 s in all
 MAX_MISSED = 2  # unanswered ones until it is given up; a single late answer can be harmless
 GOODBYE = 1.0  # s, at most, that a button takes to come up after an error
-WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
 VOLUME_STEP = 5.0  # percent; for outputs that only know absolute levels (HomePods)
-ROUNDING = 3.5  # percent; devices with 16 steps of volume have been seen, of 6.25 each
+LEVEL_TIMEOUT = 2.0  # s for an answer to GET_VOLUME, which not all systems give
 SKIP = 15.0  # s; where the app names no step of its own
 ARTWORK_TIMEOUT = 25.0  # s; the device renders large images first
 
@@ -176,20 +178,24 @@ class MrpBackend(Backend):
         self._lost = lost
         self._link: Link | None = None
         self._closing = threading.Event()
-        # Both locks may be taken twice: by a thread, and by a signal handler that interrupts it.
+        # These locks may be taken twice: by a thread, and by a signal handler that interrupts it.
         self._pressing = threading.RLock()  # over the messages of a button, too
         self._held = False
+        self._turning = threading.RLock()  # over steps that add up; held for a write
         self._edges: dict[tuple[str, bool], proto.Message] = {}
         self._listening = False
         self._lock = threading.RLock()  # over everything below
         self._players = state.Players()
         self._shown: Playing | None = None  # what was posted last
         self._info: Any = None  # the latest DEVICE_INFO
+        self._told_power = PowerState.Unknown
         self._own_uid = ""  # us as an output device; of the first DEVICE_INFO
-        self._volumes: dict[str, float] = {}  # percent, by output device
-        self._capabilities = 0
+        self._levels = Levels()
+        self._capabilities: int | None = None  # how the volume can be changed; None if not told
+        self._tells = True  # False once the device has not answered GET_VOLUME
         self._muted = 0.0  # the volume before mute()
         self._focus = KeyboardFocus.Unknown
+        self._told_at = {"power_state": 0.0, "text_focus": 0.0, "volume": 0.0}
         self._expecting: list[tuple[Callable[[proto.Message], bool], queue.SimpleQueue[Any]]] = []
 
     # -- life ------------------------------------------------------------------------------------
@@ -212,8 +218,9 @@ class MrpBackend(Backend):
         keep_alive(sock)
         link = self._link = Link(
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
-            name=f"tinyatv-mrp-{self._host}", prepare=wire.prepare, idle=self._idle,
-            idle_after=HEARTBEAT if self._tunnel is None else None,  # the tunnel has its own
+            name=f"tinyatv-mrp-{self._host}", label=self._label, prepare=wire.prepare,
+            idle=self._idle,
+            idle_after=HEARTBEAT,  # in a tunnel, too: its own is about another connection
             idle_every=min(HEARTBEAT_EVERY, self._timeout),
         )  # fmt: skip
         try:
@@ -223,12 +230,13 @@ class MrpBackend(Backend):
             paired = self._tunnel is not None or self._credentials.kind == "hap"
             if not paired and self._info is not None:
                 raise CredentialsError(
-                    f"{self._where} does not answer a remote that is not paired: pair first"
+                    f"{self._where} does not answer a remote that is not paired: {PAIR_FIRST}"
                 ) from exc
             raise
         except ConnectionLost as exc:  # it broke before anything was up
             self.close()
-            raise ConnectionFailed(f"{self._where} hung up while connecting: {exc}") from exc
+            cause = cause_of(exc, self._label)
+            raise ConnectionFailed(f"{self._where} hung up while connecting: {cause}") from exc
         except BaseException:
             self.close()
             raise
@@ -251,7 +259,7 @@ class MrpBackend(Backend):
                 wire.limit = OPEN_LIMIT
         self._recognize(self.introduction)
         with self._lock:
-            self._info = answer.body
+            self._take_info(answer.body)
             self._own_uid = (
                 proto.text(answer.body, "clusterID") or proto.text(answer.body, "deviceUID") or ""
             )
@@ -289,6 +297,10 @@ class MrpBackend(Backend):
         if self._link is not None:
             self._link.fail(error)
 
+    def told_at(self, command: str) -> float:
+        """When the device told what a question returns; see the contract."""
+        return self._told_at.get(command, float("inf"))
+
     def subscribe(self) -> None:
         """Start posting what changes; what is playing now comes first."""
         with self._lock:
@@ -303,6 +315,13 @@ class MrpBackend(Backend):
     def _where(self) -> str:
         return f"{self._host} port {self._port} (mrp)"
 
+    @property
+    def _label(self) -> str:
+        return f"{self._host} (mrp)"
+
+    def _ended_error(self) -> ConnectionLost:
+        return lost(self._label, None if self._link is None else self._link.error)
+
     def _ended(self, error: AppleTVError | None) -> None:
         """The link is gone: wake all threads that wait for a message."""
         self._closing.set()
@@ -311,13 +330,12 @@ class MrpBackend(Backend):
         for found in waiting:
             found.put(None)
         if error is not None:
-            closed = getattr(error, "closed", False)
-            self._lost(ConnectionLost(f"connection to {self._where} lost: {error}", closed=closed))
+            self._lost(lost(self._label, error))
 
     def _idle(self, times: int) -> None:
         """No message came for long: send a heartbeat, and give up after two unanswered ones."""
         if times > MAX_MISSED:
-            raise ConnectionLost(f"{self._where} does not answer any more")
+            raise ConnectionLost(f"{self._label}: it does not answer any more")
         assert self._link is not None, "there is a link, for it calls us"
         self._link.send(proto.build(proto.GENERIC, True))
 
@@ -383,12 +401,12 @@ class MrpBackend(Backend):
                     f"{command}: the device did not confirm it within {deadline.seconds:g} s (mrp)"
                 ) from None
             if message is None:
-                raise ConnectionLost(f"{command}: connection to {self._where} lost")
+                raise self._ended_error()
             return message
 
         try:
             if self._closing.is_set():
-                raise ConnectionLost(f"connection to {self._where} closed")
+                raise self._ended_error()
             yield wait
         finally:
             with self._lock:
@@ -408,6 +426,8 @@ class MrpBackend(Backend):
                 events = self._set_info(body)
             elif kind == proto.VOLUME_DID_CHANGE:
                 events = self._set_level(body)
+            elif kind == proto.GET_VOLUME_RESULT:
+                self._tells = True
             elif kind == proto.VOLUME_CONTROL_AVAILABILITY:
                 self._set_capabilities(body)
             elif kind == proto.VOLUME_CONTROL_CAPABILITIES_DID_CHANGE:
@@ -435,7 +455,7 @@ class MrpBackend(Backend):
 
     def _set_info(self, info: Any) -> list[Event]:
         before = (self._power(), self._outputs())
-        self._info = info
+        self._take_info(info)
         events: list[Event] = []
         if self._power() is not before[0]:
             events.append(PowerChanged(self._power()))
@@ -443,10 +463,20 @@ class MrpBackend(Backend):
             events.append(OutputDevicesChanged(self._outputs()))
         return events
 
+    def _take_info(self, info: Any) -> None:
+        self._info = info
+        if info.HasField("logicalDeviceCount"):
+            self._told_power = PowerState.On if info.logicalDeviceCount else PowerState.Off
+            self._told_at["power_state"] = time.monotonic()
+
     def _set_level(self, body: Any) -> list[Event]:
         uid = proto.text(body, "outputDeviceUID") or self._own_uid
-        before, level = self._volumes.get(uid, 0.0), round(100 * body.volume, 1)
-        self._volumes[uid] = level
+        return self._note_level(uid, _percent(body)) if body.HasField("volume") else []
+
+    def _note_level(self, uid: str, level: float) -> list[Event]:
+        before = self._levels.tell(uid, level)
+        if uid == self._own_uid:
+            self._told_at["volume"] = time.monotonic()
         if level == before:
             return []
         return [VolumeChanged(level, None if uid == self._own_uid else uid, before)]
@@ -455,14 +485,17 @@ class MrpBackend(Backend):
         # Some devices report control without saying of which kind: then the volume keys work.
         bits = body.volumeCapabilities if body.HasField("volumeCapabilities") else commands.RELATIVE
         self._capabilities = bits if body.volumeControlAvailable else 0
+        if not self._capabilities & commands.ABSOLUTE:
+            self._levels.forget(self._own_uid)  # those of the output that was there before
 
     def _set_focus(self, body: Any) -> list[Event]:
         editing = body.state in (2, 3, 4)  # began, goes on, changed
         focus = KeyboardFocus.Focused if editing else KeyboardFocus.Unfocused
+        self._told_at["text_focus"] = time.monotonic()
         if focus is self._focus:
             return []
-        first, self._focus = self._focus is KeyboardFocus.Unknown, focus
-        return [] if first else [KeyboardChanged(focus)]
+        self._focus = focus
+        return [KeyboardChanged(focus)]
 
     # -- buttons ---------------------------------------------------------------------------------
 
@@ -530,8 +563,7 @@ class MrpBackend(Backend):
         try:
             link.send(self._edge(button, True))
             if self._closing.wait(seconds):
-                where = f"connection to {self._where} lost"
-                raise ConnectionLost(f"{button}: {where} while it was down")
+                raise self._ended_error()
             self._ask(button, proto.GENERIC, after=[self._edge(button, False)])
         except BaseException:
             self._let_go(link, button)
@@ -630,46 +662,121 @@ class MrpBackend(Backend):
     # -- volume ----------------------------------------------------------------------------------
 
     def volume_up(self) -> None:
-        self._step("volume_up", VOLUME_STEP, 100.0)
+        self._step("volume_up", VOLUME_STEP)
 
     def volume_down(self) -> None:
-        self._step("volume_down", -VOLUME_STEP, 0.0)
+        self._step("volume_down", -VOLUME_STEP)
 
-    def _step(self, word: str, by: float, end: float) -> None:
-        """One step up or down, by whatever the output understands."""
+    def _step(self, word: str, by: float) -> None:
+        """One step up or down, by whatever the output understands.
+
+        Done when the device has seen it. Not all outputs tell the new level, so neither the caller
+        waits for that nor, since no other button needs to be up, any other press.
+        """
         with self._lock:
             capabilities, uid = self._capabilities, self._own_uid
-            level = self._volumes.get(uid, 0.0)
-        if not capabilities:
+        if capabilities == 0:
             raise NotSupported(f"{word}: the output has a fixed volume (mrp)")
-        if not capabilities & commands.ABSOLUTE:
-            self._press(word)  # by HDMI-CEC or infrared; no level is reported then
-        elif level == end:
-            return
-        elif capabilities & commands.RELATIVE:
-            with self._expect(_level_of(uid, lambda now: now != level)) as wait, self._pressing:
-                self._tap(word)
-                wait(word)
-        else:  # HomePods ignore the volume keys
-            self._set_volume(word, max(0.0, min(100.0, level + by)), uid)
+        if capabilities is not None and not capabilities & commands.RELATIVE:
+            level = self._expected(uid)  # HomePods ignore the volume keys
+            if level is not None:
+                self._turn(word, uid, level, by)
+                return
+        self._key(word, uid)
+
+    def _key(self, word: str, uid: str) -> None:
+        """Press a volume key: one write, so that it mixes with no other button."""
+        with self._lock:
+            self._levels.press(uid)
+        edges = []
+        for down in (True, False):  # made anew: another thread may be sending the same ones
+            event = hid.event(*hid.USAGE[word], down)
+            edges.append(proto.build(proto.SEND_HID_EVENT, hidEventData=event))
+        self._ask(word, proto.GENERIC, after=edges)
+
+    def _turn(self, word: str, uid: str, level: float, by: float) -> None:
+        """Set a level that is one step away from `level`, or from what others have set since."""
+        with self._turning:  # they are sent in the order in which they are worked out
+            with self._lock:
+                now = self._levels.expected(uid)
+            level = (level if now is None else now) + by
+            self._send_level(uid, max(0.0, min(100.0, level)))
+        self._ask(word, proto.GENERIC)
+
+    def _send_level(self, uid: str, level: float) -> None:
+        with self._lock:
+            self._levels.want(uid, level)
+        self._open().send(proto.build(proto.SET_VOLUME, volume=level / 100, outputDeviceUID=uid))
+
+    def _expected(self, uid: str) -> float | None:
+        """What the level of an output should be now; asked for if that is not clear."""
+        with self._lock:
+            level = self._levels.expected(uid)
+        if level is None:
+            level = self._ask_level(uid)
+        if level is None:
+            with self._lock:
+                level = self._levels.guess(uid)
+        return level
+
+    def _ask_level(self, uid: str) -> float | None:
+        """Ask how loud an output is; None if the device does not say.
+
+        GET_VOLUME may be answered with VOLUME_DID_CHANGE, or not at all: then it is asked once.
+        """
+        if not self._tells:
+            return None
+        question = proto.build(proto.GET_VOLUME, True, outputDeviceUID=uid)
+
+        def is_it(message: proto.Message) -> bool:
+            if message.kind == proto.VOLUME_DID_CHANGE and message.body.HasField("volume"):
+                return (proto.text(message.body, "outputDeviceUID") or self._own_uid) == uid
+            return message.identifier == question.identifier
+
+        with self._expect(is_it) as wait:
+            self._open().send(question)
+            try:
+                answer = wait("volume", min(LEVEL_TIMEOUT, self._timeout))
+            except CommandTimeout as exc:
+                log.info("%s", exc)
+                self._tells = False
+                return None
+        if answer.kind == proto.VOLUME_DID_CHANGE:
+            return _percent(answer.body)
+        if answer.kind != proto.GET_VOLUME_RESULT or not answer.body.HasField("volume"):
+            return None
+        level = _percent(answer.body)
+        with self._lock:
+            first = uid not in self._levels.told
+            events = self._note_level(uid, level)
+        for event in events if self._listening and not first else ():
+            self._post(event)
+        return level
 
     def volume(self, output_device: str | None = None) -> float:
         with self._lock:
             uid = output_device or self._own_uid
-            level = self._volumes.get(uid)
-            absolute = self._capabilities & commands.ABSOLUTE
+            level = self._levels.fresh(uid)
+            absolute = self._has_levels
         if output_device is None and not absolute:
             raise NotSupported("volume: the output only knows volume_up and volume_down (mrp)")
-        if level is None:  # it has not been reported yet
-            answer = self._ask("volume", proto.GET_VOLUME, outputDeviceUID=uid)
-            if answer.kind != proto.GET_VOLUME_RESULT:
-                raise CommandFailed(f"volume: {uid} does not report it (mrp)", "volume")
-            level = round(100 * answer.body.volume, 1)
+        if level is None:
+            level = self._ask_level(uid)
+        if level is None:
+            with self._lock:
+                level = self._levels.told.get(uid)
+        if level is None:
+            raise CommandFailed(f"volume: {uid} does not report it (mrp)", "volume")
         return level
+
+    @property
+    def _has_levels(self) -> bool:
+        """False if the device has told that its output has none."""
+        return self._capabilities is None or bool(self._capabilities & commands.ABSOLUTE)
 
     def set_volume(self, level: float, output_device: str | None = None) -> None:
         with self._lock:
-            absolute, uid = self._capabilities & commands.ABSOLUTE, output_device or self._own_uid
+            absolute, uid = self._has_levels, output_device or self._own_uid
         if output_device is None and not absolute:
             raise NotSupported("set_volume: the output only knows volume_up and volume_down (mrp)")
         self._set_volume("set_volume", level, uid)
@@ -677,27 +784,32 @@ class MrpBackend(Backend):
     def mute(self) -> None:
         with self._lock:
             capabilities, uid = self._capabilities, self._own_uid
-            level = self._volumes.get(uid, 0.0)
-            before = self._muted
-            if level:
-                self._muted = level
-        if not capabilities:
+        if capabilities == 0:
             raise NotSupported("mute: the output has a fixed volume (mrp)")
-        if not capabilities & commands.ABSOLUTE:
-            self._press("mute")
-        elif level:
-            self._set_volume("mute", 0.0, uid)
-        elif before:
-            self._set_volume("mute", before, uid)
+        if capabilities is None or not capabilities & commands.ABSOLUTE:
+            self._key("mute", uid)  # the output knows by itself whether it is mute
+            return
+        level = self._expected(uid)
+        if level is None:
+            raise CommandFailed("mute: the device does not tell how loud it is (mrp)", "mute")
+        if not level and not self._muted:
+            raise CommandFailed(
+                "mute: it is at 0 %, and how loud it was before is not known: set_volume (mrp)",
+                "mute",
+            )
+        if level:
+            self._muted = level
+        with self._turning:
+            self._send_level(uid, 0.0 if level else self._muted)
+        self._ask("mute", proto.GENERIC)
 
     def _set_volume(self, word: str, level: float, uid: str) -> None:
         """Set a volume, and wait until the device says that it has changed."""
         with self._lock:
-            known = self._volumes.get(uid)
-        message = proto.build(proto.SET_VOLUME, volume=level / 100, outputDeviceUID=uid)
+            known = self._levels.fresh(uid)
         # One that was on its way already does not count; devices round to steps of their own.
         with self._expect(_level_of(uid, lambda now: abs(now - level) <= ROUNDING)) as wait:
-            self._open().send(message)
+            self._send_level(uid, level)
             if known is None or abs(known - level) >= 0.05:  # no change, no report
                 wait(word)
 
@@ -757,41 +869,24 @@ class MrpBackend(Backend):
             return self._power()
 
     def _power(self) -> PowerState:
-        return PowerState.On if self._info.logicalDeviceCount else PowerState.Off
+        """As it was told last: a message without the count says nothing about it."""
+        return self._told_power
 
-    def turn_on(self, wait: bool) -> None:
-        message = proto.build(proto.WAKE_DEVICE)
-        self._switch("turn_on", PowerState.On, lambda: self._open().send(message), wait)
+    def turn_on(self) -> None:
+        self._open().send(proto.build(proto.WAKE_DEVICE))
 
-    def turn_off(self, wait: bool) -> None:
+    def turn_off(self) -> None:
         """Home held down opens the control centre, and select presses its default item, Sleep.
 
         Reported to work up to tvOS 17: on tvOS 18 the item has the focus but is not pressed, and
         tvOS 27 places Sleep lower.
         """
-
-        def keys() -> None:
-            self._press("home", 1.0)
-            if self._closing.wait(0.1):
-                raise ConnectionLost(f"turn_off: connection to {self._where} lost")
-            self._press("select")
-
-        if self.power_state() is not PowerState.Off:  # it would wake up
-            self._switch("turn_off", PowerState.Off, keys, wait)
-
-    def _switch(
-        self, word: str, wanted: PowerState, action: Callable[[], object], wait: bool
-    ) -> None:
-        on = wanted is PowerState.On
-
-        def there(message: proto.Message) -> bool:
-            kinds = (proto.DEVICE_INFO_UPDATE, proto.DEVICE_INFO)
-            return message.kind in kinds and bool(message.body.logicalDeviceCount) is on
-
-        with self._expect(there) as until:
-            action()
-            if wait and self.power_state() is not wanted:
-                until(word, WAKE_TIMEOUT)
+        if self.power_state() is PowerState.Off:
+            return  # it would wake up
+        self._press("home", 1.0)
+        if self._closing.wait(0.1):
+            raise self._ended_error()
+        self._press("select")
 
     # -- text ------------------------------------------------------------------------------------
 
@@ -809,8 +904,6 @@ class MrpBackend(Backend):
 
     def _type(self, word: str, action: int, text: str) -> None:
         """Change the text field. Not acknowledged, so ask for something that is."""
-        import time
-
         if self._focus is not KeyboardFocus.Focused:
             raise CommandFailed(f"{word}: no text field is open (mrp)", word)
         self._open().send(
@@ -830,7 +923,7 @@ class MrpBackend(Backend):
 
     def _check(self) -> None:
         if self._closing.is_set():
-            raise ConnectionLost(f"connection to {self._where} closed")
+            raise self._ended_error()
 
     def artwork(self, width: int | None, height: int | None) -> Artwork | None:
         from . import mrp_artwork
@@ -903,14 +996,26 @@ class MrpBackend(Backend):
             there["app"] = players.client is not None
             steps = bool(self._capabilities)
             there.update(volume_up=steps, volume_down=steps, mute=steps)
-            absolute = bool(self._capabilities & commands.ABSOLUTE)
+            absolute = self._has_levels
             there.update(volume=absolute, set_volume=absolute)
+            unknown = {"volume_up", "volume_down", "mute", "volume", "set_volume"}
+            if self._capabilities is not None:
+                unknown.clear()
+            if self._power() is PowerState.Unknown:
+                unknown.add("power_state")
             typing = self._focus is KeyboardFocus.Focused
             there.update(text_set=typing, text_append=typing, text_clear=typing)
-        return {
+        states = {
             name: FeatureState.Available if can else FeatureState.Unavailable
             for name, can in there.items()
         }
+        states.update(dict.fromkeys(unknown, FeatureState.Unknown))
+        return states
+
+
+def _percent(body: Any) -> float:
+    """The level in a message, with one decimal."""
+    return round(100 * float(body.volume), 1)
 
 
 def _level_of(uid: str, wanted: Callable[[float], bool]) -> Callable[[proto.Message], bool]:

@@ -45,9 +45,9 @@ STATES = {  # playbackState: what it is; STATE_PLAYING depends on the rate as we
 }
 MEDIA_TYPES = {commands.MEDIA_AUDIO: MediaType.Music, commands.MEDIA_VIDEO: MediaType.Video}
 REPEAT_MODE = {RepeatState[name]: mode for name, mode in commands.REPEAT_MODES.items()}
-REPEAT = {mode: state for state, mode in REPEAT_MODE.items()}  # anything else is Off
+REPEAT = {mode: state for state, mode in REPEAT_MODE.items()}
 SHUFFLE_MODE = {ShuffleState[name]: mode for name, mode in commands.SHUFFLE_MODES.items()}
-SHUFFLE = {mode: state for state, mode in SHUFFLE_MODE.items()}  # anything else is Songs
+SHUFFLE = {mode: state for state, mode in SHUFFLE_MODE.items()}
 
 TEXTS = {  # field of Playing: field of the metadata
     "title": "title",
@@ -382,16 +382,15 @@ class Players:
         player = self.player
         return DeviceState.Idle if player is None else player.doing
 
-    def shuffle(self) -> ShuffleState:
-        """The shuffle state; Off if the app has none."""
+    def shuffle(self) -> ShuffleState | None:
+        """The shuffle state; Off if the app cannot shuffle, None if it does not say how it is."""
         info = self.command(commands.SET_SHUFFLE)
-        mode = commands.SHUFFLE_MODES["Off"] if info is None else info.shuffleMode
-        return SHUFFLE.get(mode, ShuffleState.Songs)
+        return ShuffleState.Off if info is None else SHUFFLE.get(info.shuffleMode)
 
-    def repeat(self) -> RepeatState:
-        """The repeat state; Off if the app has none."""
+    def repeat(self) -> RepeatState | None:
+        """The repeat state; Off if the app cannot repeat, None if it does not say how it is."""
         info = self.command(commands.SET_REPEAT)
-        return REPEAT.get(info.repeatMode, RepeatState.Off) if info is not None else RepeatState.Off
+        return RepeatState.Off if info is None else REPEAT.get(info.repeatMode)
 
     def playing(
         self, artwork: Callable[[], Artwork | None] | None = None, now: float | None = None

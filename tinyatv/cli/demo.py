@@ -23,6 +23,7 @@ from ..errors import AppleTVError
 from ..events import KeyboardChanged, PlayingChanged
 from ..model import Device, DeviceState, FeatureState, PowerState, RepeatState, ShuffleState
 from ..pairing.dmap import new_guid
+from ..routes import PROTOCOLS
 from ..store import Store
 from ..virtual import VirtualAppleTV
 from .output import one_line
@@ -158,9 +159,10 @@ class Demo:
             typed.append(pin)
             typing.start()
 
+        shows = any(PROTOCOLS[one.protocol].hap for one in device.services)  # over HAP the TV does
         pair(
-            device, pin=read_the_screen, show_pin=show, timeout=5.0, store=self._store,
-            guid=guid, port=port, announce=False,
+            device, pin=read_the_screen if shows else None, show_pin=show, timeout=5.0,
+            store=self._store, guid=guid, port=port, announce=False,
         )  # fmt: skip
         if typed:
             typing.join(5)

@@ -25,6 +25,7 @@ class Arguments(argparse.Namespace):
     storage_filename: str | None
     timeout: float
     reconnect: bool
+    wake: bool | None
     all: bool
     json: bool
     verbose: bool
@@ -98,6 +99,11 @@ def common_flags(**kwargs: object) -> Parser:
     add_to("--storage-filename", metavar="FILE", help="the store to use")
     add("--timeout", type=seconds, default=5.0, metavar="S", help="seconds a command may take (5)")
     add("--reconnect", action="store_true", help="reconnect when the connection is lost (watch)")
+    add(
+        "--wake", action="store_true", default=None,
+        help="wake the device up first; buttons and the like do if nothing of it answers",
+    )  # fmt: skip
+    add("--no-wake", action="store_false", dest="wake", help="never wake the device up")
     add("--json", action="store_true", help="one JSON object per line")
     add("--output", choices=("json",), help=argparse.SUPPRESS)  # as atvscript has it
     add("-v", "--verbose", action="store_true", help="log to standard error")

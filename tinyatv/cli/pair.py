@@ -13,13 +13,14 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..connecting import locate, pair
+from ..backends import PairingRequest
+from ..connecting import ask_again, locate, pair_by
 from ..errors import AppleTVError, CredentialsError, PairingError
 from ..model import PROTOCOLS, Device, Service, identifier_keys
 from ..pairing.credentials import should_pair
 from ..routes import BACKENDS, ROUTES
 from .flags import port, seconds
-from .output import confirms, one_line, show
+from .output import confirms, one_line, show, terminal
 from .target import Progress, choose, open_target, scan, scan_hosts, the_store
 
 if TYPE_CHECKING:
@@ -60,21 +61,26 @@ def run(flags: Arguments, out: Output, word: str) -> int:
 
 
 def _pair(flags: Arguments, out: Output, device: Device, protocols: list[str] | None) -> int:
+    store = the_store(flags)
+    request = PairingRequest(
+        pin=None if flags.pin == "none" else flags.pin,
+        ask_pin=lambda: _ask_pin(device, out),
+        show_pin=lambda pin: _show_pin(pin, flags, out),
+        client_id=store.client_uuid,
+        name=flags.remote_name,
+        timeout=flags.pairing_timeout,
+        again=lambda error: not out.json and terminal() and ask_again(error, show),
+        options={
+            "port": flags.pairing_port,
+            "guid": flags.pairing_guid,
+            "address": flags.pairing_address,
+            "instance": flags.pairing_instance,
+            "announce": not flags.no_announce,
+        },
+    )
+    paired = store.fill(device, given=True)
     try:
-        paired = pair(
-            device,
-            protocols=protocols,
-            pin=(lambda: _ask_pin(device, out)) if flags.pin in (None, "none") else flags.pin,
-            show_pin=lambda pin: _show_pin(pin, flags, out),
-            name=flags.remote_name,
-            timeout=flags.pairing_timeout,
-            store=the_store(flags),
-            port=flags.pairing_port,
-            guid=flags.pairing_guid,
-            address=flags.pairing_address,
-            instance=flags.pairing_instance,
-            announce=not flags.no_announce,
-        )
+        pair_by(request, paired, store, protocols)
     except OSError as exc:
         lost = getattr(exc, "device", None)
         if lost is None:
@@ -89,7 +95,8 @@ def _pair(flags: Arguments, out: Output, device: Device, protocols: list[str] | 
     done = [protocol for protocol in PROTOCOLS if protocol in there]
     errors = _trials(paired, flags.timeout)
     up = [protocol for protocol in done if errors.get(protocol, "not ours") is None]
-    text = f"Paired with {paired.name} ({', '.join(done)})"
+    name = paired.name or paired.address
+    text = f"Paired with {name} ({', '.join(done)})" if done else f"{name} needs no pairing"
     if errors and not any(errors.values()):
         text += ", and connected with each"
     out.result([text], paired=done, device=paired.identifier, name=paired.name, connected=up)
@@ -196,7 +203,7 @@ def _wizard(flags: Arguments, out: Output) -> int:
     flags.protocol = None
     flags.id, flags.name = device.identifier, None
     try:
-        with open_target(flags, out) as atv:
+        with open_target(flags, out, acts=False) as atv:
             show(f"Connected to {atv.name} by {', '.join(atv.protocols)}.")
             if not {*ROUTES["playing"]}.isdisjoint(atv.protocols):
                 show("It is playing:", *str(atv.playing()).split("\n"))
@@ -234,14 +241,18 @@ def _state(service: Service) -> str | None:
 
 
 def _ask_device(found: list[Device]) -> Device | None:
+    only = len(found) == 1
+    choice = "ENTER or 1" if only else f"1 to {len(found)}"
     while True:
         try:
-            answer = input(f"Which one (1 to {len(found)}, q to leave)? ").strip()
+            answer = input(f"Which one ({choice}, q to leave)? ").strip()
         except (EOFError, RuntimeError):  # its end, or there is none
             show()
             return None
         if answer.lower() == "q":
             return None
+        if only and not answer:
+            return found[0]
         if answer.isdecimal() and 1 <= int(answer) <= len(found):
             return found[int(answer) - 1]
         show(f"{answer!r} is not a number from 1 to {len(found)}")

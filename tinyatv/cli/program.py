@@ -101,7 +101,8 @@ def _run(args: list[str], out: Output) -> int:
         return 0
     from .target import open_target
 
-    with traced(flags), open_target(flags, out) as atv:
+    acts = any(step.command.acts for step in steps)
+    with traced(flags), open_target(flags, out, acts=acts, wait_for_all=False) as atv:
         for step in steps:
             step(atv, out)
     return 0

@@ -299,6 +299,7 @@ class Server:
             connection = self._pool.get(
                 device, protocols=None if flags.protocol is None else [flags.protocol],
                 timeout=flags.timeout, scan_timeout=flags.scan_timeout,
+                acts=any(step.command.acts for step in steps),
             )  # fmt: skip
         except AppleTVError as exc:
             if self._listener is None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from ..deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 POLL = 0.1  # s between two looks
 
@@ -45,3 +51,19 @@ def stop_on_signals() -> Stop:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+@contextlib.contextmanager
+def exit_on_terminate() -> Iterator[None]:
+    """Meanwhile SIGTERM is an exception on the main thread, as Ctrl-C is: things are put in order.
+
+    On another thread, where no signals arrive, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

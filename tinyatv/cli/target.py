@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Callable
 from ..connecting import check_unambiguous, connect_to, find, is_reachable
 from ..errors import DeviceNotFound
 from ..model import PROTOCOLS, Device, Service
-from ..store import SECRETS, Store
+from ..store import SECRETS, Store, did_you_mean
 from ..text import printable
 from .output import show
 
@@ -26,23 +26,37 @@ def the_store(flags: Arguments) -> Store:
     return Store(flags.storage_filename)
 
 
-def open_target(flags: Arguments, out: Output) -> AppleTV:
-    """Connect to the device that the flags name, and remember where it is."""
+def open_target(flags: Arguments, out: Output, **how: bool) -> AppleTV:
+    """Connect to the device that the flags name, and remember where it is.
+
+    Args:
+        flags: As given.
+        out: Shows the progress of a scan.
+        **how: `acts` and `wait_for_all` of :func:`~tinyatv.connecting.connect_to`.
+    """
     store = the_store(flags)
-    return open_device(flags, store, *choose(flags, store, out))
+    device, remembered = choose(flags, store, out)
+    return open_device(flags, store, device, remembered, **how)
 
 
-def open_device(flags: Arguments, store: Store, device: Device, remembered: bool) -> AppleTV:
+def open_device(
+    flags: Arguments, store: Store, device: Device, remembered: bool, **how: bool
+) -> AppleTV:
     """Connect to a device as the flags say, and remember where it is.
 
     Args:
+        flags: As given.
+        store: Where it is remembered.
+        device: With its credentials, but for those in the flags.
         remembered: True if its address comes from the store.
+        **how: As for :func:`open_target`.
     """
     given = given_credentials(flags, device, store)
     protocols = None if flags.protocol is None else [flags.protocol]
     atv = connect_to(
         device, store, remembered=remembered, protocols=protocols, timeout=flags.timeout,
         scan_timeout=flags.scan_timeout, reconnect=flags.reconnect, hosts=scan_hosts(flags),
+        wake=flags.wake, **how,
     )  # fmt: skip
     if device.identifiers and (given or not remembered):
         _remember(atv.device, store)
@@ -73,7 +87,7 @@ def choose(flags: Arguments, store: Store, out: Output) -> tuple[Device, bool]:
             wanted = [default.identifier] if default is not None and default.identifier else []
         found = scan(flags, out, wanted)
         fitting = [one for one in found if not wanted or any(map(one.is_called, wanted))]
-        return store.fill(_only(fitting, found, wanted)), False
+        return store.fill(_only(fitting, found, wanted, store)), False
     known = stored(flags, store)
     if known is not None:
         return known, True
@@ -85,7 +99,7 @@ def choose(flags: Arguments, store: Store, out: Output) -> tuple[Device, bool]:
             return find(wanted[0], store, flags.scan_timeout)
     found = scan(flags, out, wanted)
     fitting = [one for one in found if any(map(one.is_called, wanted))]
-    return store.fill(_only(fitting, found, wanted)), False
+    return store.fill(_only(fitting, found, wanted, store)), False
 
 
 def called(flags: Arguments) -> list[str]:
@@ -153,7 +167,9 @@ def stored(flags: Arguments, store: Store) -> Device | None:
     return None
 
 
-def _only(fitting: list[Device], found: list[Device], wanted: list[str]) -> Device:
+def _only(
+    fitting: list[Device], found: list[Device], wanted: list[str], store: Store | None = None
+) -> Device:
     if len(fitting) == 1:
         return fitting[0]
     names = ", ".join(f"{one.name} ({one.identifier})" for one in (fitting or found)) or "nothing"
@@ -161,7 +177,8 @@ def _only(fitting: list[Device], found: list[Device], wanted: list[str]) -> Devi
         how = "-i IDENTIFIER" if len({one.name for one in fitting}) == 1 else "-n or -i"
         raise DeviceNotFound(f"several devices; choose one with {how}: {names}")
     called = f" called {' or '.join(wanted)}" if wanted else ""
-    raise DeviceNotFound(f"no device{called}; found: {names}")
+    known = [*(store.names() if store else ()), *(name for one in found for name in one.names)]
+    raise DeviceNotFound(f"no device{called}; found: {names}{did_you_mean(wanted, known)}")
 
 
 def scan(flags: Arguments, out: Output, wanted: list[str]) -> list[Device]:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from .. import routes
 from ..errors import AppleTVError
 from ..virtual import PROFILES, VirtualAppleTV
+from ..virtual.raop import VirtualRaop
+from ..virtual.raop_receiver import save_wav
 from .flags import port
 from .output import one_line, show
 from .signals import stop_on_signals
@@ -41,6 +43,7 @@ def add_flags(parser: Parser, word: str) -> None:
     )
     add("--accept", action="append", metavar="CRED", help="credentials to accept")
     add("--replay", metavar="FILE", help="give the answers of this trace")
+    add("--record", metavar="FILE", help="write what is heard to a WAV file (airport, speaker)")
     add("--pin", help="PIN to show, or (atv3) to type for every remote that pairs")
 
 
@@ -65,6 +68,9 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         protocols=spoken,
         replay=flags.replay,
     )
+    speaker = next((side for side in tv.sides.values() if isinstance(side, VirtualRaop)), None)
+    if flags.record and speaker is None:
+        raise ValueError(f"{tv.profile} plays no sound: --record needs --profile speaker")
     # Over HAP the device shows the PIN; otherwise the remote does, and it is typed on the device.
     types_pin = not any(routes.PROTOCOLS[protocol].hap for protocol in tv.protocols)
     stop = stop_on_signals()
@@ -86,7 +92,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
                 target=_read_pins, args=(tv, out), name="tinyatv-stdin", daemon=True
             )
             typing.start()
-        logged = shown = missed = 0
+        logged = shown = missed = recorded = 0
         while not stop.wait(0.1):
             for entry in tv.log[logged:]:
                 logged += 1
@@ -94,6 +100,12 @@ def run(flags: Arguments, out: Output, word: str) -> int:
             for entry in tv.recording.missing[missed:] if tv.recording is not None else ():
                 missed += 1
                 out.result([f"not in the trace: {entry}"], missing=entry)
+            for stream in speaker.streams[recorded:] if speaker is not None else ():
+                if stream.over:
+                    recorded += 1
+                    out.result([str(stream)], stream=stream.title, lost=stream.lost)
+                    if flags.record:
+                        save_wav(flags.record, stream.samples())
             for pin in tv.pins[shown:]:
                 shown += 1
                 out.result([f"PIN {pin}"], pin=pin)

@@ -1,7 +1,10 @@
 """Show what is playing, and whatever else changes, until Ctrl-C.
 
+It ends with exit code 4 when the connection that tells what is playing is lost. --reconnect goes on
+instead. No device is woken.
+
 With --json, and as push_updates, also until ENTER or the end of standard input. The last line of
-JSON has "push_updates": "finished". --reconnect goes on after a lost connection.
+JSON has "push_updates": "finished".
 
 --all watches all devices that are stored, or all that -i, -n and -s name. Each line says which
 device it is about. One that cannot be reached, or is lost, does not stop the others; with
@@ -63,7 +66,7 @@ def add_flags(parser: Parser, word: str) -> None:
 def run(flags: Arguments, out: Output, word: str) -> int:
     """Print events until Ctrl-C, ENTER or a loss."""
     if not flags.all:
-        with open_target(flags, out) as atv:
+        with open_target(flags, out, acts=False) as atv:
             return watch(atv, out, word)
     if has_credentials(flags):
         raise ValueError("--all takes credentials from the store, not from flags")
@@ -73,7 +76,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     def connect(about: Output, find: Callable[[], tuple[Device, bool]]) -> AppleTV:
         device, remembered = find()
         about.about = device  # until now, what it was looked for by
-        return open_device(flags, store, device, remembered)
+        return open_device(flags, store, device, remembered, acts=False)
 
     watches = []
     for device, find in choose_all(flags, store, out):
@@ -134,6 +137,7 @@ class Watch:
         self._received = received
         self._connect = connect
         self._atv: AppleTV | None = None
+        self._playing: set[str] = set()  # connected protocols that tell what plays
         self._begun = threading.Event()  # the state has been reported: now its changes
         self._reported: dict[type, Any] = {}
         self._closing = threading.Event()
@@ -146,10 +150,11 @@ class Watch:
         self._thread.start()
 
     @property
-    def connected(self) -> bool:
-        """True if a protocol is connected still."""
+    def goes_on(self) -> bool:
+        """True if what is watched is connected still: what plays, where that is known at all."""
         atv = self._atv
-        return atv is not None and bool(atv.protocols)
+        up = {*atv.protocols} if atv is not None else set()
+        return bool(up) and (not self._playing or not self._playing.isdisjoint(up))
 
     def show(self, event: Any) -> int:
         """Print an event; returns an exit code if that was the end of this device."""
@@ -162,14 +167,14 @@ class Watch:
         return _show(event, self.out)
 
     def settle(self) -> int:
-        """Print that protocols were lost, once it is clear whether others are left.
+        """Print that protocols were lost, once it is clear whether what is watched is left.
 
-        A loss of the whole device is one line, "connection", however many protocols it had.
+        If it is not, that is one line, "connection", however many protocols were lost.
         """
         if self._loss is None:
             return 0
         error, soon = self._loss
-        others = self.connected and not self.reconnect
+        others = self.goes_on and not self.reconnect
         if others and not soon.over:
             return 0
         self._loss = None
@@ -227,11 +232,25 @@ class Watch:
         if atv.protocols and REPORTING.isdisjoint(atv.protocols):
             connected = ", ".join(atv.protocols)
             raise NotSupported(f"nothing reports changes; connected by {connected}")
+        self._playing = {*FIELDS["push_updates"]}.intersection(atv.protocols)
+        if not self._playing:
+            self._say_why(atv)
         atv.add_listener(self._listen)
         try:
             self._look(atv)
         finally:
             self._begun.set()
+
+    def _say_why(self, atv: AppleTV) -> None:
+        """What plays is not known. That is how it is, or else something is wrong."""
+        try:
+            atv.playing()
+        except NotSupported:
+            pass  # there may be other things to see
+        except AppleTVError as exc:
+            if isinstance(exc, AWAY) and not self.reconnect:
+                raise
+            self._report(UpdateFailed(exc, ROUTES["playing"][0]))
 
     def _listen(self, event: Any) -> None:
         """Pass an event on; on the events thread."""
@@ -241,6 +260,7 @@ class Watch:
             return
         self._report(event)
         if isinstance(event, Reconnected) and self._atv is not None:
+            self._playing |= {*FIELDS["push_updates"]}.intersection(event.protocols)
             self._look(self._atv)
 
     def _look(self, atv: AppleTV) -> None:
@@ -252,7 +272,7 @@ class Watch:
             try:
                 self._pass(ask())
             except ConnectionLost as exc:  # before we listened; afterwards it would come twice
-                if not self.reconnect:
+                if not self.reconnect and not self.goes_on:
                     self._report(Disconnected(exc))
             except AppleTVError:
                 pass  # it has no such thing

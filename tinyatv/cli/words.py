@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..model import RepeatState, ShuffleState, TouchAction
 from .command import (
@@ -30,6 +30,8 @@ from .output import named_keys, playing_keys, show
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..backends.airplay_stream import Stream
+    from ..backends.raop_stream import AudioStream
     from ..device import AppleTV
     from ..model import Artwork
     from .output import Output
@@ -122,23 +124,56 @@ def _playing(atv: AppleTV, out: Output, name: str) -> None:
 
 def _play_url(atv: AppleTV, out: Output, name: str, url: str) -> None:
     """Play to the end, with the position on a terminal."""
-    import sys
-
-    shown = sys.stderr is not None and sys.stderr.isatty() and not out.json
-
-    def tell(text: str) -> None:
-        if shown:
-            show(text, error=True, end="", erase=True)
-
-    try:
-        tell("starting")
-        with atv.play_url(url) as stream:
-            while not stream.wait(1.0):
-                length = f" of {stream.duration:.0f}" if stream.duration else ""
-                tell(f"{stream.position:.0f}{length} s{', paused' if stream.paused else ''}")
-    finally:
-        tell("")  # an error, or the shell, continues at the start of the line
+    with _Progress(out) as tell, atv.play_url(url) as stream:
+        while not stream.wait(1.0):
+            tell(f"{_position(stream)}{', paused' if stream.paused else ''}")
     out.result(command=name)
+
+
+def _stream_file(atv: AppleTV, out: Output, name: str, path: str) -> None:
+    """Send to the end; a speaker that is not told of an early end stays busy."""
+    from .signals import exit_on_terminate
+
+    told = 0
+    with exit_on_terminate(), _Progress(out) as tell, atv.stream(path) as stream:
+        over = False
+        while not over:
+            over = stream.wait(1.0)
+            tell(_position(stream))
+            for text in stream.warnings[told:]:
+                told += 1
+                tell("")
+                show(f"tinyatv: {text}", error=True)
+    out.result(command=name, **({"warnings": stream.warnings} if told else {}))
+
+
+def _position(stream: Stream | AudioStream) -> str:
+    length = f" of {stream.duration:.0f}" if stream.duration else ""
+    return f"{stream.position:.0f}{length} s"
+
+
+class _Progress:
+    """A line on the terminal that is written again and again; for ``with``, which gives its writer.
+
+    Args:
+        out: With JSON, nothing is shown.
+    """
+
+    def __init__(self, out: Output) -> None:
+        import sys
+
+        self._shown = sys.stderr is not None and sys.stderr.isatty() and not out.json
+
+    def __enter__(self) -> Callable[[str], None]:
+        self._tell("starting")
+        return self._tell
+
+    def __exit__(self, *_: object) -> None:
+        self._tell("")  # an error, or the shell, continues at the start of the line
+
+    def _tell(self, text: str) -> None:
+        if self._shown:
+            show(text, error=True, end="", erase=True)
 
 
 def _power_state(atv: AppleTV, out: Output, name: str) -> None:
@@ -174,6 +209,7 @@ def _device_id(atv: AppleTV, out: Output, name: str) -> None:
 def _info(atv: AppleTV, out: Output, name: str) -> None:
     from .output import device_keys
 
+    atv.wait_for_rest()
     device = atv.device
     lines = [
         f"{device.name}: {device.info}",
@@ -226,13 +262,6 @@ def feature_name(feature: str) -> str:
     """A command or field as the field writes it: ``PlayPause``."""
     rows = (row.known_as for row in COMMANDS.values() if row.feature == feature)
     return "".join(part.capitalize() for part in next(rows, feature).split("_"))
-
-
-def _missing(atv: AppleTV, out: Output, name: str, *_: str) -> None:
-    from ..errors import NotSupported
-
-    why = f"{COMMANDS[name].help}; {atv.name} is connected by {', '.join(atv.protocols)}"
-    raise NotSupported(f"{name} {why}")
 
 
 # -- what words take -------------------------------------------------------------------------------
@@ -377,8 +406,10 @@ def _table() -> Iterator[Command]:
             one_of("on", "auto", "forced", "toggle"), least=0)),
         Command("play_url", "play a URL or a file to its end; Ctrl-C stops it", MEDIA, _play_url,
                 aliases=("play-url",), served=False),
-        Command("stream_file", "needs raop, which is not supported yet", ArgumentSpec(
-            "=FILE", TEXT, least=0, whole=True, files=True), _missing, served=False, missing=True),
+        Command("stream_file", "send a WAV file to a speaker, to its end; Ctrl-C stops it",
+                ArgumentSpec("=FILE, or =- for standard input; 44100 Hz, AirPlay 1",
+                             IDENTIFIER, whole=True, files=True),
+                _stream_file, aliases=("stream",), feature="stream", served=False),
         Command("close", "accepted for other remotes, which need it after play_url", run=_done),
     )  # fmt: skip
     yield from _group(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import socket
 import threading
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 from ..deadline import Deadline
-from ..errors import AppleTVError
+from ..errors import AppleTVError, is_silence
 from ..info import mac_of
 from ..threads import join, start
 
@@ -23,8 +22,6 @@ PORT = 9  # "discard"; whoever listens looks at the packet alone
 PATIENCE = 1.0  # s that a device which is awake may take to answer
 AGAIN = 3.0  # s between two packets: a device that wakes up does not hear at once
 WAKE_TIMEOUT = 15.0  # s until nobody tries any more
-
-NOBODY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)
 
 
 def magic_packet(mac: str) -> bytes:
@@ -79,11 +76,21 @@ class WakeOnLan:
 
     Args:
         device: Whom to wake.
-        at_once: True if it is known to sleep.
+        at_once: True if it is known to sleep, or to be woken whether it answers or not.
+        answered: Whether anything of the device has answered: then nothing more is sent.
+        never: True sends nothing at all.
     """
 
-    def __init__(self, device: Device, at_once: bool = False) -> None:
-        self._mac = mac_of(device.info.mac)
+    def __init__(
+        self,
+        device: Device,
+        at_once: bool = False,
+        *,
+        answered: Callable[[], bool] = lambda: False,
+        never: bool = False,
+    ) -> None:
+        self._mac = None if never else mac_of(device.info.mac)
+        self._answered = answered
         self._address = device.address
         self._addresses = device.addresses
         self._first = 0.0 if at_once or device.deep_sleep else PATIENCE
@@ -113,11 +120,7 @@ class WakeOnLan:
 
         Only if nobody answered: whoever says no is awake. And not for longer than waking up takes.
         """
-        cause = error.__cause__
-        silent = isinstance(cause, (TimeoutError, socket.timeout)) or (
-            isinstance(cause, OSError) and cause.errno in NOBODY
-        )
-        if self._thread is None or not silent:
+        if self._thread is None or self._answered() or not is_silence(error):
             return False
         return not self._deadline.over and not self._done.wait(PATIENCE)
 
@@ -125,6 +128,8 @@ class WakeOnLan:
         assert self._mac is not None, "there is no thread without it"
         pause = self._first
         while not self._done.wait(pause):
+            if pause and self._answered():
+                return
             pause = AGAIN
             try:
                 send(self._mac, *self._addresses)

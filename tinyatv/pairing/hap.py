@@ -23,6 +23,8 @@ UNKNOWN, AUTHENTICATION, BACK_OFF, MAX_PEERS, MAX_TRIES, UNAVAILABLE, BUSY = ran
 TRANSIENT = 0x10  # bit 4 of the flags: no PIN to type, no keys to keep
 TRANSIENT_PIN = "3939"  # the same for all devices; speakers with a password take that instead
 
+WRONG_PIN = "wrong PIN: start again, a new one will be shown"
+
 CHANNELS = {  # channel: salt, info of client to device, info of device to client
     "mrp": (
         "MediaRemote-Salt",
@@ -110,12 +112,20 @@ class Reply(bytes):
 
 
 def drive(steps: Steps[Result], exchange: Callable[[bytes], bytes]) -> Result:
-    """Run a client's handshake; every request it yields goes through `exchange`."""
+    """Run a client's handshake; every request it yields goes through `exchange`.
+
+    A refusal that `exchange` raises is raised where the request was made, which knows best what it
+    means.
+    """
     request = next(steps)
     while True:
-        reply = exchange(request)
         try:
-            request = steps.send(reply)
+            try:
+                reply = exchange(request)
+            except CredentialsError as exc:
+                request = steps.throw(exc)
+            else:
+                request = steps.send(reply)
         except StopIteration as done:
             result: Result = done.value
             return result
@@ -211,7 +221,7 @@ def refused(
         return CredentialsError(text, refused=True)
     if code == AUTHENTICATION and step == 4:
         wait = f"; the device wants a pause of {seconds:g} s first" if seconds else ""
-        return PairingError(f"wrong PIN: start again, a new one will be shown{wait}")
+        return PairingError(f"{WRONG_PIN}{wait}", seconds, wrong_pin=True)
     text = {
         AUTHENTICATION: "the device does not trust our signature",
         MAX_PEERS: "the device stores no more remotes: remove one in Settings > Remotes and Devices"

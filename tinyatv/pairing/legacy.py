@@ -28,7 +28,7 @@ from ..errors import CredentialsError, PairingError, ProtocolError
 from ..wire import plist
 from . import hap
 from .credentials import Credentials
-from .hap import Identity, Refusal, Reply, Steps
+from .hap import WRONG_PIN, Identity, Refusal, Reply, Steps
 from .hap_setup import checked_pin
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def legacy_setup(
         What to keep.
 
     Raises:
-        PairingError: The device does not know the PIN, or is another one.
+        PairingError: Wrong PIN, or the device does not know it, or is another one.
         ProtocolError: The device answers with nonsense.
     """
     identity = Identity(client_id, seed)
@@ -74,7 +74,10 @@ def legacy_setup(
     except ValueError as exc:
         raise ProtocolError(f"pairing: {exc}") from exc
 
-    reply = _read((yield plist.dumps({"pk": client.public, "proof": proof})))
+    try:
+        reply = _read((yield plist.dumps({"pk": client.public, "proof": proof})))
+    except CredentialsError as exc:  # status 470, as for everything else that it refuses
+        raise PairingError(WRONG_PIN, wrong_pin=True) from exc
     if not client.check(_item(reply, "proof")):
         raise PairingError("the device does not know the PIN: the connection may be intercepted")
 

@@ -21,7 +21,7 @@ from ..pairing.hap import Refusal
 from ..wire import airplay_codes as codes
 from ..wire import tlv8
 from ..wire.http import Response
-from ..wire.raop_codes import decibels, percent
+from ..wire.volume import decibels, percent
 from .airplay_bodies import binary_response, read_dict, read_parameters, text_response, xml_response
 from .airplay_identity import AirPlayIdentity, AirPlayQuirks
 from .airplay_peer import AirPlayPeer

@@ -8,7 +8,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from ..discovery.records import encode_txt
-from ..wire.raop_codes import decibels
+from ..wire.volume import decibels
 
 if TYPE_CHECKING:
     from .side import Setup

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .companion import VirtualCompanion
     from .dmap import VirtualDmap
     from .mrp import VirtualMrp
+    from .raop import VirtualRaop
     from .replay import Recording
     from .responder import Responder
     from .side import Side
@@ -71,8 +72,8 @@ class VirtualAppleTV:
         pins: Every PIN that it has shown, in order; see :attr:`pin` for the one on screen.
         protocols: What it speaks, in this order.
         sides: What serves each protocol, those without a port of their own included.
-        dmap, mrp, airplay, companion: Those of `sides`, by name: sessions, quirks, clients, and
-            what they were asked; AttributeError if it does not speak that.
+        dmap, mrp, airplay, companion, raop: Those of `sides`, by name: sessions, quirks, clients,
+            and what they were asked; AttributeError if it does not speak that.
         model: ``AppleTV6,2``.
         mac: Its hardware address.
         version: Version of its system.
@@ -311,6 +312,7 @@ class VirtualAppleTV:
         mrp: VirtualMrp
         airplay: VirtualAirPlay
         companion: VirtualCompanion
+        raop: VirtualRaop
 
     def __getattr__(self, name: str) -> Any:
         """Its sides, by the names of their protocols: ``tv.mrp``.
@@ -383,7 +385,9 @@ class VirtualAppleTV:
         records = [one for protocol in self.protocols for one in self.sides[protocol].records()]
         info: dict[str, str | None] = {"model": self._row.internal_model}
         kind = "_device-info._tcp.local."
-        return [*records, Record(kind, records[0].instance, 0, self.host, info)]
+        # RAOP's are called MAC@name
+        named = (one.instance for one in records if "@" not in one.instance)
+        return [*records, Record(kind, next(named, self.name), 0, self.host, info)]
 
     # -- shortcuts for tests ---------------------------------------------------------------------
 

@@ -364,6 +364,7 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
             self._complain(peer, "_systemInfo with another _idsID than that of the pairing")
         for other in self.peers:
             if other is not peer and peer.installation and other.installation == peer.installation:
+                self._complain(peer, f"{peer.installation} came again and is thrown out")
                 other.link.fail(ConnectionLost(f"{peer.installation} came again"))
         peer.info = content
         return self.identity.system_info(self._state.name, self.port)
@@ -473,7 +474,8 @@ class VirtualCompanion(StreamServer["CompanionPeer"]):
         if word is None:
             raise _Refused("No such command")
         if word == "volume":
-            if not CompanionView(state).flags & codes.CONTROLS["volume"]:
+            now = CompanionView(state)
+            if not now.flags & codes.CONTROLS["volume"] or now.volume is None:
                 raise _Refused("No volume")
             return {"_vol": state.volume / 100}
         if word == "set_volume":
@@ -644,7 +646,7 @@ class CompanionView:
                 self.flags |= codes.CONTROLS["music"]
             if state.volume_control and state.absolute_volume:
                 self.flags |= codes.CONTROLS["volume"]
-            self.volume: float | None = state.volume
+            self.volume: float | None = state.volume if state.tells_volume else None
             self.captions = state.captions
             if state.power is PowerState.Off:
                 self.attention = codes.ASLEEP

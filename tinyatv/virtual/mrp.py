@@ -468,6 +468,8 @@ class VirtualMrp(StreamServer["MrpPeer"]):
         self._acknowledge(peer, request)
 
     def _get_volume(self, peer: MrpPeer, request: Message) -> None:
+        if not self._state.tells_volume:
+            return
         volumes = self._view().hardware.volumes
         uid = request.body.outputDeviceUID
         level = volumes.get(uid, volumes.get(self.identity.output, 0.0))

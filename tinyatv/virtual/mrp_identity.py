@@ -130,6 +130,7 @@ class Hardware:
             (*state.outputs,),
             [(one.identifier, one.name, one.volume) for one in state.known_outputs],
             (identity.allows_pairing, identity.cluster),
+            state.tells_volume,
         )
 
     @property
@@ -146,7 +147,7 @@ class Hardware:
     @functools.cached_property
     def volumes(self) -> dict[str, float]:
         """Levels from 0 to 1, of the outputs that tell."""
-        if not self.capabilities & commands.ABSOLUTE:
+        if not self.capabilities & commands.ABSOLUTE or not self.facts[-1]:
             return {}
         return {
             self._identity.output if own else uid: level
@@ -166,7 +167,7 @@ class Hardware:
                 "isGroupLeader": own,
                 "isVolumeControlAvailable": self.available,
                 "volumeCapabilities": self.capabilities,
-                "volume": level,
+                **({"volume": level} if self.facts[-1] else {}),
                 **({"modelID": self._identity.model} if own else {}),
             }
             for uid, name, level, own, used in self._outputs()
@@ -175,7 +176,7 @@ class Hardware:
 
     def _outputs(self) -> Iterator[tuple[str, str, float, bool, bool]]:
         """(identifier, name, level, whether it is the device itself, whether it is in use)."""
-        _, _, volume, _, itself, used, known, _ = self.facts
+        _, _, volume, _, itself, used, known, *_ = self.facts
         for uid, name, level in known:
             own = uid == itself
             yield uid, name, (volume if own else level) / 100, own, uid in used
@@ -184,7 +185,7 @@ class Hardware:
     def info(self) -> dict[str, Any]:
         """The fields of DEVICE_INFO."""
         identity = self._identity
-        name, power, _, _, itself, used, known, (allows_pairing, cluster) = self.facts
+        name, power, _, _, itself, used, known, (allows_pairing, cluster), _ = self.facts
         others = [
             {"name": other, "deviceUID": uid, "uniqueIdentifier": uid}
             for uid, other, _ in known

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-DMAP, MRP, AIRPLAY, COMPANION = "dmap", "mrp", "airplay", "companion"
+DMAP, MRP, AIRPLAY, COMPANION, RAOP = "dmap", "mrp", "airplay", "companion", "raop"
 
 
 class SideClass(NamedTuple):
@@ -36,6 +36,7 @@ SIDES = {
     MRP: SideClass(".mrp", "VirtualMrp", "MRP", "ReplayMrp"),
     AIRPLAY: SideClass(".airplay", "VirtualAirPlay", "AirPlay"),
     COMPANION: SideClass(".companion", "VirtualCompanion", "Companion", "ReplayCompanion"),
+    RAOP: SideClass(".raop", "VirtualRaop", "RAOP"),
 }
 
 
@@ -64,6 +65,20 @@ class AirPlayProfile(NamedTuple):
     transient: bool = False
     verified: bool = True
     client_name: bool = False
+
+
+class RaopProfile(NamedTuple):
+    """What a generation does over RAOP.
+
+    Attributes:
+        encryption: ``et`` of the service record: 0 is none, 4 wants ``/auth-setup`` first.
+        source_version: Of the software.
+        info: True if it knows ``/info``, where it tells its volume.
+    """
+
+    encryption: str = "0,1"
+    source_version: str = "220.68"
+    info: bool = True
 
 
 class CompanionProfile(NamedTuple):
@@ -105,6 +120,7 @@ class Profile(NamedTuple):
             18.4 (captured). It answers no type above it.
         airplay: What it does over AirPlay, or None.
         companion: What it does over Companion, or None.
+        raop: What it does over RAOP, or None.
     """
 
     protocols: tuple[str, ...]
@@ -122,6 +138,7 @@ class Profile(NamedTuple):
     last_message: int = 137
     airplay: AirPlayProfile | None = None
     companion: CompanionProfile | None = None
+    raop: RaopProfile | None = RaopProfile()
 
 
 # Feature bits and flags as real devices announce them; versions of AirPlay and Companion from
@@ -139,42 +156,51 @@ _COMPANION_26 = CompanionProfile(
 
 PROFILES = {
     "atv3": Profile(
-        (DMAP,), "AppleTV3,2", "J33IAP", "8.4.4", "12H1006", beside=(AIRPLAY,), carried=(),
+        (DMAP,), "AppleTV3,2", "J33IAP", "8.4.4", "12H1006", beside=(AIRPLAY, RAOP), carried=(),
         pairs=False, absolute_volume=False, several_apps=False, airplay=_AIRPLAY_1,
     ),
     "airplay1": Profile(
-        (AIRPLAY,), "AppleTV3,2", "J33IAP", "8.4.4", "12H1006", carried=(), pairs=False,
+        (AIRPLAY,), "AppleTV3,2", "J33IAP", "8.4.4", "12H1006", beside=(RAOP,), carried=(),
+        pairs=False,
         absolute_volume=False, several_apps=False, airplay=_AIRPLAY_1,
     ),
     "tvos14": Profile(
-        (MRP, COMPANION), "AppleTV6,2", "J105aAP", "14.7", "18M60", beside=(AIRPLAY,),
+        (MRP, COMPANION), "AppleTV6,2", "J105aAP", "14.7", "18M60", beside=(AIRPLAY, RAOP),
         last_message=108, airplay=_AIRPLAY_2,
         companion=CompanionProfile(0x36782, "230.1", remote_sessions=False),
     ),
     "tvos15": Profile(
-        (AIRPLAY, COMPANION), "AppleTV6,2", "J105aAP", "15.0", "19J346",
+        (AIRPLAY, COMPANION), "AppleTV6,2", "J105aAP", "15.0", "19J346", beside=(RAOP,),
         last_message=111, airplay=_AIRPLAY_2,
         companion=CompanionProfile(0x36782, "300.56"),
     ),
     "tvos18": Profile(
-        (AIRPLAY, COMPANION), "AppleTV14,1", "J255AP", "18.1", "22J580",
+        (AIRPLAY, COMPANION), "AppleTV14,1", "J255AP", "18.1", "22J580", beside=(RAOP,),
         airplay=_AIRPLAY_QUEUE, companion=CompanionProfile(0xB6782, "600.35"),
     ),
     "tvos26": Profile(
-        (AIRPLAY, COMPANION), "AppleTV14,1", "J255AP", "26.5", "23L501",
+        (AIRPLAY, COMPANION), "AppleTV14,1", "J255AP", "26.5", "23L501", beside=(RAOP,),
         airplay=_AIRPLAY_PTP, companion=_COMPANION_26,
     ),
     "tvos27": Profile(
-        (AIRPLAY, COMPANION), "AppleTV14,1", "J255AP", "27.0", "24J301",
+        (AIRPLAY, COMPANION), "AppleTV14,1", "J255AP", "27.0", "24J301", beside=(RAOP,),
         airplay=_AIRPLAY_PTP._replace(source_version="950.10.1", client_name=True),
         companion=_COMPANION_26._replace(source_version="715.2"),
     ),
     "homepod": Profile(
-        (AIRPLAY,), "AudioAccessory5,1", "B520AP", "18.1", "22J580", pairs=False,
+        (AIRPLAY,), "AudioAccessory5,1", "B520AP", "18.1", "22J580", beside=(RAOP,), pairs=False,
         relative_volume=False, last_message=121,
         airplay=AirPlayProfile(
             2, 0xBC356BD04A7FCA00, 0x1B8C84, "820.10.1", ("PTP",), play="", transient=True
         ),
+    ),
+    "airport": Profile(
+        (RAOP,), "AirPort10,115", "K31AP", "7.8.1", "78100.3", carrier=None, carried=(),
+        pairs=False, several_apps=False, raop=RaopProfile("0,4", "105.1", info=False),
+    ),
+    "speaker": Profile(
+        (RAOP,), "Speaker1,1", "S1", "1.0", "1", carrier=None, carried=(), pairs=False,
+        several_apps=False,
     ),
 }  # fmt: skip
 
