@@ -20,6 +20,7 @@ wake only one of the two threads, without a system call to choose it: see ``read
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import queue
@@ -69,6 +70,7 @@ log = logging.getLogger(__name__)
 EARLY = 32  # messages during a handshake that are no replies; ours: devices send none
 EARLY_BYTES = 128 * 1024  # of them, as far as they are not replies
 CHUNK = 65536  # bytes; the most that one recv() takes
+FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 QUIET = 0.002  # s without traffic before `prepare` may use the reader thread
 
 observer: Observer | None = None  # one for all links, while a trace is written
@@ -116,6 +118,11 @@ def reason(exc: BaseException) -> str:
     if isinstance(exc, MemoryError):
         return "out of memory"
     return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+
+
+def is_full(error: BaseException | None) -> bool:
+    """True if it is this computer that has no room for another socket: the peer may be there."""
+    return getattr(error, "errno", None) in FULL
 
 
 def cause_of(error: BaseException, label: str) -> str:
@@ -510,7 +517,8 @@ class Link:
 
     def _read_as_requester(self, reply: queue.SimpleQueue[Any], deadline: Deadline) -> None:
         """Claim reading, read until the reply is there, release; does nothing if another reads."""
-        if not self._read_lock.acquire(blocking=False):
+        lock = self._read_lock  # in the child of a fork, it is another one at the end
+        if not lock.acquire(blocking=False):
             return
         try:
             self._reading_requester = threading.get_ident()
@@ -521,7 +529,7 @@ class Link:
                 self._release()
             finally:
                 self._reading_requester = 0
-                self._read_lock.release()
+                lock.release()
 
     def _release(self) -> None:
         """Wake the reader thread if bytes are left over: they woke only this thread."""
@@ -547,8 +555,10 @@ class Link:
                 work = work and self._work_ahead()  # the peer is busy with the request
                 try:
                     self._unread = wait(0 if work else deadline.left())
-                except ValueError:
-                    return  # closed during the handshake; later, the read lock prevents that
+                except (ValueError, OSError):
+                    if not self._ended:
+                        raise
+                    return  # closed during the handshake, or in the child of a fork
                 waiting = False
                 if self._unread:
                     replied = self._replied
@@ -698,6 +708,8 @@ class Link:
         self._send_lock, self._read_lock = threading.RLock(), threading.RLock()
         self._state_lock = threading.RLock()
         self._sending, self._reading_requester = False, 0
+        for waiter in [*self._keyed.values(), *self._in_order]:
+            waiter.put(None)
         self._release_socket()
 
     def _failed(self, exc: Exception) -> None:

@@ -124,7 +124,7 @@ class ControlConnection:
         self._link: Link | None = None
         self._events: Link | None = None
         self._event: Callable[[Request], object] | None = None
-        self._asking = threading.Lock()
+        self._asking = threading.RLock()
         self._challenge: tuple[str, str] | None = None  # realm and nonce
         self._cseq = 0
         self._feeding = False

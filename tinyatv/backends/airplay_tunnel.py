@@ -117,11 +117,11 @@ class Tunnel:
             sock = control.channel_socket(port)
             control.start_feedback()
         except ConnectionLost as exc:
-            self.close()
+            control.close()
             cause = cause_of(exc, control.label)
             raise ConnectionFailed(f"hung up while the tunnel was opened: {cause}") from exc
         except BaseException:
-            self.close()
+            control.close()
             raise
         return sock, wire
 
@@ -164,6 +164,9 @@ class Tunnel:
 
     def close(self) -> None:
         """Close everything, and join all readers."""
+        if not self._done.is_set():  # and will never be opened
+            self._error = self._error or ConnectionLost("the tunnel was closed (airplay)")
+            self._done.set()
         self._control.close()
 
     def _session(self) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Transport(BaseAdapter):
         self._use(self._hosts[0])
         self.label = f"{self.address} ({protocol})"
         self.base = f"http://{url_host(self.address, scope=True)}:{port}"
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may send, too
         self._idle: list[Link] = []
         self._links: dict[Link, http.HttpWire] = {}
         self._closed = False
@@ -184,10 +184,9 @@ class Transport(BaseAdapter):
         with self._lock:
             self._closed = True
             links = list(self._links)
-            self._links.clear()
             self._idle.clear()
         for link in links:
-            link.close()
+            self._drop(link)
 
 
 def _unasked(message: Any) -> None:

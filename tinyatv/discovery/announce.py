@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..addresses import family_of, is_loopback, own_networks, sockaddr
 from ..errors import AppleTVError
 from ..link import reason
+from ..threads import start
 from .mdns import PORT, close_zeroconf, port_is_shared
 from .records import Record, encode_txt
 from .scanner import browse
@@ -154,8 +155,7 @@ class Announcement:
             raise AppleTVError(f"cannot announce: another program has UDP port {PORT} for itself")
         failed: list[BaseException] = []
         # On a thread of its own, or it would hook itself into an asyncio loop that runs here.
-        thread = threading.Thread(target=self._start, args=(failed,), name="tinyatv-publish")
-        thread.start()
+        thread = start(self._start, "tinyatv-publish", failed)
         try:
             thread.join()
         finally:

@@ -17,6 +17,7 @@ from ..crypto.chacha20poly1305 import Session as Ciphers
 from ..errors import AppleTVError, CommandTimeout
 from ..link import Link, Listener
 from ..pairing.hap import channel_keys
+from ..threads import start
 from ..wire import airplay_codes as codes
 from ..wire import plist, varint
 from ..wire.datastream import HEADER, SIZE, DataStreamWire, property_list
@@ -120,8 +121,7 @@ class AirPlaySession:
         """Start pushing; does nothing once it is closed."""
         with self._lock:  # close() on another thread joins it only once it runs
             if not self._closing.is_set():
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+                self._thread = start(self._run, self._name)
 
     def close(self) -> None:
         """Close event channel and data streams."""
