@@ -153,8 +153,12 @@ class Session:
         if self.backends:
             return
         self.has_answered = False
-        opening = self._start(self._new_backends(), at_once=True)
+        first, *rest = made = self._new_backends()
+        here = wait_for_all or not rest  # one thread less
+        opening = self._start(made, rest if here else made, at_once=True)
         try:
+            if here:
+                self._connect(opening, first, at_once=True)
             with self._progress:
                 self._progress.wait_for(
                     lambda: self.closed or opening.over or (opening.shown and not wait_for_all)
@@ -169,11 +173,12 @@ class Session:
             opening.close()
             raise opening.error()
 
-    def _start(self, made: list[Backend], *, at_once: bool) -> Opening:
-        """Open backends, each on a thread of its own.
+    def _start(self, made: list[Backend], apart: list[Backend], *, at_once: bool) -> Opening:
+        """Open backends.
 
         Args:
             made: Not connected yet.
+            apart: Those of them that get a thread of their own; the others are up to the caller.
             at_once: True shows each one as soon as it is up.
         """
         name = f"tinyatv-open-{self._device.address}"
@@ -183,7 +188,7 @@ class Session:
                 raise opening.error()
             self._early, self.answered = {}, []
             self._opening, self.connecting = opening, True
-            for backend in made:
+            for backend in apart:
                 thread = threading.Thread(
                     target=self._connect, args=(opening, backend, at_once), name=name, daemon=True
                 )
@@ -192,7 +197,7 @@ class Session:
         return opening
 
     def _connect(self, opening: Opening, backend: Backend, at_once: bool) -> None:
-        """Open one backend, on a thread of its own."""
+        """Open one backend."""
         error: AppleTVError | None = None
         try:
             backend.connect()
@@ -450,7 +455,8 @@ class Session:
 
     def _reopen(self, wanted: set[str], needed: set[str]) -> None:
         """Open protocols again, `needed` at least, and tell listeners."""
-        opening = self._start(self._new_backends(wanted), at_once=False)
+        made = self._new_backends(wanted)
+        opening = self._start(made, made, at_once=False)
         with self._progress:
             self._progress.wait_for(lambda: self.closed or opening.over)
             early = {one.protocol for one in self._early}
