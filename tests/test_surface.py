@@ -343,7 +343,7 @@ def test_nothing_is_left_out():
     public = {name for name in dir(AppleTV) if not name.startswith("_")}
     assert public - {*SURFACE} == set()
     assert {*SURFACE} - public == set()
-    taken = set()
+    taken = {(name, "raop") for name, served in ROUTES.items() if "raop" in served}  # test_raop.py
     for profile, protocols in DEVICES:
         speaks = {*(protocols or PROFILES[profile][0])}
         if "airplay" in speaks and profile not in ("atv3", "airplay1"):

@@ -621,7 +621,7 @@ class AppleTV:
         """Mute the sound, or restore the volume if it is muted.
 
         Where the output only knows steps, this is the mute key of a remote: what that does is up to
-        the television. As with :meth:`volume_up`, nobody waits for the new volume.
+        the television. As :meth:`volume_up`, it does not wait for the new volume.
 
         Raises:
             NotSupported: The output is fixed.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from .backends import load
 from .deadline import Deadline
 from .errors import (
+    PAIR_FIRST,
     AppleTVError,
     ConnectionFailed,
     ConnectionLost,
@@ -305,9 +306,9 @@ class Session:
             made.append(self._new_backend(row.name, service, tunnel))
         if missing and not made:
             unpaired = ", ".join(missing)
-            raise CredentialsError(f"{device.name} is not paired ({unpaired}): pair first")
+            raise CredentialsError(f"{device.name} is not paired ({unpaired}): {PAIR_FIRST}")
         for protocol in missing if self._wanted is not None else ():  # it was asked for by name
-            error = CredentialsError(f"{device.name} is not paired ({protocol}): pair first")
+            error = CredentialsError(f"{device.name} is not paired ({protocol}): {PAIR_FIRST}")
             self._missing[protocol] = error
         if not made:
             there = ", ".join(one.protocol for one in device.services) or "nothing"
@@ -512,8 +513,10 @@ class Session:
             return
         if self.closed:
             raise ConnectionLost(f"{self._device.name}: closed")
-        why = self._error or "not connected"
-        raise ConnectionLost(f"{self._device.name}: {why}") from self._error
+        if self._error is None:
+            raise ConnectionLost(f"{self._device.name}: not connected")
+        closed = getattr(self._error, "closed", False)
+        raise ConnectionLost(str(self._error), closed=closed) from self._error
 
     def serving(self, command: str) -> list[Backend]:
         """The backends that serve a command, best first; at least one.

@@ -62,8 +62,7 @@ class State:
         absolute_volume: True if the volume can be asked for and set, as in iTunes; Apple TVs
             only know up and down until they know better.
         relative_volume: False if it cannot be turned up and down by keys.
-        tells_volume: False if nobody hears how loud it is: the output does as it is told, and is
-            silent about it.
+        tells_volume: False if clients are not told how loud it is, though the output obeys them.
         power: Whether it is awake.
         output: The device itself as an output, in front of the list of `known_outputs`.
         known_outputs: Every output that there is, in use or not.
