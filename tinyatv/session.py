@@ -182,8 +182,12 @@ class Session:
             return
         self.has_answered = False
         opening = Opening(self._new_backends(), self._shut)
+        first, *rest = opening.made
+        here = wait_for_all or not rest  # one thread less
         try:
-            self._start(opening, at_once=True)
+            self._start(opening, rest if here else opening.made, at_once=True)
+            if here:
+                self._connect(opening, first, at_once=True)
             with self._progress:
                 self._progress.wait_for(
                     lambda: self.closed or opening.over or (opening.shown and not wait_for_all)
@@ -198,11 +202,12 @@ class Session:
             opening.close()
             raise opening.error()
 
-    def _start(self, opening: Opening, *, at_once: bool) -> None:
-        """Open backends, each on a thread of its own.
+    def _start(self, opening: Opening, apart: list[Backend], *, at_once: bool) -> None:
+        """Open backends.
 
         Args:
             opening: They, not connected yet.
+            apart: Those of them that get a thread of their own; the others are up to the caller.
             at_once: True shows each one as soon as it is up.
         """
         name = f"tinyatv-open-{self._device.address}"
@@ -213,7 +218,7 @@ class Session:
             self._early, self.answered = {}, []
             self._opening, self.connecting = opening, True
             self.unclosed += opening.made
-            for backend in opening.made:
+            for backend in apart:
                 try:
                     thread = start(self._connect, name, opening, backend, at_once)
                     opening.threads.append(thread)
@@ -224,7 +229,7 @@ class Session:
             self._connect(opening, backend, at_once)
 
     def _connect(self, opening: Opening, backend: Backend, at_once: bool) -> None:
-        """Open one backend, on a thread of its own."""
+        """Open one backend."""
         error: AppleTVError | None = None
         try:
             backend.connect()
@@ -528,7 +533,7 @@ class Session:
     def _reopen(self, wanted: set[str], needed: set[str]) -> None:
         """Open protocols again, `needed` at least, and tell listeners."""
         opening = Opening(self._new_backends(wanted), self._shut)
-        self._start(opening, at_once=False)
+        self._start(opening, opening.made, at_once=False)
         with self._progress:
             self._progress.wait_for(lambda: self.closed or opening.over)
             early = {one.protocol for one in self._early}
