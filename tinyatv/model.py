@@ -325,10 +325,11 @@ class Device(_Data):
     def is_called(self, text: str) -> bool:
         """True if `text` is one of its names, addresses or identifiers.
 
-        Case is ignored; of identifiers, colons and dashes as well.
+        Case is ignored, as is how wide a space is: Apple's own names have one that nobody types. Of
+        identifiers, colons and dashes are ignored as well.
         """
-        wanted = text.casefold()
-        if any(wanted == one.casefold() for one in (*self.names, *self.addresses)):
+        wanted = text.casefold().split()
+        if any(wanted == one.casefold().split() for one in (*self.names, *self.addresses)):
             return True
         return bool(identifier_keys([text]) & identifier_keys(self.identifiers))
 

@@ -25,7 +25,7 @@ from ..errors import (
 )
 from ..events import PlayingChanged, UpdateFailed
 from ..identity import Introduction, check
-from ..link import is_full, lost
+from ..link import cause_of, is_full, lost
 from ..model import (
     Artwork,
     DeviceState,
@@ -177,7 +177,8 @@ class DmapBackend(Backend):
             self._login(self._http)
         except ConnectionLost as exc:  # it broke before anything was up
             self.close()
-            raise ConnectionFailed(f"login at {self._where}: {exc}") from exc
+            cause = cause_of(exc, self._http.label)
+            raise ConnectionFailed(f"login at {self._where}: {cause}") from exc
         except CommandTimeout as exc:
             self.close()
             raise _too_late("login", exc) from exc
