@@ -14,7 +14,7 @@ import pytest
 import tinyatv
 from tests.support.program import PLAYING_KEYS, WAIT, Person, Program, free_port, run, run_json
 from tinyatv.cli.output import Output
-from tinyatv.cli.words import COMMANDS, lines, programs
+from tinyatv.cli.words import lines, programs
 from tinyatv.routes import ROUTES
 from tinyatv.virtual import VirtualAppleTV
 
@@ -75,13 +75,6 @@ def test_chain_stops_at_the_first_failure(tv, capsys):
     assert code == 1
     assert "pause: refused with status 500" in err
     assert tv.log == ["play"]
-
-
-@pytest.mark.parametrize("word", [row.name for row in COMMANDS.values() if row.missing])
-def test_word_of_another_protocol(tv, capsys, word):
-    code, _, err = run(capsys, word)
-    assert code == 5
-    assert word in err
 
 
 def test_every_word_has_help(capsys):

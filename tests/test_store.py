@@ -793,6 +793,7 @@ def test_a_later_version_stays_one(path, store):
     expect["client"]["id"] = identity
     expect["default"] = "AA11"
     expect["devices"][0].update(address="192.0.2.11", alias="tv")
+    expect["devices"][0]["services"]["dmap"]["pairing"] = "Unsupported"
     assert json.loads(path.read_text("utf-8")) == expect
 
 

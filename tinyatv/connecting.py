@@ -28,7 +28,7 @@ from .identity import check, wrong
 from .model import PROTOCOLS, Device, Service, identifier_keys
 from .pairing.credentials import shares_credentials_with, should_pair
 from .routes import BACKENDS
-from .store import several
+from .store import did_you_mean, several
 
 if TYPE_CHECKING:
     from .discovery.records import Unusable
@@ -154,6 +154,8 @@ def connect_to(
                 return atv.open(wait_for_all=wait_for_all)
             except ConnectionFailed as exc:
                 log.debug("it does not wake up yet: %s", exc)
+        if remembered and type(error) is ConnectionFailed:
+            raise ConnectionFailed(f"{error}; `tinyatv doctor` finds out why") from error.__cause__
         raise error
 
 
@@ -193,7 +195,9 @@ def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Dev
         if not matching and (directed or target.casefold() in map(str.casefold, one[:2])):
             raise DeviceNotFound(str(one))
     if not matching:
-        raise DeviceNotFound(f"no device called {target!r}; found: {_names(found)}")
+        names = [*store.names(), *(name for one in found for name in one.names)]
+        near = did_you_mean([target], names)
+        raise DeviceNotFound(f"no device called '{target}'; found: {_names(found)}{near}")
     return store.fill(matching[0]), False
 
 

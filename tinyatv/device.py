@@ -136,6 +136,11 @@ class AppleTV:
         return tuple(self._session.backends)
 
     @property
+    def is_whole(self) -> bool:
+        """True if every protocol that was ever connected still is."""
+        return self._session.is_whole
+
+    @property
     def reconnects(self) -> bool:
         """True if a lost connection comes back by itself."""
         return self._session.reconnect

@@ -22,6 +22,7 @@ from __future__ import annotations
 import errno
 
 _NOBODY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)
+PAIR_FIRST = "pair first, with `tinyatv wizard` or tinyatv.pair(...)"
 
 
 class AppleTVError(Exception):

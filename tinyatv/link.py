@@ -114,6 +114,28 @@ def reason(exc: BaseException) -> str:
     return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
 
 
+def cause_of(error: BaseException, label: str) -> str:
+    """The text of an error without what it is about: the label of a link."""
+    text = str(error)
+    return text[len(label) + 2 :] if text.startswith(f"{label}: ") else text
+
+
+def lost(label: str, error: AppleTVError | None) -> ConnectionLost:
+    """The error of a command whose link has ended: what was lost, and why, once.
+
+    Args:
+        label: Of the link.
+        error: Of the link; None if it was closed here.
+    """
+    if error is None:
+        return ConnectionLost(f"connection to {label} closed")
+    refused = isinstance(error, ConnectionFailed) and error.__cause__  # it was to be opened again
+    text = f"connection to {label} lost: {reason(refused) if refused else cause_of(error, label)}"
+    found = ConnectionLost(text, closed=getattr(error, "closed", False))
+    found.__cause__ = error
+    return found
+
+
 class Link:
     """A connection that carries messages.
 
@@ -129,7 +151,8 @@ class Link:
             not make requests, and must not need a lock that another thread holds during a request.
         lost: Called once, on the thread that detects the end, with the error that ended the link;
             with None after :meth:`close`.
-        name: Of the reader thread, and of the link in logs and errors.
+        name: Of the reader thread, and of the link in logs.
+        label: What errors call it; None takes `name`.
         timeout: Seconds; default for replies, and how long sending may stall before the link ends.
         idle: Called on the reader thread when nothing arrived for `idle_after` seconds, with 1;
             then with 2, 3 ... every `idle_every` seconds until something arrives. If it returns
@@ -153,6 +176,7 @@ class Link:
         *,
         lost: Callable[[AppleTVError | None], object] | None = None,
         name: str = "tinyatv-link",
+        label: str | None = None,
         timeout: float = 5.0,
         idle: Callable[[int], object] | None = None,
         idle_after: float | None = None,
@@ -164,6 +188,7 @@ class Link:
             False
         )  # with settimeout(), sendall() could stop half-way: nonces would skip
         self.name = name
+        self.label = label or name
         self.error: AppleTVError | None = None
         self._sock = sock
         self._wire = wire
@@ -230,7 +255,7 @@ class Link:
             try:
                 self._reader = start(self._run, self.name)
             except BaseException:
-                self._end(ConnectionLost(f"{self.name}: not started"))
+                self._end(ConnectionLost(f"{self.label}: not started"))
                 raise
 
     def send(self, message: Any, *, answered: bool = False) -> None:
@@ -247,7 +272,7 @@ class Link:
         try:
             with self._send_lock:
                 if self._sending:
-                    raise AppleTVError(f"{self.name}: {NESTED}")
+                    raise AppleTVError(f"{self.label}: {NESTED}")
                 try:
                     self._sending = True
                     data = self._wire.encode(message)
@@ -287,7 +312,7 @@ class Link:
             with self._send_lock:
                 reader = self._reading_requester
                 if self._sending or (reader and reader == threading.get_ident()):
-                    raise AppleTVError(f"{self.name}: {NESTED}")
+                    raise AppleTVError(f"{self.label}: {NESTED}")
                 try:
                     self._sending = True
                     # Registered before it is sent: the reply may arrive before send() returns.
@@ -321,7 +346,7 @@ class Link:
         except queue.Empty:
             self._timed_out(*before)
             error = CommandTimeout(
-                f"no reply to {_title(message)} within {deadline.seconds} s ({self.name})"
+                f"no reply to {_title(message)} within {deadline.seconds} s ({self.label})"
             )
             error.seconds = deadline.seconds
             raise error from None
@@ -350,9 +375,9 @@ class Link:
     def _not_sent(self, exc: BaseException) -> None:
         """Sending was interrupted: what is sealed and not sent cannot be made up for."""
         if isinstance(exc, MemoryError):
-            raise self._broken(ConnectionLost(f"{self.name}: out of memory")) from exc
+            raise self._broken(ConnectionLost(f"{self.label}: out of memory")) from exc
         if not isinstance(exc, Exception):
-            self._end(ConnectionLost(f"{self.name}: interrupted"))
+            self._end(ConnectionLost(f"{self.label}: interrupted"))
 
     def _encode_each(self, messages: tuple[Any, ...]) -> bytes:
         return b"".join(map(self._wire.encode, messages))
@@ -375,9 +400,9 @@ class Link:
                 view = view[self._sock.send(view) :]
             except BlockingIOError:
                 if not ready(self._sock, True, self._timeout):
-                    return ConnectionLost(f"{self.name}: peer does not read any more")
+                    return ConnectionLost(f"{self.label}: peer does not read any more")
             except OSError as exc:
-                error = ConnectionLost(f"{self.name}: {reason(exc)}")
+                error = ConnectionLost(f"{self.label}: {reason(exc)}")
                 error.__cause__ = exc
                 return error
         return None
@@ -473,7 +498,7 @@ class Link:
         if self._idle_after is None or self._reader is None or self._arrivals != arrivals:
             return
         if idle_count:  # a probe was sent before the request, and neither was answered
-            self._end(ConnectionLost(f"{self.name}: the peer does not answer any more"))
+            self._end(ConnectionLost(f"{self.label}: the peer does not answer any more"))
         elif not self._idle_count:
             self._call_idle()
 
@@ -500,7 +525,7 @@ class Link:
             try:
                 self._poller.release()
             except OSError as exc:  # out of memory, or of epoll watches
-                self._end(ConnectionLost(f"{self.name}: cannot watch it: {reason(exc)}"), exc)
+                self._end(ConnectionLost(f"{self.label}: cannot watch it: {reason(exc)}"), exc)
 
     def _read_until(self, reply: queue.SimpleQueue[Any], deadline: Deadline) -> None:
         """Read on the caller's thread until the reply is there.
@@ -530,7 +555,7 @@ class Link:
             self._failed(exc)
         except BaseException:
             if not waiting:  # Ctrl-C while a message was handled: it is lost
-                self._end(ConnectionLost(f"{self.name}: interrupted"))
+                self._end(ConnectionLost(f"{self.label}: interrupted"))
             raise
 
     # -- reading, on either thread ---------------------------------------------------------------
@@ -543,10 +568,10 @@ class Link:
             self._unread = False
             return  # another thread has read them
         except OSError as exc:
-            self._end(ConnectionLost(f"{self.name}: {reason(exc)}"), exc)
+            self._end(ConnectionLost(f"{self.label}: {reason(exc)}"), exc)
             return
         if not data:
-            self._end(ConnectionLost(f"{self.name}: closed by the peer", closed=True))
+            self._end(ConnectionLost(f"{self.label}: closed by the peer", closed=True))
             return
         self._unread = len(data) == CHUNK
         self._arrivals += 1
@@ -566,13 +591,13 @@ class Link:
             and self._last_received - self._partial_since > self._message_timeout
         ):
             limit = f"{self._message_timeout:g} s"
-            self._end(ConnectionLost(f"{self.name}: a message took more than {limit}"))
+            self._end(ConnectionLost(f"{self.label}: a message took more than {limit}"))
 
     def _keep(self, message: Any) -> None:
         """Keep a message until the handshake is over, of a peer that has proved nothing yet."""
         self._early.append(message)
         if len(self._early) > EARLY or self._unanswered > EARLY_BYTES:
-            self._end(ProtocolError(f"{self.name}: too many messages that nobody asked for"))
+            self._end(ProtocolError(f"{self.label}: too many messages that nobody asked for"))
 
     def _deliver(self, last: queue.SimpleQueue[Any] | None = None) -> bool:
         """Deliver the messages that are complete, up to the reply that `last` waits for.
@@ -587,7 +612,7 @@ class Link:
             try:
                 message = self._wire.next_message()
             except ValueError as exc:
-                self._end(ProtocolError(f"{self.name}: {exc}"), exc)
+                self._end(ProtocolError(f"{self.label}: {exc}"), exc)
                 return delivered
             if message is None:
                 break
@@ -664,7 +689,7 @@ class Link:
         No lock is taken: a thread that did not come along may hold it.
         """
         if not self._ended:
-            self._ended, self.error = True, ConnectionLost(f"{self.name}: {FORKED}")
+            self._ended, self.error = True, ConnectionLost(f"{self.label}: {FORKED}")
         self._reader = self._lost = None
         self._send_lock, self._read_lock = threading.RLock(), threading.RLock()
         self._state_lock = threading.RLock()
@@ -674,14 +699,15 @@ class Link:
     def _failed(self, exc: Exception) -> None:
         """A bug in this package must not leave a link that looks alive."""
         log.exception("%s: failed", self.name)
-        self._end(ProtocolError(f"{self.name}: {exc}"), exc)
+        self._end(ProtocolError(f"{self.label}: {exc}"), exc)
 
     def _ended_error(self) -> AppleTVError:
         error: AppleTVError
         if isinstance(self.error, ProtocolError):
             error = ProtocolError(str(self.error), self.error.data)
         else:
-            error = ConnectionLost(str(self.error) if self.error else f"{self.name}: closed")
+            error = ConnectionLost(str(self.error) if self.error else f"{self.label}: closed")
+            error.closed = getattr(self.error, "closed", False)
         error.__cause__ = self.error
         return error
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from .backends import load
 from .deadline import Deadline
 from .errors import (
+    PAIR_FIRST,
     AppleTVError,
     ConnectionFailed,
     ConnectionLost,
@@ -130,6 +131,12 @@ class Session:
     @property
     def closed(self) -> bool:
         return self._closing.is_set()
+
+    @property
+    def is_whole(self) -> bool:
+        """True if every protocol that was ever connected still is."""
+        backends = self.backends
+        return bool(backends) and self._last_protocols <= backends.keys()
 
     # -- opening ---------------------------------------------------------------------------------
 
@@ -294,9 +301,9 @@ class Session:
             made.append(self._new_backend(row.name, service, tunnel))
         if missing and not made:
             unpaired = ", ".join(missing)
-            raise CredentialsError(f"{device.name} is not paired ({unpaired}): pair first")
+            raise CredentialsError(f"{device.name} is not paired ({unpaired}): {PAIR_FIRST}")
         for protocol in missing if self._wanted is not None else ():  # it was asked for by name
-            error = CredentialsError(f"{device.name} is not paired ({protocol}): pair first")
+            error = CredentialsError(f"{device.name} is not paired ({protocol}): {PAIR_FIRST}")
             self._missing[protocol] = error
         if not made:
             there = ", ".join(one.protocol for one in device.services) or "nothing"
@@ -437,6 +444,8 @@ class Session:
         except AppleTVError as exc:
             if self._rediscover is None or self.closed or not is_elsewhere(exc):
                 raise
+            if self.backends and not wanted & self._last_protocols:
+                raise  # it has never been there: no scan will find it every minute
             self.device = self._rediscover(self._device)  # the port may have moved
             self._reopen(wanted, needed)
 
@@ -498,8 +507,10 @@ class Session:
             return
         if self.closed:
             raise ConnectionLost(f"{self._device.name}: closed")
-        why = self._error or "not connected"
-        raise ConnectionLost(f"{self._device.name}: {why}") from self._error
+        if self._error is None:
+            raise ConnectionLost(f"{self._device.name}: not connected")
+        closed = getattr(self._error, "closed", False)
+        raise ConnectionLost(str(self._error), closed=closed) from self._error
 
     def serving(self, command: str) -> list[Backend]:
         """The backends that serve a command, best first; at least one.

@@ -4,7 +4,8 @@
 
     {"version": 1, "client": {"id": "..."}, "default": "<identifier>",
      "devices": [{"name": "Den", "alias": "tv", "address": "192.0.2.10", "identifiers": ["..."],
-                  "services": {"dmap": {"port": 3689, "identifier": "...", "credentials": "..."}}}]}
+                  "services": {"dmap": {"port": 3689, "identifier": "...", "credentials": "...",
+                                        "pairing": "Mandatory"}}}]}
 
 Only the owner can read it, it is replaced as a whole, and processes take turns. The store of the
 field's other library, ``~/.pyatv.conf``, is read as well, so nobody pairs again, and never written.
@@ -210,7 +211,7 @@ class Store:
                 if not service.enabled:
                     continue
                 fields = services.setdefault(service.protocol, {})
-                fields["port"] = service.port
+                fields.update(port=service.port, pairing=service.pairing.name)
                 for key in ("identifier", "credentials", "password"):
                     if getattr(service, key):
                         fields[key] = getattr(service, key)
@@ -392,6 +393,7 @@ class Store:
         for service in device.services:
             old = known.service(service.protocol) if known else None
             service.port = old.port if old else 0
+            service.pairing = old.pairing if old else service.pairing
         self.save(device)
 
     def _foreign_devices(self) -> list[Device]:
@@ -409,11 +411,20 @@ class Store:
             _warn(f"{path} cannot be read ({exc.strerror}): it is passed over")
         return []
 
+    def names(self) -> list[str]:
+        """What the stored devices are called, aliases included; nothing if that cannot be read."""
+        try:
+            known = self.devices()
+        except (CredentialsError, OSError):
+            return []
+        return [name for one in known for name in (one.device.name, one.alias) if name]
+
     def _known(self, text: str) -> Device:
         device = self.find(text)
         if device is None:
             names = ", ".join(known.alias or known.device.name for known in self.devices())
-            raise DeviceNotFound(f"{text!r} is not stored; stored: {names or 'nothing'}")
+            near = did_you_mean([text], self.names())
+            raise DeviceNotFound(f"'{text}' is not stored; stored: {names or 'nothing'}{near}")
         return device
 
     # -- the file --------------------------------------------------------------------------------
@@ -465,7 +476,18 @@ class Store:
 def several(text: str, devices: Iterable[Device]) -> str:
     """The words of the error that a name is not enough, and of what is."""
     them = ", ".join(f"{one.identifier} at {one.address or 'unknown address'}" for one in devices)
-    return f"{text!r} is the name of several devices: {them}; give an identifier instead (-i)"
+    return f"'{text}' is the name of several devices: {them}; give an identifier instead (-i)"
+
+
+def did_you_mean(wanted: Iterable[str], names: Iterable[str]) -> str:
+    """Words for the end of an error: the name that is near to one that is not known, or nothing."""
+    import difflib
+
+    known = {name.casefold(): name for name in names}
+    for text in wanted:
+        for near in difflib.get_close_matches(text.casefold(), known, 1):
+            return f"; did you mean '{known[near]}'?"
+    return ""
 
 
 def lock_path(path: str) -> str:
@@ -507,7 +529,9 @@ def _problem(data: Any) -> str | None:
         for protocol, fields in entry["services"].items():
             if protocol not in PROTOCOLS:
                 continue
-            if not isinstance(fields, dict) or not _texts(fields, *SECRETS, "identifier"):
+            if not isinstance(fields, dict) or not _texts(
+                fields, *SECRETS, "identifier", "pairing"
+            ):
                 return f"{protocol} of device {number} makes no sense"
             port = fields.get("port") or 0
             if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65535:
@@ -592,7 +616,9 @@ def _service(protocol: str, fields: dict[str, Any]) -> Service:
         identifier=fields.get("identifier"),
         credentials=fields.get("credentials"),
         password=fields.get("password"),
-        pairing=PairingRequirement.Optional,
+        pairing=PairingRequirement.__members__.get(
+            fields.get("pairing") or "", PairingRequirement.Optional
+        ),
     )
 
 

@@ -28,7 +28,7 @@ def start(run: Callable[..., object], name: str, *args: Any) -> threading.Thread
     try:
         thread.start()
     except (RuntimeError, MemoryError) as exc:
-        raise AppleTVError(f"{name}: no thread can be started: {exc or 'out of memory'}") from exc
+        raise AppleTVError(f"no thread can be started: {exc or 'out of memory'}") from exc
     return thread
 
 

@@ -13,6 +13,7 @@ from ..errors import (
     PairingError,
 )
 from ..identity import check as compare
+from ..link import cause_of
 from ..pairing.credentials import Credentials, parse
 from ..pairing.hap import Identity, drive
 from ..pairing.hap_setup import hap_setup, own_info, preparation
@@ -67,7 +68,8 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
         hint = ": allow it in Settings > AirPlay and HomeKit" if exc.code == 400 else ""
         raise PairingError(f"{exc}{hint}") from exc
     except ConnectionLost as exc:
-        raise ConnectionFailed(f"{host} port {port} (airplay) hung up: {exc}") from exc
+        cause = cause_of(exc, control.label)
+        raise ConnectionFailed(f"{host} port {port} (airplay) hung up: {cause}") from exc
     finally:
         control.close()
     _verify(device, service, found, ANSWER_TIMEOUT)

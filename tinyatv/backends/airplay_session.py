@@ -26,7 +26,7 @@ from ..errors import (
     ProtocolError,
 )
 from ..identity import Introduction
-from ..link import Link, open_socket
+from ..link import Link, cause_of, lost, open_socket
 from ..pairing.credentials import Credentials
 from ..pairing.hap import channel_keys, drive
 from ..wire import plist
@@ -131,6 +131,10 @@ class ControlConnection:
     def _where(self) -> str:
         return f"{self._host} port {self._port} ({self._protocol})"
 
+    @property
+    def label(self) -> str:
+        return f"{self._host} ({self._protocol})"
+
     # -- life ------------------------------------------------------------------------------------
 
     def open(self) -> None:
@@ -148,7 +152,8 @@ class ControlConnection:
         wire = HapWire(http)
         self._link = Link(
             sock, wire, lambda message: None, lost=self._ended_by, timeout=self._timeout,
-            name=f"tinyatv-{self._protocol}-{self._host}", prepare=self._prepare or wire.prepare,
+            name=f"tinyatv-{self._protocol}-{self._host}", label=self.label,
+            prepare=self._prepare or wire.prepare,
             idle=self._idle, idle_after=FEEDBACK, idle_every=min(FEEDBACK_EVERY, self._timeout),
         )  # fmt: skip
         try:
@@ -159,7 +164,8 @@ class ControlConnection:
             self._link.start()
         except ConnectionLost as exc:
             self.close()
-            raise ConnectionFailed(f"{self._where} hung up: {exc}") from exc
+            cause = cause_of(exc, self.label)
+            raise ConnectionFailed(f"{self._where} hung up: {cause}") from exc
         except BaseException:
             self.close()
             raise
@@ -206,8 +212,7 @@ class ControlConnection:
 
     def loss(self, error: AppleTVError) -> ConnectionLost:
         """What ended the link, as an error that names the device."""
-        closed = getattr(error, "closed", False)
-        return ConnectionLost(f"connection to {self._where} lost: {error}", closed=closed)
+        return lost(self.label, error)
 
     def start_feedback(self) -> None:
         """Send ``/feedback`` from here on: the keep-alive of a session."""
@@ -217,7 +222,7 @@ class ControlConnection:
         if not self._feeding:
             return False
         if times > MAX_MISSED:
-            error = ConnectionLost(f"{self._where} does not answer any more")
+            error = ConnectionLost(f"{self.label}: it does not answer any more")
             self._ended_by(error)  # first: it closes the other channels when this one closes
             raise error
         assert self._link is not None, "there is a link, for it calls us"
@@ -447,7 +452,7 @@ class ControlConnection:
         wire.secure(Ciphers(*channel_keys(self.secret, kind)))
         return Link(
             self.channel_socket(port), wire, received, lost=self._ended_by, timeout=self._timeout,
-            name=f"tinyatv-airplay-{kind}-{self._host}", prepare=wire.prepare,
+            name=f"tinyatv-airplay-{kind}-{self._host}", label=self.label, prepare=wire.prepare,
         )  # fmt: skip
 
     def _answer(self, request: Request) -> None:

@@ -25,6 +25,7 @@ from ..errors import (
     ProtocolError,
 )
 from ..identity import Introduction
+from ..link import cause_of
 from ..pairing.credentials import Credentials
 from ..pairing.hap import channel_keys, own_mac
 from ..wire.airplay_codes import DATA_CONTROL, MEDIA_REMOTE, STREAM
@@ -114,7 +115,8 @@ class Tunnel:
             control.start_feedback()
         except ConnectionLost as exc:
             self.close()
-            raise ConnectionFailed(f"hung up while the tunnel was opened: {exc}") from exc
+            cause = cause_of(exc, control.label)
+            raise ConnectionFailed(f"hung up while the tunnel was opened: {cause}") from exc
         except BaseException:
             self.close()
             raise

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..errors import (
+    PAIR_FIRST,
     AppleTVError,
     CommandFailed,
     CommandTimeout,
@@ -36,7 +37,7 @@ from ..errors import (
 )
 from ..events import KeyboardChanged, PowerChanged, VolumeChanged
 from ..identity import Introduction
-from ..link import Link, keep_alive, open_socket
+from ..link import Link, cause_of, keep_alive, lost, open_socket
 from ..model import Account, App, FeatureState, KeyboardFocus, PowerState, TouchAction
 from ..pairing.hap import own_mac
 from ..wire import companion_codes as codes
@@ -169,14 +170,15 @@ class CompanionBackend(Backend):
 
             raise CredentialsError(f"{self._where}: {LEGACY}")
         if self._credentials.kind != "hap":
-            raise CredentialsError(f"{self._where} needs the credentials of a pairing: pair first")
+            raise CredentialsError(f"{self._where} needs a pairing: {PAIR_FIRST}")
         sock = open_socket(self._host, self._port, self._timeout, self.protocol)
         keep_alive(sock)
         wire = CompanionWire()
         link = self._link = Link(
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
-            name=f"tinyatv-companion-{self._host}", prepare=wire.prepare, idle=self._idle,
+            name=f"tinyatv-companion-{self._host}", label=self._label, idle=self._idle,
             idle_after=HEARTBEAT, idle_every=min(HEARTBEAT_EVERY, self._timeout),
+            prepare=wire.prepare,
         )  # fmt: skip
         try:
             secure(link, wire, self._credentials)
@@ -184,7 +186,8 @@ class CompanionBackend(Backend):
             self._introduce()
         except ConnectionLost as exc:  # it broke before anything was up
             self.close()
-            raise ConnectionFailed(f"{self._where} hung up while connecting: {exc}") from exc
+            cause = cause_of(exc, self._label)
+            raise ConnectionFailed(f"{self._where} hung up while connecting: {cause}") from exc
         except BaseException:
             self.close()
             raise
@@ -283,14 +286,20 @@ class CompanionBackend(Backend):
     def _where(self) -> str:
         return f"{self._host} port {self._port} (companion)"
 
+    @property
+    def _label(self) -> str:
+        return f"{self._host} (companion)"
+
+    def _ended_error(self) -> ConnectionLost:
+        return lost(self._label, None if self._link is None else self._link.error)
+
     def _ended(self, error: AppleTVError | None) -> None:
         """The link is gone: wake all threads that wait."""
         with self._changed:
             self._closing.set()
             self._changed.notify_all()
         if error is not None:
-            closed = getattr(error, "closed", False)
-            self._lost(ConnectionLost(f"connection to {self._where} lost: {error}", closed=closed))
+            self._lost(lost(self._label, error))
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -352,7 +361,7 @@ class CompanionBackend(Backend):
         it. An empty NoOp frame would not: no device answers it.
         """
         if times > MAX_MISSED:
-            raise ConnectionLost(f"{self._where} does not answer any more")
+            raise ConnectionLost(f"{self._label}: it does not answer any more")
         self._open().send(self._message(REQUEST, "_ping", {}))
 
     def _await(self, condition: Callable[[], bool], seconds: float | None) -> bool:
@@ -370,7 +379,7 @@ class CompanionBackend(Backend):
 
     def _check(self) -> None:
         if self._closing.is_set():
-            raise ConnectionLost(f"connection to {self._where} lost")
+            raise self._ended_error()
 
     # -- what the device says --------------------------------------------------------------------
 
@@ -489,7 +498,7 @@ class CompanionBackend(Backend):
 
     def _keep_down(self, word: str, seconds: float) -> None:
         if seconds and self._closing.wait(seconds):
-            raise ConnectionLost(f"{word}: connection to {self._where} lost while it was down")
+            raise self._ended_error()
 
     @contextlib.contextmanager
     def _alone(self, word: str, keys: threading.Lock | None = None) -> Iterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Callable
 
 from ..errors import ConnectionFailed, ConnectionLost
-from ..link import Link, keep_alive, open_socket
+from ..link import Link, cause_of, keep_alive, open_socket
 from ..pairing.credentials import Credentials, parse
 from ..pairing.hap import Identity, drive
 from ..pairing.hap_setup import hap_setup, own_info, preparation
@@ -30,9 +30,9 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
         with request.cancellation.closing(link.close):
             credentials = drive(steps, exchange)
     except ConnectionLost as exc:
-        raise ConnectionFailed(
-            f"{host} port {port} (companion) hung up while pairing: {exc}"
-        ) from exc
+        cause = cause_of(exc, link.label)
+        where = f"{host} port {port} (companion)"
+        raise ConnectionFailed(f"{where} hung up while pairing: {cause}") from exc
     finally:
         link.close()
     _verify(host, port, credentials, ANSWER_TIMEOUT)
@@ -51,7 +51,8 @@ def _verify(host: str, port: int, credentials: Credentials, timeout: float) -> N
     try:
         secure(link, wire, credentials)
     except ConnectionLost as exc:
-        raise ConnectionFailed(f"{host} port {port} (companion) hung up: {exc}") from exc
+        cause = cause_of(exc, link.label)
+        raise ConnectionFailed(f"{host} port {port} (companion) hung up: {cause}") from exc
     finally:
         link.close()
 
@@ -63,4 +64,12 @@ def _connect(
     sock = open_socket(host, port, timeout, "companion")
     keep_alive(sock)
     name = f"tinyatv-companion-{host}"
-    return Link(sock, wire, lambda message: None, timeout=timeout, name=name, prepare=prepare)
+    return Link(
+        sock,
+        wire,
+        lambda message: None,
+        timeout=timeout,
+        name=name,
+        prepare=prepare,
+        label=f"{host} (companion)",
+    )

@@ -14,6 +14,7 @@ from requests import PreparedRequest
 
 from ..deadline import Deadline
 from ..errors import (
+    PAIR_FIRST,
     AppleTVError,
     CommandFailed,
     CommandTimeout,
@@ -25,6 +26,7 @@ from ..errors import (
 )
 from ..events import PlayingChanged, UpdateFailed
 from ..identity import Introduction, check
+from ..link import lost
 from ..model import (
     Artwork,
     DeviceState,
@@ -107,7 +109,7 @@ def login_query(credentials: str | None) -> str:
         CredentialsError: Neither a pairing GUID nor a Home Sharing id.
     """
     if not credentials:
-        raise CredentialsError("no DMAP credentials: pair first")
+        raise CredentialsError(f"no DMAP credentials: {PAIR_FIRST}")
     pairing.check_credentials(credentials)
     kind = "pairing-guid" if pairing.GUID.fullmatch(credentials) else "hsgid"
     return f"{kind}={credentials}&hasFP=1"
@@ -201,8 +203,7 @@ class DmapBackend(Backend):
 
     def _gone(self, cause: AppleTVError) -> ConnectionLost:
         """The device is gone: say so once, and return the error to raise."""
-        error = ConnectionLost(f"connection to {self._where} lost: {cause}")
-        error.__cause__ = cause
+        error = lost(self._http.label, cause)
         ended, self._ended = self._ended, True
         if not ended:
             self._lost(error)

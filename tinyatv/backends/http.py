@@ -39,6 +39,7 @@ class Transport(BaseAdapter):
 
     Attributes:
         base: What every URL begins with.
+        label: What errors call the connection.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Transport(BaseAdapter):
         self._args = host, port, headers, body_type, protocol
         self._address = host, port
         self._protocol = protocol
+        self.label = f"{host} ({protocol})"
         self.base = f"http://{host}:{port}"
         self._get = [("Host", f"{host}:{port}"), *headers.items()]
         self._post = [*self._get, ("Content-Type", body_type)]
@@ -125,7 +127,7 @@ class Transport(BaseAdapter):
             if hasattr(socket, option):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
         wire = http.HttpWire(http.FIRST_LIMIT)
-        link = Link(sock, wire, _unasked, name=self._protocol)
+        link = Link(sock, wire, _unasked, name=self._protocol, label=self.label)
         with self._lock:
             self._links[link] = wire
             closed = self._closed

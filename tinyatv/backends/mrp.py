@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from .. import proto
 from ..deadline import Deadline
 from ..errors import (
+    PAIR_FIRST,
     AppleTVError,
     CommandFailed,
     CommandTimeout,
@@ -35,7 +36,7 @@ from ..events import (
     VolumeChanged,
 )
 from ..identity import Introduction, check
-from ..link import Link, keep_alive, open_socket
+from ..link import Link, cause_of, keep_alive, lost, open_socket
 from ..model import (
     Artwork,
     DeviceState,
@@ -214,7 +215,8 @@ class MrpBackend(Backend):
         keep_alive(sock)
         link = self._link = Link(
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
-            name=f"tinyatv-mrp-{self._host}", prepare=wire.prepare, idle=self._idle,
+            name=f"tinyatv-mrp-{self._host}", label=self._label, prepare=wire.prepare,
+            idle=self._idle,
             idle_after=HEARTBEAT,  # in a tunnel, too: its own is about another connection
             idle_every=min(HEARTBEAT_EVERY, self._timeout),
         )  # fmt: skip
@@ -225,12 +227,13 @@ class MrpBackend(Backend):
             paired = self._tunnel is not None or self._credentials.kind == "hap"
             if not paired and self._info is not None:
                 raise CredentialsError(
-                    f"{self._where} does not answer a remote that is not paired: pair first"
+                    f"{self._where} does not answer a remote that is not paired: {PAIR_FIRST}"
                 ) from exc
             raise
         except ConnectionLost as exc:  # it broke before anything was up
             self.close()
-            raise ConnectionFailed(f"{self._where} hung up while connecting: {exc}") from exc
+            cause = cause_of(exc, self._label)
+            raise ConnectionFailed(f"{self._where} hung up while connecting: {cause}") from exc
         except BaseException:
             self.close()
             raise
@@ -309,6 +312,13 @@ class MrpBackend(Backend):
     def _where(self) -> str:
         return f"{self._host} port {self._port} (mrp)"
 
+    @property
+    def _label(self) -> str:
+        return f"{self._host} (mrp)"
+
+    def _ended_error(self) -> ConnectionLost:
+        return lost(self._label, None if self._link is None else self._link.error)
+
     def _ended(self, error: AppleTVError | None) -> None:
         """The link is gone: wake all threads that wait for a message."""
         self._closing.set()
@@ -317,13 +327,12 @@ class MrpBackend(Backend):
         for found in waiting:
             found.put(None)
         if error is not None:
-            closed = getattr(error, "closed", False)
-            self._lost(ConnectionLost(f"connection to {self._where} lost: {error}", closed=closed))
+            self._lost(lost(self._label, error))
 
     def _idle(self, times: int) -> None:
         """No message came for long: send a heartbeat, and give up after two unanswered ones."""
         if times > MAX_MISSED:
-            raise ConnectionLost(f"{self._where} does not answer any more")
+            raise ConnectionLost(f"{self._label}: it does not answer any more")
         assert self._link is not None, "there is a link, for it calls us"
         self._link.send(proto.build(proto.GENERIC, True))
 
@@ -389,12 +398,12 @@ class MrpBackend(Backend):
                     f"{command}: the device did not confirm it within {deadline.seconds:g} s (mrp)"
                 ) from None
             if message is None:
-                raise ConnectionLost(f"{command}: connection to {self._where} lost")
+                raise self._ended_error()
             return message
 
         try:
             if self._closing.is_set():
-                raise ConnectionLost(f"connection to {self._where} closed")
+                raise self._ended_error()
             yield wait
         finally:
             with self._lock:
@@ -527,8 +536,7 @@ class MrpBackend(Backend):
                 if hold:
                     self._open().send(edges.pop(0))
                     if self._closing.wait(hold):
-                        where = f"connection to {self._where} lost"
-                        raise ConnectionLost(f"{button}: {where} while it was down")
+                        raise self._ended_error()
                 # Without this request, presses got lost when the next one, or the
                 # close, came too early.
                 self._ask(button, proto.GENERIC, after=edges)
@@ -844,7 +852,7 @@ class MrpBackend(Backend):
             return  # it would wake up
         self._press("home", 1.0)
         if self._closing.wait(0.1):
-            raise ConnectionLost(f"turn_off: connection to {self._where} lost")
+            raise self._ended_error()
         self._press("select")
 
     # -- text ------------------------------------------------------------------------------------
@@ -882,7 +890,7 @@ class MrpBackend(Backend):
 
     def _check(self) -> None:
         if self._closing.is_set():
-            raise ConnectionLost(f"connection to {self._where} closed")
+            raise self._ended_error()
 
     def artwork(self, width: int | None, height: int | None) -> Artwork | None:
         from . import mrp_artwork

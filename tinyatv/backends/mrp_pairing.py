@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .. import proto
 from ..errors import CommandTimeout, ConnectionFailed, ConnectionLost
 from ..identity import check as compare
-from ..link import Link, keep_alive, open_socket
+from ..link import Link, cause_of, keep_alive, open_socket
 from ..pairing.hap import Identity, drive
 from ..pairing.hap_setup import hap_setup, preparation
 from ..pairing.hap_verify import hap_verify
@@ -33,6 +33,7 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
     begun, prepare = threading.Event(), preparation(identity)
     link = Link(
         sock, wire, lambda message: None, timeout=ANSWER_TIMEOUT, name=f"tinyatv-mrp-{host}",
+        label=f"{host} (mrp)",
         prepare=lambda: begun.is_set() and prepare(),
     )  # fmt: skip
     try:
@@ -50,7 +51,8 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
             # From tvOS 14 on the PIN stays on screen until it has been put to use.
             drive(hap_verify(credentials), lambda data: exchange(link, data, verifying=True))
     except ConnectionLost as exc:
-        raise ConnectionFailed(f"{host} port {port} (mrp) hung up while pairing: {exc}") from exc
+        cause = cause_of(exc, link.label)
+        raise ConnectionFailed(f"{host} port {port} (mrp) hung up while pairing: {cause}") from exc
     except CommandTimeout as exc:
         raise CommandTimeout(
             f"no reply to pair within {ANSWER_TIMEOUT:g} s (mrp): is the device awake?"

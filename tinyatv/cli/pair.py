@@ -203,7 +203,7 @@ def _wizard(flags: Arguments, out: Output) -> int:
     flags.protocol = None
     flags.id, flags.name = device.identifier, None
     try:
-        with open_target(flags, out) as atv:
+        with open_target(flags, out, acts=False) as atv:
             show(f"Connected to {atv.name} by {', '.join(atv.protocols)}.")
             if not {*ROUTES["playing"]}.isdisjoint(atv.protocols):
                 show("It is playing:", *str(atv.playing()).split("\n"))

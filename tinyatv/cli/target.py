@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Callable
 from ..connecting import check_unambiguous, connect_to, find, is_reachable
 from ..errors import DeviceNotFound
 from ..model import PROTOCOLS, Device, Service
-from ..store import SECRETS, Store
+from ..store import SECRETS, Store, did_you_mean
 from ..text import printable
 from .output import show
 
@@ -87,7 +87,7 @@ def choose(flags: Arguments, store: Store, out: Output) -> tuple[Device, bool]:
             wanted = [default.identifier] if default is not None and default.identifier else []
         found = scan(flags, out, wanted)
         fitting = [one for one in found if not wanted or any(map(one.is_called, wanted))]
-        return store.fill(_only(fitting, found, wanted)), False
+        return store.fill(_only(fitting, found, wanted, store)), False
     known = stored(flags, store)
     if known is not None:
         return known, True
@@ -99,7 +99,7 @@ def choose(flags: Arguments, store: Store, out: Output) -> tuple[Device, bool]:
             return find(wanted[0], store, flags.scan_timeout)
     found = scan(flags, out, wanted)
     fitting = [one for one in found if any(map(one.is_called, wanted))]
-    return store.fill(_only(fitting, found, wanted)), False
+    return store.fill(_only(fitting, found, wanted, store)), False
 
 
 def called(flags: Arguments) -> list[str]:
@@ -167,7 +167,9 @@ def stored(flags: Arguments, store: Store) -> Device | None:
     return None
 
 
-def _only(fitting: list[Device], found: list[Device], wanted: list[str]) -> Device:
+def _only(
+    fitting: list[Device], found: list[Device], wanted: list[str], store: Store | None = None
+) -> Device:
     if len(fitting) == 1:
         return fitting[0]
     names = ", ".join(f"{one.name} ({one.identifier})" for one in (fitting or found)) or "nothing"
@@ -175,7 +177,8 @@ def _only(fitting: list[Device], found: list[Device], wanted: list[str]) -> Devi
         how = "-i IDENTIFIER" if len({one.name for one in fitting}) == 1 else "-n or -i"
         raise DeviceNotFound(f"several devices; choose one with {how}: {names}")
     called = f" called {' or '.join(wanted)}" if wanted else ""
-    raise DeviceNotFound(f"no device{called}; found: {names}")
+    known = [*(store.names() if store else ()), *(name for one in found for name in one.names)]
+    raise DeviceNotFound(f"no device{called}; found: {names}{did_you_mean(wanted, known)}")
 
 
 def scan(flags: Arguments, out: Output, wanted: list[str]) -> list[Device]:

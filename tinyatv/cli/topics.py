@@ -50,7 +50,7 @@ def _keys() -> str:
         row.name: row.line
         for row in rows
         if row.group in ("Buttons", "Playback", "Sound") and row.args.least == 0
-        and row.name not in pressed and not row.missing and row.args.usage in ("", "=TIMES")
+        and row.name not in pressed and row.args.usage in ("", "=TIMES")
     }  # fmt: skip
     return (
         f"{_rows(pressed)}\n\nThese take =ACTION. {PRESSES.note}.\nAs in other remotes, =0, =1"
@@ -69,12 +69,15 @@ TOPICS: dict[
   -i ID       identifier; alternatives separated by commas
   -s HOST     what answers at that host, where multicast does not work
   -m          as described by --address, --port and --protocol
-Without any of them, the default device is used, or the only one. A stored device needs no scan: its
-address is known. If it has moved, a scan follows.
+Without any of them, the default device is used, or the only one; of several stored devices without
+a default, one must be named. Of two devices with one name, -i chooses. A stored device needs no
+scan: its address is known. If it has moved, or another device answers there, a scan follows. One
+that was replaced or reset has other identifiers: adopt gives it the place of the old one.
 
   tinyatv devices                        list stored devices
   tinyatv devices alias "Living Room" tv
-  tinyatv devices default tv""",
+  tinyatv devices default tv
+  tinyatv devices adopt tv""",
     ),
     "scripting": (
         "JSON, exit codes, several commands at once",

@@ -264,14 +264,6 @@ def feature_name(feature: str) -> str:
     return "".join(part.capitalize() for part in next(rows, feature).split("_"))
 
 
-def _missing(atv: AppleTV, out: Output, name: str, *_: str) -> None:
-    from ..errors import NotSupported
-
-    atv.wait_for_rest()
-    why = f"{COMMANDS[name].help}; {atv.name} is connected by {', '.join(atv.protocols)}"
-    raise NotSupported(f"{name} {why}")
-
-
 # -- what words take -------------------------------------------------------------------------------
 
 

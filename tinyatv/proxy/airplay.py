@@ -15,7 +15,7 @@ from .. import proto
 from ..backends.airplay import device_key, is_legacy, tunnel_credentials
 from ..backends.airplay_session import ControlConnection
 from ..crypto.chacha20poly1305 import Session as Ciphers
-from ..errors import AppleTVError, ConnectionLost, CredentialsError
+from ..errors import PAIR_FIRST, AppleTVError, ConnectionLost, CredentialsError
 from ..link import Link, Listener
 from ..pairing.credentials import parse
 from ..pairing.hap import channel_keys
@@ -60,7 +60,7 @@ class ProxyAirPlay(VirtualAirPlay):
             return Target(device, service, credentials, "airplay1")
         credentials = tunnel_credentials(service, device.info) or credentials
         if credentials.kind == "null":
-            raise CredentialsError(f"{device.name} is not paired (airplay): pair first")
+            raise CredentialsError(f"{device.name} is not paired (airplay): {PAIR_FIRST}")
         model = service.properties.get("model") or device.info.raw_model or ""
         profile = "homepod" if model.startswith("AudioAccessory") else profile_of(device)
         return Target(device, service, credentials, profile)

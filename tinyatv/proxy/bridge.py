@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Callable, Protocol
 
 from ..errors import AppleTVError, ConnectionLost
+from ..link import cause_of
 from ..trace import Connection, ending, entry
 from ..virtual.side import Side
 
@@ -210,9 +211,7 @@ class Bridge:
 
 def _reason(what: str, link: Link | None, error: AppleTVError | None) -> str:
     """What has happened, and how, if there is more to it than somebody who hung up."""
-    text = "" if error is None else str(error)
-    if link is not None and text.startswith(f"{link.name}: "):
-        text = text[len(link.name) + 2 :]
+    text = "" if error is None else str(error) if link is None else cause_of(error, link.label)
     return what if text in ("", "closed by the peer") else f"{what}: {text}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..backends.companion import secure
-from ..errors import AppleTVError, CredentialsError
+from ..errors import PAIR_FIRST, AppleTVError, CredentialsError
 from ..link import Link, keep_alive, open_socket
 from ..pairing.credentials import parse
 from ..virtual.companion import CompanionPeer, VirtualCompanion
@@ -37,7 +37,7 @@ class ProxyCompanion(VirtualCompanion):
         """
         credentials = parse(service.credentials or None).checked()
         if credentials.kind == "null":
-            raise CredentialsError(f"{device.name} is not paired (companion): pair first")
+            raise CredentialsError(f"{device.name} is not paired (companion): {PAIR_FIRST}")
         return Target(device, service, credentials, profile_of(device))
 
     def __init__(self, target: Target, tap: Tap, setup: Setup) -> None:
