@@ -71,6 +71,7 @@ HEARTBEAT_EVERY = 4.5  # s, at most, from one question to the next: 39 s in all
 MAX_MISSED = 2  # unanswered ones until it is given up; a single late answer can be harmless
 GOODBYE = 1.0  # s, at most, that a button takes to come up after an error
 VOLUME_STEP = 5.0  # percent; for outputs that only know absolute levels (HomePods)
+MUTES = 137  # lastSupportedMessageType of tvOS 18.4; the mute key is known to work since 17.5
 LEVEL_TIMEOUT = 2.0  # s for an answer to GET_VOLUME, which not all systems give
 SKIP = 15.0  # s; where the app names no step of its own
 ARTWORK_TIMEOUT = 25.0  # s; the device renders large images first
@@ -789,8 +790,12 @@ class MrpBackend(Backend):
             capabilities, uid = self._capabilities, self._own_uid
         if capabilities == 0:
             raise NotSupported("mute: the output has a fixed volume (mrp)")
-        if capabilities is None or not capabilities & commands.ABSOLUTE:
-            self._key("mute", uid)  # the output knows by itself whether it is mute
+        if (
+            capabilities is None
+            or not capabilities & commands.ABSOLUTE
+            or (capabilities & commands.RELATIVE and self._info.lastSupportedMessageType >= MUTES)
+        ):
+            self._key("mute", uid)  # the device knows by itself whether it is mute
             return
         level = self._expected(uid)
         if level is None:
