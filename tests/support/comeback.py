@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import uuid
 
 import tinyatv
-from tests.support.program import WAIT, free_port
+from tests.support.program import WAIT
 from tinyatv.virtual import PROFILES, VirtualAppleTV
 
 
@@ -24,7 +25,7 @@ class Comeback:
     """
 
     def __init__(self, name: str, profile: str = "atv3", *, there: bool = True) -> None:
-        ports = {protocol: free_port() for protocol in PROFILES[profile].protocols}
+        ports = {protocol: quiet_port() for protocol in PROFILES[profile].protocols}
         identifier = str(uuid.uuid4()) if profile != "atv3" else os.urandom(8).hex()
         self._about = {
             "name": name, "profile": profile, "ports": ports, "identifier": identifier.upper(),
@@ -74,6 +75,17 @@ class Comeback:
     def wait_for(self, condition) -> bool:
         """True as soon as the condition is, False if it is not in time."""
         return self.tv.wait_for(condition, WAIT)
+
+
+def quiet_port() -> int:
+    """A free port that no connection gets by chance while the device is away."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError:
+            pass  # taken: another one
 
 
 def free_udp_port() -> int:
