@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 def add_flags(parser: Parser, word: str) -> None:
     """What it is and where it listens; -n and --port are the common ones."""
     add = parser.add_argument
-    add("--profile", choices=tuple(PROFILES), help="generation (atv3)")
+    known = ", ".join(PROFILES)
+    add("--profile", choices=tuple(PROFILES), metavar="NAME", help=f"generation (atv3): {known}")
     add("--protocols", metavar="LIST", help="what it speaks, separated by commas: mrp,airplay")
     add("--host", default="127.0.0.1", help="own address to listen on (127.0.0.1: this machine)")
     add("--no-announce", action="store_true", help="do not announce it by multicast DNS")
@@ -70,6 +71,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     )
     speaker = next((side for side in tv.sides.values() if isinstance(side, VirtualRaop)), None)
     if flags.record and speaker is None:
+        tv.stop()
         raise ValueError(f"{tv.profile} plays no sound: --record needs --profile speaker")
     # Over HAP the device shows the PIN; otherwise the remote does, and it is typed on the device.
     types_pin = not any(routes.PROTOCOLS[protocol].hap for protocol in tv.protocols)
