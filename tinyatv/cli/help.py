@@ -111,7 +111,7 @@ def about_word(word: str) -> list[str]:
         ]
         call = signature.replace(parameters=shown, return_annotation=signature.empty)
         text = f"in Python: atv.{command}{call}"
-        lines += textwrap.wrap(text, 100, subsequent_indent="    ", break_on_hyphens=False)
+        lines.append(textwrap.fill(text, 118, subsequent_indent="    ", break_on_hyphens=False))
     return lines
 
 

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 def add_flags(parser: Parser, word: str) -> None:
     """What it is and where it listens; -n and --port are the common ones."""
     add = parser.add_argument
-    known = ", ".join(PROFILES)
-    add("--profile", choices=tuple(PROFILES), metavar="NAME", help=f"generation (atv3): {known}")
+    add(
+        "--profile", choices=tuple(PROFILES), metavar="NAME",
+        help="atv3 (the usual one) to tvos27, homepod, airplay1, airport, speaker",
+    )  # fmt: skip
     add("--protocols", metavar="LIST", help="what it speaks, separated by commas: mrp,airplay")
     add("--host", default="127.0.0.1", help="own address to listen on (127.0.0.1: this machine)")
     add("--no-announce", action="store_true", help="do not announce it by multicast DNS")
