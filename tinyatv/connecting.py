@@ -25,6 +25,7 @@ from .errors import (
     is_elsewhere,
 )
 from .identity import check, wrong
+from .link import is_full, reason
 from .model import PROTOCOLS, Device, Service, identifier_keys
 from .pairing.credentials import shares_credentials_with, should_pair
 from .routes import BACKENDS
@@ -81,13 +82,19 @@ def connect(
         ProtocolError: It answers with nonsense.
         CredentialsError: It is not paired, or does not accept the credentials any more.
         NotSupported: It offers no protocol that can be connected to.
+        AppleTVError: This computer has no thread or descriptor left for it.
     """
-    store = _store(store)
-    device, remembered = find(target, store, scan_timeout)
-    return connect_to(
-        device, store, remembered=remembered, protocols=protocols, timeout=timeout,
-        scan_timeout=scan_timeout, reconnect=reconnect, wake=wake,
-    )  # fmt: skip
+    try:
+        store = _store(store)
+        device, remembered = find(target, store, scan_timeout)
+        return connect_to(
+            device, store, remembered=remembered, protocols=protocols, timeout=timeout,
+            scan_timeout=scan_timeout, reconnect=reconnect, wake=wake,
+        )  # fmt: skip
+    except OSError as exc:  # of the store, or of a module that is loaded only now
+        if is_full(exc):
+            raise AppleTVError(f"this computer has no room: {reason(exc)}") from exc
+        raise
 
 
 def connect_to(
@@ -129,34 +136,48 @@ def connect_to(
     )  # fmt: skip
     from .discovery.wake import WakeOnLan
 
-    with WakeOnLan(
-        device, bool(wake), answered=lambda: atv.has_answered,
-        never=not (acts if wake is None else wake),
-    ) as waking:  # fmt: skip
-        try:
-            return atv.open(wait_for_all=wait_for_all)
-        except AppleTVError as exc:
-            error = exc
-        if is_elsewhere(error) and (remembered or isinstance(error, WrongDevice)):
-            log.info("%s is not at %s any more, scanning", device.name, device.address)
+    def opened() -> AppleTV:
+        tried = atv.address
+        atv.open(wait_for_all=wait_for_all)
+        if atv.address != tried:  # another one answered: it comes first next time
+            remember(atv.device, store)
+        return atv
+
+    try:
+        with WakeOnLan(
+            device, bool(wake), answered=lambda: atv.has_answered,
+            never=not (acts if wake is None else wake),
+        ) as waking:  # fmt: skip
             try:
-                found = rediscover(device)
-            except NotThere as missing:
-                error = missing.explains(error, atv._session.answered)
-            except DeviceNotFound:
-                pass  # the first error says more
-            else:
-                if isinstance(error, ConnectionFailed) or not _same_place(found, device):
-                    atv.device = found
-                    return atv.open(wait_for_all=wait_for_all)
-        while isinstance(error, ConnectionFailed) and waking.is_worth_it(error):
-            try:
-                return atv.open(wait_for_all=wait_for_all)
-            except ConnectionFailed as exc:
-                log.debug("it does not wake up yet: %s", exc)
-        if remembered and type(error) is ConnectionFailed:
-            raise ConnectionFailed(f"{error}; `tinyatv doctor` finds out why") from error.__cause__
-        raise error
+                return opened()
+            except AppleTVError as exc:
+                error = exc
+            if is_elsewhere(error) and (remembered or isinstance(error, WrongDevice)):
+                where = " or ".join(device.addresses)
+                log.info("%s is not at %s any more, scanning", device.name, where)
+                try:
+                    found = rediscover(device)
+                except NotThere as missing:
+                    error = missing.explains(error, atv._session.answered)
+                except DeviceNotFound:
+                    pass  # the first error says more
+                else:
+                    if isinstance(error, ConnectionFailed) or not _same_place(found, device):
+                        atv.device = found
+                        return opened()
+            while isinstance(error, ConnectionFailed) and waking.is_worth_it(error):
+                try:
+                    return opened()
+                except ConnectionFailed as exc:
+                    log.debug("it does not wake up yet: %s", exc)
+            if remembered and type(error) is ConnectionFailed:
+                raise ConnectionFailed(
+                    f"{error}; `tinyatv doctor` finds out why"
+                ) from error.__cause__
+            raise error
+    except BaseException:  # Ctrl-C, too
+        atv.close()
+        raise
 
 
 def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Device, bool]:
@@ -322,6 +343,7 @@ def look_again(device: Device, store: Store, timeout: float, hosts: Iterable[str
         for found in answers:
             if not identifier_keys(found.identifiers) & mine:
                 continue
+            store.fix_address(found)
             for service in found.services:
                 old = device.service(service.protocol)
                 if old is not None:
@@ -525,7 +547,7 @@ def locate(device: Device, store: Store, timeout: float, hosts: Iterable[str] = 
     if service is not None and service.port:
         from .backends.airplay_session import introduction_at
 
-        told = introduction_at(device.address, service.port, CHECK_TIMEOUT)
+        told = introduction_at(device.addresses, service.port, CHECK_TIMEOUT)
         if told is not None:
             check(device, told, device.address)
     return device

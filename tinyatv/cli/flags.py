@@ -51,6 +51,12 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         raise ValueError(f"{message}{self._guess(message)}; see tinyatv --help")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print help, or the version; to nowhere else if standard output is closed."""
+        from .output import Output
+
+        Output(False).write(message.rstrip("\n"))
+
     def _guess(self, message: str) -> str:
         """The flag that was meant, if the message is about one that does not exist."""
         import difflib

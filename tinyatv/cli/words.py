@@ -327,7 +327,7 @@ def _table() -> Iterator[Command]:
         Command("scan", "look for devices on the network", program="scan"),
         Command("pair", "pair with a device", program="pair"),
         Command("wizard", "find, pair and try a device, step by step", program="pair"),
-        Command("devices", "list stored devices; alias, default, forget, import",
+        Command("devices", "list stored devices; alias, default, address, forget, import",
                 program="devices"),
         Command("watch", "show changes until Ctrl-C", run=_watch, program="watch"),
         Command("push_updates", "the same as watch", run=_watch, program="watch"),
