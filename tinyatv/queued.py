@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Callable
 
 from .deadline import Deadline
-from .errors import AppleTVError, CommandFailed, ConnectionFailed, ConnectionLost
+from .errors import AppleTVError, CommandFailed, ConnectionLost
 from .threads import join, start
 
 if TYPE_CHECKING:
@@ -120,11 +120,14 @@ class PressQueue:
             try:
                 one.press()
                 return
-            except ConnectionLost as exc:
-                # An idle connection of DMAP shows only now that the device has gone.
-                unsent = isinstance(exc.__cause__, ConnectionFailed)
-                if not (one.single and unsent and self._session.reconnect) or one.patience.over:
+            except AppleTVError as exc:
+                # An idle connection of DMAP shows only now that the device has gone; and one
+                # protocol of a device is back sooner than another.
+                unsent = exc.unsent or getattr(exc.__cause__, "unsent", False)
+                again = one.single and unsent and self._session.reconnect
+                if not again or one.patience.over or self._session.closed:
                     raise
+                self._session.await_change(one.patience)
 
 
 class _Queued:

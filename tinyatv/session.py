@@ -575,6 +575,13 @@ class Session:
                     return
                 self._progress.wait(min(1.0, deadline.left() or 0.0))
 
+    def await_change(self, deadline: Deadline) -> None:
+        """Try now to get back what is missing; wait until something is there, at most 1 s."""
+        with self._progress:
+            self._retry_now.set()
+            if not self.closed:
+                self._progress.wait(min(1.0, deadline.left() or 0.0))
+
     def is_end(self, event: Event) -> bool:
         """True if no event will follow this one."""
         if not isinstance(event, Disconnected) or self.backends:
@@ -653,6 +660,7 @@ class Session:
                 fresh = copy(error)
                 fresh.args = (f"{command} needs {protocol}: {error}",)
                 fresh.__cause__ = error
+                fresh.unsent = True
                 return fresh
         serving, up = ", ".join(ROUTES[command]) or "no protocol yet", ", ".join(self.backends)
         return NotSupported(f"{command} needs {serving}; connected: {up}")

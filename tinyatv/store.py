@@ -25,7 +25,7 @@ from typing import Any, Callable
 
 from . import foreign
 from .deadline import Deadline
-from .errors import CredentialsError, DeviceNotFound
+from .errors import CredentialsError, DeviceNotFound, SeveralFound
 from .files import expand, make_folder, read_json, replace_file
 from .files import store_path as default_path
 from .foreign import PYATV
@@ -149,7 +149,7 @@ class Store:
             if k.device.is_called(text) or _is_among(text, identifiers)
         ]
         if len(found) > 1:
-            raise DeviceNotFound(several(text, found))
+            raise SeveralFound(several(text, found))
         return found[0] if found else None
 
     def default(self) -> Device | None:

@@ -205,7 +205,11 @@ class DmapBackend(Backend):
         with self._polling:
             if self._poller is None and not self._closed:
                 poller = _Poller(self, self._name)
-                poller.start()
+                try:
+                    poller.start()
+                except BaseException:  # Ctrl-C: it may run all the same
+                    poller.stop()
+                    raise
                 self._poller = poller
 
     def unsubscribe(self) -> None:

@@ -104,6 +104,9 @@ class WakeOnLan:
                 self._thread = start(self._run, f"tinyatv-wake-{self._address}")
             except AppleTVError as exc:
                 log.info("cannot wake %s: %s", self._address, exc)
+            except BaseException:  # Ctrl-C: it may run all the same
+                self._done.set()
+                raise
         return self
 
     def __exit__(
