@@ -426,10 +426,9 @@ class Broken(io.RawIOBase):
 
 
 def test_a_source_that_fails(speaker):
-    with connect(speaker) as atv:
-        stream = atv.stream(Broken(wav(samples(SECOND))[:5000]))
-        with pytest.raises(tinyatv.CommandFailed, match="the disk is gone"):
-            stream.wait(WAIT)
+    problem = pytest.raises(tinyatv.CommandFailed, match="the disk is gone")
+    with connect(speaker) as atv, problem:
+        atv.stream(Broken(wav(samples(SECOND))[:5000])).wait(WAIT)
 
 
 def test_a_live_source_that_is_slow(speaker):

@@ -8,6 +8,7 @@ tinyatv help --man > tinyatv.1        everything, as a manual page
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from .parsers import flag_rows, subcommand_parser
@@ -109,7 +110,8 @@ def about_word(word: str) -> list[str]:
             if one.name != "self"
         ]
         call = signature.replace(parameters=shown, return_annotation=signature.empty)
-        lines.append(f"in Python: atv.{command}{call}")
+        text = f"in Python: atv.{command}{call}"
+        lines.append(textwrap.fill(text, 118, subsequent_indent="    ", break_on_hyphens=False))
     return lines
 
 

@@ -47,7 +47,10 @@ HINT = "type `title TEXT`, `text [TEXT]`, `close` or `pin DIGITS`"
 def add_flags(parser: Parser, word: str) -> None:
     """What it is and where it listens; -n and --port are the common ones."""
     add = parser.add_argument
-    add("--profile", choices=tuple(PROFILES), help="generation (atv3)")
+    add(
+        "--profile", choices=tuple(PROFILES), metavar="NAME",
+        help="atv3 (the usual one) to tvos27, homepod, airplay1, airport, speaker",
+    )  # fmt: skip
     add("--protocols", metavar="LIST", help="what it speaks, separated by commas: mrp,airplay")
     add("--host", default="127.0.0.1", help="own address to listen on (127.0.0.1: this machine)")
     add("--no-announce", action="store_true", help="do not announce it by multicast DNS")
@@ -140,6 +143,7 @@ def _run(
         memory.restore(tv)
     speaker = next((side for side in tv.sides.values() if isinstance(side, VirtualRaop)), None)
     if flags.record and speaker is None:
+        tv.stop()
         raise ValueError(f"{tv.profile} plays no sound: --record needs --profile speaker")
     # Over HAP the device shows the PIN; otherwise the remote does, and it is typed on the device.
     types_pin = not any(routes.PROTOCOLS[protocol].hap for protocol in tv.protocols)
