@@ -621,7 +621,8 @@ class AppleTV:
         """Mute the sound, or restore the volume if it is muted.
 
         From tvOS 18.4 on, and where the output only knows steps, this is the mute key of a remote:
-        what that does is up to the device, or the television. As :meth:`volume_up`, it does not wait for the new volume.
+        what that does is up to the device, or the television. As :meth:`volume_up`, it does not
+        wait for the new volume.
 
         Raises:
             NotSupported: The output is fixed.
