@@ -631,7 +631,7 @@ def test_wizard_without_devices(own_store, monkeypatch, capsys):
 
 
 def test_watch_json(tv):
-    with Program("watch", "--json") as process:
+    with Program("push_updates", "--json") as process:
         first = json.loads(process.stdout.readline())
         assert list(first) == ["result", "datetime", *PLAYING_KEYS]
         tv.state.update(title="Other")
@@ -654,7 +654,7 @@ def test_watch_ends_with_the_device(tv):
 
 def test_watch_that_reconnects(tv):
     """The device comes back on another port, and a scan tells where."""
-    with Program("watch", "--json", "--reconnect") as process:
+    with Program("push_updates", "--json", "--reconnect") as process:
         process.stdout.readline()
         tv.move()
         seen = [json.loads(process.stdout.readline()) for _ in range(3)]

@@ -19,6 +19,7 @@ TESTED = {
     "play_pause.py", "now_playing.py", "pair.py", "watch_events.py", "button_box.py",
     "reconnect.py", "remote.ipynb", "micropython_dmap.py", "sleep_timer.py",
     "play_file.py", "stream_file.py", "launch_app.py", "type_text.py", "big_buttons.py",
+    "ir_remote.ini",
 }  # fmt: skip
 
 

@@ -42,6 +42,7 @@ def profile(request):
 def living_room(tv, monkeypatch, tmp_path):
     """The device that the README talks about, and a folder to write into."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))  # of `tinyatv service`
     (tmp_path / "holiday.mp4").write_bytes(bytes(1000))
     with tinyatv.Trace("trouble.jsonl"), tinyatv.connect(tv.device) as atv:
         atv.pause()

@@ -282,17 +282,27 @@ class Device(_Data):
 
     def add_names(self, names: Iterable[str]) -> None:
         """Know it by these names, too."""
-        self._names += names
+        self._names = [*self._names, *names]
 
     def add_addresses(self, addresses: Iterable[str]) -> None:
         """Know these addresses, too; those known before stay in front."""
-        self._addresses += addresses
+        self._addresses = [*self._addresses, *addresses]
 
     def copy(self) -> Device:
         """A copy whose services can be changed."""
         copied = copy(self)
         copied.services = [copy(service) for service in self.services]
         return copied
+
+    def use_only(self, address: str) -> None:
+        """Forget its addresses for this one."""
+        self.address, self._addresses = address, []
+
+    def preferring(self, address: str) -> Device:
+        """A copy that is tried at this one of its addresses first."""
+        other = copy(self)
+        other.address, other._addresses = address, self.addresses
+        return other
 
     @property
     def identifiers(self) -> list[str]:
@@ -315,10 +325,11 @@ class Device(_Data):
     def is_called(self, text: str) -> bool:
         """True if `text` is one of its names, addresses or identifiers.
 
-        Case is ignored; of identifiers, colons and dashes as well.
+        Case is ignored, as is how wide a space is: Apple's own names have one that nobody types. Of
+        identifiers, colons and dashes are ignored as well.
         """
-        wanted = text.casefold()
-        if any(wanted == one.casefold() for one in (*self.names, *self.addresses)):
+        wanted = text.casefold().split()
+        if any(wanted == one.casefold().split() for one in (*self.names, *self.addresses)):
             return True
         return bool(identifier_keys([text]) & identifier_keys(self.identifiers))
 

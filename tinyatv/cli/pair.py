@@ -21,7 +21,15 @@ from ..pairing.credentials import should_pair
 from ..routes import BACKENDS, ROUTES
 from .flags import port, seconds
 from .output import confirms, one_line, show, terminal
-from .target import Progress, choose, open_target, scan, scan_hosts, the_store
+from .target import (
+    Progress,
+    choose,
+    given_credentials,
+    open_target,
+    scan,
+    scan_hosts,
+    the_store,
+)
 
 if TYPE_CHECKING:
     from ..store import Store
@@ -57,6 +65,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     if remembered:
         with Progress(out):
             device = locate(device, store, flags.scan_timeout, scan_hosts(flags))
+    given_credentials(flags, device, store)
     return _pair(flags, out, device, None if flags.protocol is None else [flags.protocol])
 
 

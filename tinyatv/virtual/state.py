@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Callable
 
 from ..model import App, DeviceState, PowerState, RepeatState, ShuffleState
+from ..threads import start
 from .contents import ACCOUNTS, APPS, Item, Output, Player, TextField, playlist, speakers
 
 VOLUME_STEP = 5.0
@@ -127,8 +128,7 @@ class State:
     def start(self, name: str) -> None:
         """Start the clock that goes on to the next item at the end of one."""
         with self._sooner:  # stop() on another thread joins it only once it runs
-            self._clock = threading.Thread(target=self._run, name=name, daemon=True)
-            self._clock.start()
+            self._clock = start(self._run, name)
 
     def stop(self) -> None:
         """Stop the clock and join it."""
