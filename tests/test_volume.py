@@ -141,6 +141,19 @@ def test_a_level_that_nobody_tells(tv, no_reports, how, monkeypatch):
         assert (tv.log, tv.state.volume) == (["volume_up"], 55.0)
 
 
+def test_a_level_that_is_set_again(tv, atv):
+    """What changes nothing is not reported, and not waited for, however often; nor after a key."""
+    for _ in range(3):
+        atv.set_volume(50)
+    atv.set_volume(100)
+    atv.volume_up()
+    atv.set_volume(100)
+    atv.mute()
+    atv.mute()
+    atv.set_volume(100)
+    assert tv.state.volume == 100.0
+
+
 def test_a_report_without_a_level(tv, atv):
     heard = Heard(atv)
     uid = tv.mrp.identity.output

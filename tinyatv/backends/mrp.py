@@ -56,7 +56,7 @@ from ..wire import hid
 from ..wire.mrp import OPEN_LIMIT, MrpWire
 from . import Backend
 from . import mrp_state as state
-from .mrp_volume import ROUNDING, Levels
+from .mrp_volume import ROUNDING, SAME, Levels
 
 if TYPE_CHECKING:
     from ..events import Event
@@ -815,10 +815,12 @@ class MrpBackend(Backend):
         """Set a volume, and wait until the device says that it has changed."""
         with self._lock:
             known = self._levels.fresh(uid)
+        if known is None:
+            known = self._ask_level(uid)
         # One that was on its way already does not count; devices round to steps of their own.
         with self._expect(_level_of(uid, lambda now: abs(now - level) <= ROUNDING)) as wait:
             self._send_level(uid, level)
-            if known is None or abs(known - level) >= 0.05:  # no change, no report
+            if known is None or abs(known - level) >= SAME:  # no change, no report
                 wait(word)
 
     # -- output devices --------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 ROUNDING = 3.5  # percent; devices with 16 steps of volume have been seen, of 6.25 each
+SAME = 0.05  # percent; less is no change
 SETTLE = 2.0  # s in which reports may still be about what was asked for before
 
 
@@ -44,7 +45,9 @@ class Levels:
 
     def want(self, output: str, level: float) -> None:
         """A level is about to be asked for."""
-        self._wanted[output] = level, time.monotonic()
+        now = self.fresh(output)
+        if now is None or abs(now - level) >= SAME:  # else it changes nothing, and is not reported
+            self._wanted[output] = level, time.monotonic()
 
     def fresh(self, output: str) -> float | None:
         """What the device told, if nothing was sent since that may have changed it."""
