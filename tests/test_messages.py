@@ -83,11 +83,13 @@ def test_names_that_are_near(own_store, monkeypatch, capsys, name, near, stored)
     known = "Sofa TV" if near == "sofa" else near
     with VirtualAppleTV(known, mdns_port=0) as tv:
         found_by(monkeypatch, tv)
+        limit = []
         if stored or near in ("sofa", "Apple\xa0TV"):  # what answers tells the plain name, too
             monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{free_port()}")
             Store().save(tv.device)
             Store().set_alias(known, "sofa")
-        code, out, err = run(capsys, "-t", "0.2", "-n", name, "pause")
+            limit = ["-t", "0.2"]
+        code, out, err = run(capsys, *limit, "-n", name, "pause")
         assert (code, out, tv.log) == (3, "", [])
         assert err.startswith(f"tinyatv: no device called '{name}'; found: ")
         assert err.endswith(f"; did you mean '{near}'?\n")
@@ -114,7 +116,7 @@ def test_a_stored_name_that_is_near(own_store, capsys):
 def test_a_name_that_is_near_to_none(own_store, monkeypatch, capsys):
     with VirtualAppleTV("Den", mdns_port=0) as tv:
         found_by(monkeypatch, tv)
-        code, _, err = run(capsys, "-t", "0.2", "-n", "Observatory", "pause")
+        code, _, err = run(capsys, "-n", "Observatory", "pause")
     assert (code, err) == (3, "tinyatv: no device called 'Observatory'; found: Den (127.0.0.1)\n")
 
 
