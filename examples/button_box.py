@@ -11,9 +11,14 @@ from gpiozero import Button
 import tinyatv
 
 play, louder, quieter = Button(17), Button(27), Button(22)
-with tinyatv.connect(sys.argv[1], reconnect=True) as atv:
-    play.when_pressed = atv.play_pause
-    louder.when_pressed = atv.volume_up
-    quieter.when_pressed = atv.volume_down
-    print("ready", flush=True)
-    pause()
+try:
+    with tinyatv.connect(sys.argv[1], reconnect=True, wait=True) as atv:
+        play.when_pressed = atv.queued(atv.play_pause, patience=10)
+        louder.when_pressed = atv.queued(atv.volume_up)
+        quieter.when_pressed = atv.queued(atv.volume_down)
+        print("ready", flush=True)
+        pause()
+except tinyatv.AppleTVError as error:  # not paired, say
+    sys.exit(f"{sys.argv[1]}: {error}")
+except KeyboardInterrupt:
+    print("bye")

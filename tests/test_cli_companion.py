@@ -183,7 +183,7 @@ def test_forgotten(tv, capsys):
 def test_watch(tv):
     """Changes that only Companion tells; it says nothing of what plays."""
     lines = queue.SimpleQueue()
-    with Program("watch", "--json") as process:
+    with Program("push_updates", "--json") as process:
         reading = threading.Thread(target=lambda: [*map(lines.put, process.stdout)])
         reading.start()
         assert tv.wait_for(lambda: "FetchAttentionState" in tv.companion.requests, 30)

@@ -282,7 +282,7 @@ def test_full_disk_loses_no_pairing(unpaired, own_store):
 
 
 def test_watch_shows_every_kind_of_change(tv):
-    with Program("watch", "--json") as process:
+    with Program("push_updates", "--json") as process:
 
         def next_with(key):
             while True:

@@ -67,7 +67,7 @@ def shell(request, own_store, tmp_path, monkeypatch, capsys):
         ("tinyatv virtual --profile tv", {one for one in PROFILES if one.startswith("tv")}),
         ("tinyatv completion ", set(SHELLS)),
         ("tinyatv completion bash ", set()),
-        ("tinyatv devices a", {"adopt", "alias"}),
+        ("tinyatv devices a", {"address", "adopt", "alias"}),
         ("tinyatv devices alias Lo", {"Lounge"}),
         ("tinyatv -n te", {"tele"}),
         ("tinyatv --name K", {"Küche"}),

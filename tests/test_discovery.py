@@ -14,7 +14,6 @@ import os
 import queue
 import random
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -562,33 +561,6 @@ with connect_first(device.addresses, device.service("airplay").port, 10) as sock
 """
 
 
-@pytest.fixture
-def two_networks():
-    """Names of two network namespaces, and of the ends of the cable between them."""
-    if sys.platform != "linux" or os.getuid() or not shutil.which("ip"):
-        pytest.skip("takes root, and ip(8)")
-    tag = secrets.token_hex(3)
-    spaces, ends = [f"tinyatv-{tag}-{n}" for n in "ab"], [f"v{tag}{n}" for n in "ab"]
-    commands = [
-        *(f"netns add {space}" for space in spaces),
-        f"link add {ends[0]} netns {spaces[0]} type veth peer name {ends[1]} netns {spaces[1]}",
-        *(f"-n {space} link set lo up" for space in spaces),
-        # No search for duplicates: the address can be used at once.
-        *(f"-n {space} link set {end} addrgenmode none up" for space, end in zip(spaces, ends)),
-        f"-n {spaces[0]} addr add fe80::a/64 dev {ends[0]} nodad",
-        f"-n {spaces[1]} addr add fe80::b/64 dev {ends[1]} nodad",
-    ]
-    try:
-        for command in commands:
-            done = subprocess.run(["ip", *command.split()], capture_output=True, text=True)
-            if done.returncode:
-                pytest.skip(f"no network namespaces: {done.stderr}")
-        yield spaces, ends
-    finally:
-        for space in spaces:
-            subprocess.run(["ip", "netns", "del", space], capture_output=True)
-
-
 def test_link_local_alone(two_networks):
     """Found by multicast over IPv6, asked directly, and connected to: by address and scope."""
     (here, there), (near, far) = two_networks
@@ -989,7 +961,7 @@ def test_name_that_is_free():
 
 def test_publish_wrong_arguments():
     for where in ("localhost", "::1", "127.0.0.256"):
-        with pytest.raises(ValueError, match="not an IPv4 address"):
+        with pytest.raises(ValueError, match=r"not an address|cannot be announced"):
             publish(AIRPLAY, "Den", 7000, where, {})
     for kind, name, txt in (
         (AIRPLAY, "x" * 64, {}),

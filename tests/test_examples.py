@@ -11,13 +11,15 @@ import sys
 import pytest
 
 import tinyatv
+from tests.support.sound import matching, samples, wav
 from tinyatv.virtual import VirtualAppleTV
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 TESTED = {
     "play_pause.py", "now_playing.py", "pair.py", "watch_events.py", "button_box.py",
     "reconnect.py", "remote.ipynb", "micropython_dmap.py", "sleep_timer.py",
-    "play_file.py", "launch_app.py", "type_text.py", "big_buttons.py",
+    "play_file.py", "stream_file.py", "launch_app.py", "type_text.py", "big_buttons.py",
+    "ir_remote.ini",
 }  # fmt: skip
 
 
@@ -243,3 +245,15 @@ def test_notebook():
 
 def test_micropython_dmap():
     assert "Call On Me" in run("micropython_dmap.py")
+
+
+def test_stream_file(tmp_path, monkeypatch):
+    sent = samples(22050)
+    file = tmp_path / "song.wav"
+    file.write_bytes(wav(sent))
+    with VirtualAppleTV(profile="speaker", mdns_port=0) as tv:
+        monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
+        monkeypatch.setenv("TINYATV_STORE", str(tmp_path / "store.json"))
+        assert run("stream_file.py", tv.name, str(file)).splitlines()[-1] == "done"
+        assert tv.wait_for(lambda: tv.raop.streams[-1].over)
+        assert matching(tv.raop.streams[-1].samples(), sent) == (0, 22050)

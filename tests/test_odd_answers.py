@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import plistlib
 import threading
 import time
 
@@ -40,6 +41,7 @@ def test_text_with_a_nul(atv, device):
 def test_server_info_loses_nothing(atv, device):
     fields = [
         ("mstt", 200), ("minm", b"Den\0"), ("ated", b"\0\7"), ("zzzz", b"\1\xff"),
+        ("ceGS", b"\2"),
         ("aeSE", b"\2"), ("aeSP", b"\1"), ("aeXX", b"one"), ("aeXX", b"two"),
         ("mlcl", [("mlit", [("miid", 1)]), ("mlit", [("miid", 2), ("asdk", b"\3")])]),
     ]  # fmt: skip
@@ -48,6 +50,7 @@ def test_server_info_loses_nothing(atv, device):
     assert json.loads(json.dumps(found)) == found
     assert found["dmap.itemname"] == "Den"
     assert found["daap.supportsextradata"] is True
+    assert found["com.apple.itunes.genius-selectable"] == 2
     assert found["zzzz"] == "01ff"
     assert found["aeXX"] == [b"one".hex(), b"two".hex()]
     listed = found["dmap.listing"]["dmap.listingitem"]
@@ -115,7 +118,9 @@ def test_100_is_no_answer(atv, device, before):
 
 def test_100_is_no_answer_over_airplay():
     with virtual("tvos15", "airplay") as tv:
-        tv.fail("/info", garbage=CONTINUE + b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        body = plistlib.dumps({}, fmt=plistlib.FMT_BINARY)
+        head = b"RTSP/1.0 200 OK\r\nCSeq: 0\r\nContent-Length: %d\r\n\r\n" % len(body)
+        tv.fail("/info", garbage=CONTINUE + head + body)
         with tinyatv.connect(tv.device, protocols=["airplay"]) as atv:
             assert atv.protocols == ("airplay",)
 
@@ -208,6 +213,18 @@ def test_refused_with_a_negative_code():
         with pytest.raises(tinyatv.CommandFailed, match="error -6762") as caught:
             atv.launch("com.netflix.Netflix")
         assert caught.value.code == -6762
+
+
+@pytest.mark.parametrize("info", [{"NSLocalizedDescription": "not  now"}, "not now"])
+def test_refused_with_a_user_info_alone(info, monkeypatch):
+    """Neither code nor text, and content besides: it is a refusal all the same."""
+    refusing = {"_eu": info, "_c": {"com.example": "App"}}
+    monkeypatch.setattr("tinyatv.virtual.companion._error", lambda code, text: refusing)
+    with virtual("tvos18", "companion") as tv, tinyatv.connect(tv.device) as atv:
+        tv.fail("app_list", status=1)
+        with pytest.raises(tinyatv.CommandFailed, match=r"^apps: not now \(companion\)") as caught:
+            atv.apps()
+        assert caught.value.code is None
 
 
 @pytest.mark.parametrize("number", [[], {}, "2", None, 2.0, b"", 1 << 70])

@@ -13,8 +13,10 @@ import sys
 import pytest
 
 import tinyatv
+from tests.support.sound import samples, wav
 from tinyatv.cli.words import find
 from tinyatv.routes import BACKENDS, FIELDS, ROUTES
+from tinyatv.virtual import VirtualAppleTV
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -40,6 +42,7 @@ def profile(request):
 def living_room(tv, monkeypatch, tmp_path):
     """The device that the README talks about, and a folder to write into."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))  # of `tinyatv service`
     (tmp_path / "holiday.mp4").write_bytes(bytes(1000))
     with tinyatv.Trace("trouble.jsonl"), tinyatv.connect(tv.device) as atv:
         atv.pause()
@@ -67,6 +70,22 @@ def test_program(program, living_room, tmp_path):
     path.write_text(program, "utf-8")
     run = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=60)
     assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_the_program_that_streams(own_store, monkeypatch, tmp_path):
+    """The same for a speaker."""
+    (program,) = [text for text in PROGRAMS if "atv.stream(" in text]
+    (tmp_path / "song.wav").write_bytes(wav(samples(4000)))
+    (tmp_path / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(100))
+    with VirtualAppleTV("Kitchen", profile="speaker", mdns_port=0) as tv:
+        monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
+        run = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60,
+            cwd=tmp_path,
+        )  # fmt: skip
+        assert (run.returncode, run.stderr) == (0, "")
+        (heard,) = tv.raop.streams
+    assert (heard.title, heard.artist, heard.artwork[0]) == ("song", "Somebody", "image/jpeg")
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not c.split()[1].startswith(ENDLESS)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
 import tinyatv
@@ -9,6 +11,7 @@ from tests.support.stalling import Stalling
 from tests.support.watching import Heard, ours
 from tinyatv.backends import airplay_session, companion, dmap, mrp
 from tinyatv.virtual import VirtualAppleTV
+from tinyatv.virtual.airplay_session import AirPlaySession
 
 PROFILES = {"dmap": "atv3", "mrp": "tvos14", "airplay": "tvos15", "companion": "tvos18"}
 QUIET, NEVER = 0.2, 1000.0  # s
@@ -62,7 +65,7 @@ def press_until_lost(atv):
 
 
 CASES = [(protocol, used) for protocol in PROFILES for used in (False, True)]
-# Presses over AirPlay go through the data channel, which has a port of its own and does not stall.
+# Presses over AirPlay go through the data channel, which has a port of its own: see below.
 CASES.remove(("airplay", True))
 
 
@@ -88,6 +91,62 @@ def test_silence_is_a_loss(proxy, idle, used, reconnect):
         pressed = proxy.tv.log.count("pause")
         atv.pause()
         assert proxy.tv.wait_for(lambda: proxy.tv.log.count("pause") == pressed + 1)
+
+
+@pytest.fixture
+def channels(monkeypatch):
+    """The data channels of a device that speaks AirPlay alone, each through a proxy of its own."""
+    made = []
+    tv = VirtualAppleTV(profile=PROFILES["airplay"], protocols=["airplay"])
+    add = AirPlaySession.add_data_stream
+
+    def through_a_proxy(session, seed):
+        stream, port = add(session, seed)
+        made.append(stack.enter_context(Stalling(tv, "airplay", port)))
+        return stream, made[-1].port
+
+    monkeypatch.setattr(AirPlaySession, "add_data_stream", through_a_proxy)
+    with ExitStack() as stack:
+        stack.enter_context(tv)
+        yield tv, made
+    assert ours() == []
+
+
+@pytest.mark.parametrize("reconnect", [False, True])
+@pytest.mark.parametrize("used", [False, True])
+def test_the_data_channel_alone(channels, idle, used, reconnect):
+    """The control connection goes on answering /feedback; only presses come to nothing."""
+    tv, proxies = channels
+    idle(NEVER if used else QUIET)
+    with tinyatv.connect(tv.device, timeout=0.5, reconnect=reconnect) as atv:
+        heard = Heard(atv)
+        atv.pause()
+        proxies[0].stall()
+        if used:
+            assert press_until_lost(atv) <= 2
+        event = heard.next(tinyatv.Disconnected)
+        assert isinstance(event.error, tinyatv.ConnectionLost)
+        assert event.protocol == "mrp"
+        if not reconnect:
+            with pytest.raises(tinyatv.ConnectionLost):
+                atv.pause()
+            return
+        heard.next(tinyatv.Reconnected)
+        assert len(proxies) == 2
+        pressed = tv.log.count("pause")
+        atv.pause()
+        assert tv.log.count("pause") == pressed + 1
+
+
+def test_a_quiet_data_channel_that_answers(channels, idle):
+    """Asked again and again, it stays."""
+    tv, proxies = channels
+    idle(0.05)
+    with tinyatv.connect(tv.device) as atv:
+        asked = tv.mrp.requests.count("GENERIC")
+        assert tv.wait_for(lambda: tv.mrp.requests.count("GENERIC") >= asked + 6)
+        atv.pause()
+    assert len(proxies) == 1
 
 
 def atv_protocols(proxy):

@@ -256,6 +256,7 @@ SURFACE = {
     "remove_listener": Case(listens, lambda tv, result: result is not None),
     "events": Case(iterates, lambda tv, result: result is not None),
     "close": Case(lambda atv, tv: atv.close(), lambda tv, result: not peers(tv)),
+    "is_whole": Case(lambda atv, tv: atv.is_whole, lambda tv, result: result is True),
     "has_answered": Case(lambda atv, tv: atv.has_answered, lambda tv, result: result is True),
     "wait_for_rest": Case(lambda atv, tv: atv.wait_for_rest(), lambda tv, result: True),
     "open": Case(lambda atv, tv: atv.open(), lambda tv, result: True),
@@ -342,7 +343,7 @@ def test_nothing_is_left_out():
     public = {name for name in dir(AppleTV) if not name.startswith("_")}
     assert public - {*SURFACE} == set()
     assert {*SURFACE} - public == set()
-    taken = set()
+    taken = {(name, "raop") for name, served in ROUTES.items() if "raop" in served}  # test_raop.py
     for profile, protocols in DEVICES:
         speaks = {*(protocols or PROFILES[profile][0])}
         if "airplay" in speaks and profile not in ("atv3", "airplay1"):

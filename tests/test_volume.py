@@ -8,6 +8,7 @@ import threading
 import pytest
 
 import tinyatv
+from tests.support.program import Program
 from tests.support.watching import WAIT, Heard, ours
 from tinyatv import FeatureState, PowerState, RepeatState, ShuffleState, proto
 from tinyatv.virtual import VirtualAppleTV
@@ -352,6 +353,19 @@ def test_mute_twice_restores_without_reports(tv):
         assert tv.state.volume == 0.0
         atv.mute()
         assert tv.state.volume == 50.0
+
+
+def test_mute_twice_restores_from_two_processes(monkeypatch):
+    """tvOS 18.4 has a mute key, and knows how loud it was; a process of its own does not."""
+    monkeypatch.setenv("TINYATV_SERVE", "off")
+    with VirtualAppleTV("Den", profile="tvos18", protocols=["airplay"]) as tv:
+        output(tv)
+        tinyatv.Store().save(tv.device)
+        for level in (0.0, 50.0):
+            with Program("mute") as program:
+                assert program.communicate(timeout=60) == ("", "")
+            assert tv.state.volume == level
+        assert tv.log == ["mute", "mute"]
 
 
 @pytest.mark.parametrize("protocol", ["mrp", "companion"])

@@ -255,7 +255,7 @@ ASKING = {
     "info", "operating_system", "version", "build_number", "model", "model_str", "raw_model",
     "mac", "output_device_id", "device_id", "features", "server_info",
     # those that send nothing at all
-    "delay", "close", "stream_file", "page_up", "page_down",
+    "delay", "close", "page_up", "page_down",
     # nobody is woken to be sent to sleep
     "turn_off", "suspend",
     # programs
@@ -266,7 +266,7 @@ WITH = {
     "set_repeat": "off", "play_url": "http://192.0.2.1/x.mp4", "set_volume": "5",
     "add_output_devices": "X", "remove_output_devices": "X", "set_output_devices": "X",
     "launch": "com.example.app", "switch_account": "X", "text_set": "x", "text_append": "x",
-    "delay": "1",
+    "delay": "1", "stream_file": __file__,
 }  # fmt: skip
 # Those that run by themselves, with other ends in mind; `remote` and `prompt` are remotes.
 PROGRAMS = {

@@ -298,7 +298,7 @@ def test_at_the_end_of_a_chain_with_a_device_that_comes_back(tv):
 
 def test_all_that_are_stored(home, capsys, nothing):
     gone = store_absent("Gone")
-    code, lines = run_json(capsys, "watch", "--all", "-t", "0.3")
+    code, lines = run_json(capsys, "push_updates", "--all", "-t", "0.3")
     assert code == 0
     assert list(lines[-1]) == FINISHED
     by_name = {name: [list(x) for x in lines if x.get("name") == name] for name in [*home, "Gone"]}
@@ -331,7 +331,7 @@ def test_those_that_are_named(home, capsys, nothing, own_store, flag):
         "-n": ["-n", "bedroom"],
         "-s": ["-s", ",".join(f"127.0.0.1:{home[n].ports['mdns']}" for n in ("Attic", "Bedroom"))],
     }[flag]
-    code, lines = run_json(capsys, "watch", "--all", "-t", "2", *named)
+    code, lines = run_json(capsys, "push_updates", "--all", "-t", "2", *named)
     assert code == 0
     wanted = {"-i": {"Attic", "Den"}, "-n": {"Bedroom"}, "-s": {"Attic", "Bedroom"}}[flag]
     assert {line.get("name") for line in lines[:-1]} == wanted
@@ -339,7 +339,7 @@ def test_those_that_are_named(home, capsys, nothing, own_store, flag):
 
 def test_one_that_nobody_knows(home, capsys, nothing):
     code, lines = run_json(
-        capsys, "watch", "--all", "-t", "0.3", "-i", f"XYZ,{home['Den'].identifier}"
+        capsys, "push_updates", "--all", "-t", "0.3", "-i", f"XYZ,{home['Den'].identifier}"
     )
     assert code == 0
     (failed,) = [line for line in lines if line["result"] == "failure"]
@@ -349,14 +349,14 @@ def test_one_that_nobody_knows(home, capsys, nothing):
 
 def test_none_at_all(own_store, capsys, monkeypatch, nothing):
     monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{free_port()}")
-    code, (line,) = run_json(capsys, "watch", "--all")
+    code, (line,) = run_json(capsys, "push_updates", "--all")
     assert (code, line["error"]) == (3, "device_not_found")
     nobody = f"127.0.0.1:{free_port()}"
-    code, (line,) = run_json(capsys, "watch", "--all", "-s", nobody, "-t", "0.2")
+    code, (line,) = run_json(capsys, "push_updates", "--all", "-s", nobody, "-t", "0.2")
     assert (code, line["error"]) == (3, "device_not_found")
     store_absent("Gone")
     store_absent("Lost")
-    code, lines = run_json(capsys, "watch", "--all", "-t", "0.2")
+    code, lines = run_json(capsys, "push_updates", "--all", "-t", "0.2")
     assert code == 4
     assert [line.get("error") for line in lines] == ["connection_failed"] * 2 + [None]
     assert list(lines[-1]) == FINISHED
@@ -370,7 +370,7 @@ def test_damaged_store(home, capsys, own_store):
 
 
 def test_one_talks_nonsense_the_others_stay(home):
-    with Program("watch", "--all", "--json") as process:
+    with Program("push_updates", "--all", "--json") as process:
         seen: set[str] = set()
         while seen != set(home):
             line = read(process)
@@ -392,7 +392,7 @@ def test_credentials_are_not_for_all(home, capsys):
 
 
 def test_one_goes_the_others_stay(home):
-    with Program("watch", "--all", "--json") as process:
+    with Program("push_updates", "--all", "--json") as process:
         seen: set[str] = set()
         while seen != set(home):
             line = read(process)
@@ -413,7 +413,7 @@ def test_one_goes_the_others_stay(home):
 
 
 def test_the_last_one_goes(home):
-    with Program("watch", "--all", "--json") as process:
+    with Program("push_updates", "--all", "--json") as process:
         seen: set[str] = set()
         while seen != set(home):
             line = read(process)
@@ -432,7 +432,7 @@ def test_all_come_back(home):
     with VirtualAppleTV("Late", **same) as late:
         tinyatv.Store().save(late.device)
     same.update(credentials=(late.credentials["mrp"],), ports=late.ports)
-    with Program("watch", "--all", "--json", "--reconnect", "-t", "0.5") as process:
+    with Program("push_updates", "--all", "--json", "--reconnect", "-t", "0.5") as process:
         seen: set[str] = set()
         failed = []
         while seen != set(home) or not failed:
@@ -473,3 +473,62 @@ def test_nobody_reads(home):
         process.stdout.close()
         assert process.wait(timeout=30) == 0
         assert process.stderr.read() == ""
+
+
+# -- without a terminal ----------------------------------------------------------------------------
+
+
+def test_json_without_a_terminal_runs_until_it_is_ended(home):
+    """As under systemd, or with </dev/null: it survives reboots, and SIGTERM is no failure."""
+    nothing, pipe = subprocess.DEVNULL, subprocess.PIPE
+    command = ("watch", "--all", "--json", "--reconnect")
+    with Program(*command, stdin=nothing, stdout=pipe, stderr=pipe) as process:
+        seen: set[str] = set()
+        while seen != set(home):
+            line = read(process)
+            seen |= {line["name"]} if "title" in line else set()
+        for name in ("Den", "Attic"):
+            home[name].move()
+            told = []
+            while "reconnected" not in told:
+                line = read(process)
+                told += (
+                    [line["connection"]] if line["name"] == name and "connection" in line else []
+                )
+            assert told[1:] == ["reconnected"]
+        process.send_signal(signal.SIGTERM)
+        (*_, last) = read_to_the_end(process)
+    assert (process.returncode, list(last)) == (0, FINISHED)
+
+
+def test_json_in_the_background_of_a_shell(tv):
+    """The terminal belongs to another group of processes: reading from it would stop all."""
+    main, terminal = os.openpty()
+    script = (
+        "import fcntl, os, subprocess, sys, termios\n"
+        "os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "child = subprocess.Popen([sys.executable, '-m', 'tinyatv', 'watch', '--json'],"
+        " preexec_fn=lambda: os.setpgid(0, 0), stdout=3, stderr=3)\n"
+        "print(child.pid, flush=True)\n"
+        "sys.exit(child.wait())\n"
+    )
+    got, put = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import os; os.dup2({put}, 3)\n{script}"], pass_fds=[put],
+        stdin=terminal, stdout=subprocess.PIPE, text=True,
+    ) as shell, open(got, encoding="utf-8") as lines:  # fmt: skip
+        os.close(put)
+        pid = int(shell.stdout.readline())
+        try:
+            while "title" not in json.loads(lines.readline()):
+                pass
+            os.write(main, b"\n")  # for the shell
+            tv.state.update(title="Still here")
+            assert json.loads(lines.readline())["title"] == "Still here"
+        finally:
+            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, signal.SIGCONT)
+        assert shell.wait(30) == 0
+        assert list(json.loads(lines.readlines()[-1])) == FINISHED
+    os.close(main)
+    os.close(terminal)

@@ -11,7 +11,7 @@ import re
 import select
 import socket
 from collections.abc import Container
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .deadline import Deadline
 
@@ -76,6 +76,57 @@ def join_host(host: str, port: int | None) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def url_host(address: str, *, scope: bool = False) -> str:
+    """An address or name as it stands in a URL: IPv6 in brackets.
+
+    Args:
+        scope: True writes the scope (RFC 6874), for a URL that stays on this computer. It means
+            nothing to anybody else.
+    """
+    if ":" not in address:
+        return address
+    address, percent, interface = address.partition("%")
+    return f"[{address}%25{interface}]" if percent and scope else f"[{address}]"
+
+
+def sockaddr(
+    host: str, port: int, kind: int = socket.SOCK_STREAM
+) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    """Family and place of an own address, for ``bind``: with its scope, if it has one.
+
+    Raises:
+        OSError: No such address.
+    """
+    found = socket.getaddrinfo(host, port, 0, kind, 0, socket.AI_PASSIVE)
+    return found[0][0], found[0][4]
+
+
+def own_end(sock: socket.socket) -> str:
+    """The address of this end of a socket; of IPv6 on one link, with its scope."""
+    return host_of(sock.getsockname())
+
+
+def far_end(sock: socket.socket) -> str:
+    """The address of the other end, likewise."""
+    return host_of(sock.getpeername())
+
+
+def reached(sock: socket.socket, addresses: Sequence[str]) -> str:
+    """Which of the addresses a socket is connected to; the first, if that is a host name."""
+    address = far_end(sock)
+    return address if address in addresses else addresses[0]
+
+
+def host_of(place: tuple[Any, ...]) -> str:
+    """The address in what the socket module says of one end, likewise."""
+    return with_scope(place[0], place[3]) if len(place) > 3 else str(place[0])
+
+
+def as_list(hosts: str | Sequence[str]) -> Sequence[str]:
+    """One address, or several, as several."""
+    return [hosts] if isinstance(hosts, str) else hosts
+
+
 def with_scope(address: str, index: int) -> str:
     """A link-local IPv6 address with the interface behind it; any other as it is."""
     address = address.partition("%")[0]
@@ -90,6 +141,11 @@ def with_scope(address: str, index: int) -> str:
 def is_link_local(address: str) -> bool:
     """True for addresses that mean something on one link alone (RFC 3927; RFC 4291, 2.5.6)."""
     return bool(re.match(r"169\.254\.|fe[89ab][0-9a-f]:", address, re.IGNORECASE))
+
+
+def is_loopback(address: str) -> bool:
+    """True for addresses that mean this computer."""
+    return address.startswith("127.") or address.partition("%")[0] == "::1"
 
 
 def is_usable(address: str) -> bool:

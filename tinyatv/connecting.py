@@ -7,27 +7,34 @@ import os
 import select
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from .backends import PairingRequest, load_pairing
+from .deadline import Deadline
 from .device import AppleTV
 from .errors import (
     AppleTVError,
+    CommandTimeout,
     ConnectionFailed,
+    ConnectionLost,
     CredentialsError,
     DeviceNotFound,
     NotSupported,
     PairingError,
+    SeveralFound,
     WrongDevice,
     is_elsewhere,
 )
 from .identity import check, wrong
+from .link import is_full, reason
 from .model import PROTOCOLS, Device, Service, identifier_keys
 from .pairing.credentials import shares_credentials_with, should_pair
 from .routes import BACKENDS
+from .session import PAUSES
 from .store import did_you_mean, several
 
 if TYPE_CHECKING:
@@ -37,6 +44,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+AWAY = (ConnectionFailed, ConnectionLost, CommandTimeout, DeviceNotFound)  # may come, or come back
+LONGEST_WAIT = 10.0  # s between two tries of a program that waits: whoever sits there waits, too
 LONGEST_PAUSE = 60.0  # s that somebody who mistyped a PIN is made to wait
 CHECK_TIMEOUT = 5.0  # s that each answer may take while credentials of another protocol are tried
 
@@ -49,6 +58,7 @@ def connect(
     scan_timeout: float = 3.0,
     reconnect: bool = False,
     wake: bool | None = None,
+    wait: bool | float = False,
     store: Store | None = None,
 ) -> AppleTV:
     """Connect to an Apple TV.
@@ -71,6 +81,9 @@ def connect(
             raise ``ConnectionLost``. The object and its listeners stay valid.
         wake: True sends the packet at once, False never; None as said above. What reconnects by
             itself sends none, except for :meth:`AppleTV.turn_on`.
+        wait: For programs that start when the computer does. True keeps trying while the device is
+            not there or does not answer, a number does so for that many seconds; the first failure
+            is logged. Only the first try wakes it up, unless `wake` is True.
         store: Where credentials are; None takes the user's.
 
     Raises:
@@ -81,13 +94,55 @@ def connect(
         ProtocolError: It answers with nonsense.
         CredentialsError: It is not paired, or does not accept the credentials any more.
         NotSupported: It offers no protocol that can be connected to.
+        AppleTVError: This computer has no thread or descriptor left for it.
     """
     store = _store(store)
-    device, remembered = find(target, store, scan_timeout)
-    return connect_to(
-        device, store, remembered=remembered, protocols=protocols, timeout=timeout,
-        scan_timeout=scan_timeout, reconnect=reconnect, wake=wake,
-    )  # fmt: skip
+    protocols = None if protocols is None else tuple(protocols)
+
+    def once(first: bool) -> AppleTV:
+        device, remembered = find(target, store, scan_timeout)
+        return connect_to(
+            device, store, remembered=remembered, protocols=protocols, timeout=timeout,
+            scan_timeout=scan_timeout, reconnect=reconnect, acts=first, wake=wake,
+        )  # fmt: skip
+
+    def waiting(error: Exception) -> None:
+        log.warning("waiting for the device: %s", error)
+
+    try:
+        return keep_trying(once, wait, waiting)
+    except OSError as exc:  # of the store, or of a module that is loaded only now
+        if is_full(exc):
+            raise AppleTVError(f"this computer has no room: {reason(exc)}") from exc
+        raise
+
+
+def keep_trying(
+    connect: Callable[[bool], AppleTV], wait: bool | float, waiting: Callable[[Exception], object]
+) -> AppleTV:
+    """Connect to a device that may not be there yet; see `wait` of :func:`connect`.
+
+    Args:
+        connect: Tries once; its argument is True the first time.
+        wait: True, or seconds; 0 tries once.
+        waiting: Called with the first error if another try follows.
+    """
+    if not wait >= 0:
+        raise ValueError(f"wait must be 0 s or more, not {wait}")
+    deadline = Deadline(None if wait is True else wait)
+    first, pause = True, PAUSES[0]
+    while True:
+        try:
+            return connect(first)
+        except AWAY as exc:
+            if deadline.over or isinstance(exc, SeveralFound):
+                raise
+            if first:
+                waiting(exc)
+        first = False
+        left = deadline.left()
+        time.sleep(pause if left is None else min(pause, left))
+        pause = min(pause * 2, LONGEST_WAIT)
 
 
 def connect_to(
@@ -129,34 +184,48 @@ def connect_to(
     )  # fmt: skip
     from .discovery.wake import WakeOnLan
 
-    with WakeOnLan(
-        device, bool(wake), answered=lambda: atv.has_answered,
-        never=not (acts if wake is None else wake),
-    ) as waking:  # fmt: skip
-        try:
-            return atv.open(wait_for_all=wait_for_all)
-        except AppleTVError as exc:
-            error = exc
-        if is_elsewhere(error) and (remembered or isinstance(error, WrongDevice)):
-            log.info("%s is not at %s any more, scanning", device.name, device.address)
+    def opened() -> AppleTV:
+        tried = atv.address
+        atv.open(wait_for_all=wait_for_all)
+        if atv.address != tried:  # another one answered: it comes first next time
+            remember(atv.device, store)
+        return atv
+
+    try:
+        with WakeOnLan(
+            device, bool(wake), answered=lambda: atv.has_answered,
+            never=not (acts if wake is None else wake),
+        ) as waking:  # fmt: skip
             try:
-                found = rediscover(device)
-            except NotThere as missing:
-                error = missing.explains(error, atv._session.answered)
-            except DeviceNotFound:
-                pass  # the first error says more
-            else:
-                if isinstance(error, ConnectionFailed) or not _same_place(found, device):
-                    atv.device = found
-                    return atv.open(wait_for_all=wait_for_all)
-        while isinstance(error, ConnectionFailed) and waking.is_worth_it(error):
-            try:
-                return atv.open(wait_for_all=wait_for_all)
-            except ConnectionFailed as exc:
-                log.debug("it does not wake up yet: %s", exc)
-        if remembered and type(error) is ConnectionFailed:
-            raise ConnectionFailed(f"{error}; `tinyatv doctor` finds out why") from error.__cause__
-        raise error
+                return opened()
+            except AppleTVError as exc:
+                error = exc
+            if is_elsewhere(error) and (remembered or isinstance(error, WrongDevice)):
+                where = " or ".join(device.addresses)
+                log.info("%s is not at %s any more, scanning", device.name, where)
+                try:
+                    found = rediscover(device)
+                except NotThere as missing:
+                    error = missing.explains(error, atv._session.answered)
+                except DeviceNotFound:
+                    pass  # the first error says more
+                else:
+                    if isinstance(error, ConnectionFailed) or not _same_place(found, device):
+                        atv.device = found
+                        return opened()
+            while isinstance(error, ConnectionFailed) and waking.is_worth_it(error):
+                try:
+                    return opened()
+                except ConnectionFailed as exc:
+                    log.debug("it does not wake up yet: %s", exc)
+            if remembered and type(error) is ConnectionFailed:
+                raise ConnectionFailed(
+                    f"{error}; `tinyatv doctor` finds out why"
+                ) from error.__cause__
+            raise error
+    except BaseException:  # Ctrl-C, too
+        atv.close()
+        raise
 
 
 def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Device, bool]:
@@ -190,7 +259,7 @@ def find(target: str | Device | None, store: Store, timeout: float) -> tuple[Dev
     found = scan(timeout, unusable=odd.append, **where)
     matching = [one for one in found if directed or one.is_called(target)]
     if len(matching) > 1:
-        raise DeviceNotFound(several(target, matching))
+        raise SeveralFound(several(target, matching))
     for one in odd:
         if not matching and (directed or target.casefold() in map(str.casefold, one[:2])):
             raise DeviceNotFound(str(one))
@@ -210,7 +279,7 @@ def check_unambiguous(store: Store) -> None:
     known = [one.device for one in store.devices()]
     if len(known) > 1 and store.default() is None:
         names = ", ".join(f"{one.name} ({one.identifier})" for one in known)
-        raise DeviceNotFound(
+        raise SeveralFound(
             f"several devices are stored: name one, or choose one for always with"
             f" `tinyatv devices default NAME`; stored: {names}"
         )
@@ -322,6 +391,7 @@ def look_again(device: Device, store: Store, timeout: float, hosts: Iterable[str
         for found in answers:
             if not identifier_keys(found.identifiers) & mine:
                 continue
+            store.fix_address(found)
             for service in found.services:
                 old = device.service(service.protocol)
                 if old is not None:
@@ -525,7 +595,7 @@ def locate(device: Device, store: Store, timeout: float, hosts: Iterable[str] = 
     if service is not None and service.port:
         from .backends.airplay_session import introduction_at
 
-        told = introduction_at(device.address, service.port, CHECK_TIMEOUT)
+        told = introduction_at(device.addresses, service.port, CHECK_TIMEOUT)
         if told is not None:
             check(device, told, device.address)
     return device

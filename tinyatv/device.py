@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
-import threading
 import time
+import warnings
+import weakref
 from collections.abc import Iterable, Iterator
 from functools import partial
 from types import TracebackType
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
         OutputDevice,
         Playing,
     )
-    from .queued import PressQueue
 
 WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
 POWER_POLL = 1.0  # s between two questions: not every system reports it
@@ -64,7 +65,12 @@ class AppleTV:
     Where a protocol that could do it failed while connecting, or was lost, its error is raised:
     ``CredentialsError``, ``CommandTimeout``, ``ConnectionLost``.
 
-    Methods may be called from any thread, and bound methods work as callbacks.
+    Methods may be called from any thread, and bound methods work as callbacks. A signal handler may
+    call them, too: while the thread that it interrupts is itself in the middle of a command, it
+    gets an ``AppleTVError`` that says so, where it cannot be served. In the child of a fork, the
+    connections are the parent's: commands raise ``ConnectionLost`` until :meth:`open` is called.
+
+    One that nothing refers to any more is closed, with a ``ResourceWarning``.
 
     Attributes:
         device: What was connected to.
@@ -82,8 +88,8 @@ class AppleTV:
             device, protocols=protocols, timeout=timeout, reconnect=reconnect,
             rediscover=rediscover, wake=wake,
         )  # fmt: skip
-        self._presses: PressQueue | None = None  # made by the first queued()
-        self._making_presses = threading.Lock()
+        self._finalizer = weakref.finalize(self, _dropped, self._session, device.name)
+        self._finalizer.atexit = False  # the system closes what is open then
 
     def __repr__(self) -> str:
         up = ", ".join(self.protocols) or "not connected"
@@ -109,7 +115,7 @@ class AppleTV:
 
     @device.setter
     def device(self, device: Device) -> None:
-        self._session.device = device
+        self._session.device, self._session.address = device, device.address
 
     @property
     def timeout(self) -> float:
@@ -127,13 +133,18 @@ class AppleTV:
 
     @property
     def address(self) -> str:
-        """Its address."""
-        return self.device.address
+        """The one of its addresses that it is connected to, or was last."""
+        return self._session.address
 
     @property
     def protocols(self) -> tuple[str, ...]:
         """Names of the protocols that are connected now; empty after a loss or ``close()``."""
         return tuple(self._session.backends)
+
+    @property
+    def is_whole(self) -> bool:
+        """True if every protocol that was ever connected still is."""
+        return self._session.is_whole
 
     @property
     def reconnects(self) -> bool:
@@ -193,11 +204,11 @@ class AppleTV:
     def close(self) -> None:
         """Close all connections and end all threads. Safe to call more than once, from anywhere.
 
-        Listeners get a last :class:`~tinyatv.events.Disconnected`. Blocks up to 5 s.
+        Listeners get a last :class:`~tinyatv.events.Disconnected`. Blocks up to 5 s. What was
+        interrupted in it, by Ctrl-C for example, another call finishes.
         """
         self._session.close()
-        if self._presses is not None:
-            self._presses.close()
+        self._finalizer.detach()
 
     # -- queued presses --------------------------------------------------------------------------
 
@@ -227,12 +238,9 @@ class AppleTV:
             on_error: Called with each error, on the thread of the queue. None logs a warning.
             **how: Passed on to `command`.
         """
-        from .queued import PressQueue, name_of
+        from .queued import name_of
 
-        with self._making_presses:
-            if self._presses is None:
-                self._presses = PressQueue(self._session)
-        return self._presses.bind(
+        return self._session.presses().bind(
             name_of(command), partial(command, *args, **how), patience, on_error,
             single=getattr(command, "__self__", None) is self,
         )  # fmt: skip
@@ -297,13 +305,18 @@ class AppleTV:
 
         It may call anything, ``close()`` included. What is playing comes as the first event.
 
+        It keeps the connection open, even if the program keeps nothing but its listener: until
+        :meth:`close` or :meth:`remove_listener`. So do an iterator of :meth:`events`, what
+        :meth:`play_url` plays, and a bound method of this object.
+
         Args:
             listener: Any callable with one argument, the event.
 
         Raises:
             ConnectionLost: The connection is closed.
+            AppleTVError: The system has no room for the thread.
         """
-        self._session.add_listener(listener)
+        self._session.add_listener(listener, self)
 
     def remove_listener(self, listener: Listener) -> None:
         """Stop calling `listener`.
@@ -322,22 +335,29 @@ class AppleTV:
         Args:
             timeout: Seconds to wait for each event; None waits forever.
         """
-        received = EventQueue(f"events of {self.name}")
-        self.add_listener(received.put)
-        return self._take(received, timeout)
+        taken = self._take(timeout)
+        next(taken)  # it listens now, and does not any more once it is dropped
+        return cast("Iterator[Event]", taken)
 
-    def _take(self, received: EventQueue, timeout: float | None) -> Iterator[Event]:
+    def _take(self, timeout: float | None) -> Iterator[Event | None]:
+        """The events, after a None that says that it listens."""
+        received = EventQueue(f"events of {self.name}")
         try:
+            self.add_listener(received.put)
+            yield None
             while True:
                 try:
-                    event = cast("Event", received.get(timeout=Deadline(timeout).wait()))
+                    event = received.get(timeout=Deadline(timeout).wait())
                 except queue.Empty:
                     return
+                if event is None:  # forked
+                    return self._session.check_open()
                 yield event
                 if self._session.is_end(event):
                     return
         finally:
-            self.remove_listener(received.put)
+            with contextlib.suppress(ValueError):  # it was not added, or this is a fork
+                self.remove_listener(received.put)
 
     # -- navigation ------------------------------------------------------------------------------
 
@@ -615,8 +635,9 @@ class AppleTV:
     def mute(self) -> None:
         """Mute the sound, or restore the volume if it is muted.
 
-        Where the output only knows steps, this is the mute key of a remote: what that does is up to
-        the television. As with :meth:`volume_up`, nobody waits for the new volume.
+        From tvOS 18.4 on, and where the output only knows steps, this is the mute key of a remote:
+        what that does is up to the device, or the television. Like :meth:`volume_up`, it does not
+        wait for the new volume.
 
         Raises:
             NotSupported: The output is fixed.
@@ -799,7 +820,11 @@ class AppleTV:
         start = _at_least(0, position, "position")
         given = {"Title": title, "Artist": artist, "Album": album}
         about = {key: text for key, text in given.items() if text is not None}
-        return self._via("play_url").play_url(url, start, timeout, version, about)
+        stream = self._via("play_url").play_url(url, start, timeout, version, about)
+        stream.owner = self
+        if not stream.playing:
+            stream.owner = None
+        return stream
 
     def stream(
         self, source: Source, *, title: str | None = None, artist: str | None = None,
@@ -876,6 +901,14 @@ class AppleTV:
     def server_info(self) -> dict[str, Any]:
         """Ask a DMAP device about itself: names of tags, such as ``dmap.itemname``, and values."""
         return self._via("server_info").server_info()
+
+
+def _dropped(session: Session, name: str) -> None:
+    """Nobody refers to an AppleTV any more; called on any thread, whatever locks it holds."""
+    if session.backends:
+        text = f"{name}: dropped while it was connected; close() was not called"
+        warnings.warn(text, ResourceWarning, stacklevel=2)
+    session.close_later()
 
 
 def _press(hold: float, presses: int) -> tuple[float, int]:

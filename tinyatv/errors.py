@@ -26,15 +26,27 @@ PAIR_FIRST = "pair first, with `tinyatv wizard` or tinyatv.pair(...)"
 
 
 class AppleTVError(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base of all errors that this package raises on purpose.
+
+    Attributes:
+        unsent: True if it is certain that nothing was sent: trying again does nothing twice.
+    """
+
+    unsent = False
 
 
 class DeviceNotFound(AppleTVError, LookupError):
     """No device answers to that name, alias, identifier or address."""
 
 
+class SeveralFound(DeviceNotFound):
+    """Several devices fit: waiting for another would not help."""
+
+
 class ConnectionFailed(AppleTVError, ConnectionError):
     """The device could not be reached. Nothing was sent that it could have acted upon."""
+
+    unsent = True
 
 
 class WrongDevice(ConnectionFailed):

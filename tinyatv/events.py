@@ -7,6 +7,8 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, Callable
 
+from .threads import join, start
+
 if TYPE_CHECKING:
     from .errors import AppleTVError
     from .model import KeyboardFocus, OutputDevice, Playing, PowerState
@@ -198,20 +200,27 @@ class Events:
         self._name = name
         self._listeners: list[Listener] = []
         self._queue = EventQueue(name)
+        self._owner: object = None  # kept alive by the thread while somebody listens
         self._last_playing: PlayingChanged | None = None  # the last one that listeners got
         self._new: list[Listener] = []  # listeners that did not get it yet
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may add one, too
         self._closed = False
 
-    def add(self, listener: Listener) -> int:
-        """Add a listener; the first one starts the thread. Returns how many there are now."""
+    def add(self, listener: Listener, owner: object = None) -> int:
+        """Add a listener; the first one starts the thread. Returns how many there are now.
+
+        Args:
+            owner: Stays alive until the last listener is removed, or this is closed.
+
+        Raises:
+            AppleTVError: The system has no room for the thread.
+        """
         with self._lock:
             if self._thread is None and not self._closed:
-                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                thread.start()
-                self._thread = thread
+                self._thread = start(self._run, self._name)
             self._listeners = [*self._listeners, listener]
+            self._owner = owner
             if self._last_playing is not None:
                 self._new.append(listener)
                 self._queue.put(_GREETING)
@@ -230,8 +239,13 @@ class Events:
             if listener in self._new:
                 self._new.remove(listener)
             if not listeners:
-                self._last_playing = None
+                self._last_playing = self._owner = None
             return len(listeners)
+
+    @property
+    def running(self) -> bool:
+        """True if there has been a listener: the thread runs until it is closed."""
+        return self._thread is not None
 
     @property
     def heard(self) -> bool:
@@ -246,12 +260,19 @@ class Events:
     def close(self) -> None:
         """Deliver what is queued, then end the thread. Blocks until then, at most 5 s."""
         with self._lock:
-            closing, self._closed = not self._closed, True
-            thread = self._thread
-        if closing:
-            self._queue.put(None)
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(5)
+            self._closed, thread = True, self._thread
+            self._owner = None
+        self._queue.put(None)  # each time: Ctrl-C may have come before it the first time
+        join(thread, 5)
+
+    def leave_to_parent(self) -> None:
+        """In the child of a fork there is no thread: end it, and whoever iterates over events."""
+        self._closed, self._thread, self._owner = True, None, None
+        for listener in self._listeners:
+            queue = getattr(listener, "__self__", None)
+            if isinstance(queue, EventQueue):
+                queue.put(None)
+        self._queue.put(None)  # the thread that forked may be this one
 
     def _recipients(self, event: Event) -> tuple[Event, list[Listener]]:
         """The event to deliver, and the listeners that get it."""
@@ -278,5 +299,5 @@ class Events:
             for listener in listeners:
                 try:
                     listener(event)
-                except Exception:
+                except BaseException:  # sys.exit() ends a thread, and here that would be ours
                     log.exception("listener %r failed on %s", listener, type(event).__name__)

@@ -20,6 +20,7 @@ wake only one of the two threads, without a system call to choose it: see ``read
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import queue
@@ -29,6 +30,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Callable
 
+from .addresses import as_list, connect_first, host_of, own_end, sockaddr
 from .deadline import Deadline, Patience
 from .errors import AppleTVError, CommandTimeout, ConnectionFailed, ConnectionLost, ProtocolError
 from .readiness import ExclusivePoller, ready
@@ -68,6 +70,7 @@ log = logging.getLogger(__name__)
 EARLY = 32  # messages during a handshake that are no replies; ours: devices send none
 EARLY_BYTES = 128 * 1024  # of them, as far as they are not replies
 CHUNK = 65536  # bytes; the most that one recv() takes
+FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 QUIET = 0.002  # s without traffic before `prepare` may use the reader thread
 
 observer: Observer | None = None  # one for all links, while a trace is written
@@ -75,24 +78,27 @@ observer: Observer | None = None  # one for all links, while a trace is written
 _links: weakref.WeakSet[Link] = weakref.WeakSet()  # a child of a fork must not use any of them
 
 
-def open_socket(host: str, port: int, timeout: float, protocol: str) -> socket.socket:
+def open_socket(
+    hosts: str | Sequence[str], port: int, timeout: float, protocol: str
+) -> socket.socket:
     """Connect to a device.
 
     Args:
-        host: Address or name.
+        hosts: Its address or name; of several, best first, the next is tried when one fails or is
+            slow.
         port: TCP port.
-        timeout: Seconds.
+        timeout: Seconds, for all of them.
         protocol: For the error message.
 
     Raises:
         ConnectionFailed: Refused, unreachable, unknown name, or no answer in time.
     """
+    hosts = as_list(hosts)
     try:
-        sock = socket.create_connection((host, port), timeout)
+        sock = connect_first(hosts, port, timeout)
     except (OSError, ValueError) as exc:  # ValueError: not a valid host name
-        raise ConnectionFailed(
-            f"cannot connect to {host} port {port} ({protocol}): {reason(exc)}"
-        ) from exc
+        where = f"{' or '.join(hosts) or 'no address'} port {port} ({protocol})"
+        raise ConnectionFailed(f"cannot connect to {where}: {reason(exc)}") from exc
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
@@ -112,6 +118,11 @@ def reason(exc: BaseException) -> str:
     if isinstance(exc, MemoryError):
         return "out of memory"
     return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+
+
+def is_full(error: BaseException | None) -> bool:
+    """True if it is this computer that has no room for another socket: the peer may be there."""
+    return getattr(error, "errno", None) in FULL
 
 
 def cause_of(error: BaseException, label: str) -> str:
@@ -506,7 +517,8 @@ class Link:
 
     def _read_as_requester(self, reply: queue.SimpleQueue[Any], deadline: Deadline) -> None:
         """Claim reading, read until the reply is there, release; does nothing if another reads."""
-        if not self._read_lock.acquire(blocking=False):
+        lock = self._read_lock  # in the child of a fork, it is another one at the end
+        if not lock.acquire(blocking=False):
             return
         try:
             self._reading_requester = threading.get_ident()
@@ -517,7 +529,7 @@ class Link:
                 self._release()
             finally:
                 self._reading_requester = 0
-                self._read_lock.release()
+                lock.release()
 
     def _release(self) -> None:
         """Wake the reader thread if bytes are left over: they woke only this thread."""
@@ -543,8 +555,10 @@ class Link:
                 work = work and self._work_ahead()  # the peer is busy with the request
                 try:
                     self._unread = wait(0 if work else deadline.left())
-                except ValueError:
-                    return  # closed during the handshake; later, the read lock prevents that
+                except (ValueError, OSError):
+                    if not self._ended:
+                        raise
+                    return  # closed during the handshake, or in the child of a fork
                 waiting = False
                 if self._unread:
                     replied = self._replied
@@ -694,6 +708,8 @@ class Link:
         self._send_lock, self._read_lock = threading.RLock(), threading.RLock()
         self._state_lock = threading.RLock()
         self._sending, self._reading_requester = False, 0
+        for waiter in [*self._keyed.values(), *self._in_order]:
+            waiter.put(None)
         self._release_socket()
 
     def _failed(self, exc: Exception) -> None:
@@ -753,8 +769,9 @@ class Listener:
         self._closing = threading.Event()
         self._lock = threading.Lock()  # over starting and closing
         self._thread: threading.Thread | None = None
-        self._sock = socket.create_server((host, port), backlog=64)
-        self.host, self.port = self._sock.getsockname()[:2]
+        family, place = sockaddr(host, port)
+        self._sock = socket.create_server(place, family=family, backlog=64)
+        self.host, self.port = own_end(self._sock), self._sock.getsockname()[1]
 
     def start(self) -> None:
         """Start accepting; does nothing once it is closed."""
@@ -798,7 +815,7 @@ class Listener:
                 return
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._accepted(sock, address)
+                self._accepted(sock, (host_of(address), address[1]))
             except (AppleTVError, OSError) as exc:  # gone, or no room: the next may do
                 log.warning("%s: cannot serve %s: %s", self._name, address[0], reason(exc))
                 sock.close()

@@ -282,17 +282,27 @@ class Device(_Data):
 
     def add_names(self, names: Iterable[str]) -> None:
         """Know it by these names, too."""
-        self._names += names
+        self._names = [*self._names, *names]
 
     def add_addresses(self, addresses: Iterable[str]) -> None:
         """Know these addresses, too; those known before stay in front."""
-        self._addresses += addresses
+        self._addresses = [*self._addresses, *addresses]
 
     def copy(self) -> Device:
         """A copy whose services can be changed."""
         copied = copy(self)
         copied.services = [copy(service) for service in self.services]
         return copied
+
+    def use_only(self, address: str) -> None:
+        """Forget its addresses for this one."""
+        self.address, self._addresses = address, []
+
+    def preferring(self, address: str) -> Device:
+        """A copy that is tried at this one of its addresses first."""
+        other = copy(self)
+        other.address, other._addresses = address, self.addresses
+        return other
 
     @property
     def identifiers(self) -> list[str]:

@@ -206,7 +206,6 @@ class PooledConnection:
         self.future: Future[AppleTV] = Future()
         self.users = 0
         self._known = _known(device)
-        self._protocols: set[str] = set()  # that have been connected
 
     @property
     def atv(self) -> AppleTV:
@@ -244,9 +243,7 @@ class PooledConnection:
         """True if all that had been connected still is."""
         if not self.future.done() or self.future.exception() is not None:
             return False
-        up = {*self.atv.protocols}
-        before, self._protocols = self._protocols, self._protocols | up
-        return bool(up) and before <= up
+        return self.atv.is_whole
 
     def close(self) -> None:
         """Close it, or do so as soon as it is open."""

@@ -12,7 +12,8 @@ import threading
 from typing import TYPE_CHECKING, Any, Callable
 
 from .deadline import Deadline
-from .errors import AppleTVError, CommandFailed, ConnectionFailed, ConnectionLost
+from .errors import AppleTVError, CommandFailed, ConnectionLost
+from .threads import join, start
 
 if TYPE_CHECKING:
     from .session import Session
@@ -34,7 +35,11 @@ class PressQueue:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._lock = threading.Lock()
+        self.leave_to_parent()
+
+    def leave_to_parent(self) -> None:
+        """Begin, at first or in the child of a fork: nothing waits, and no thread runs."""
+        self._lock = threading.RLock()  # a signal handler may press, too
         self._waiting: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -87,14 +92,14 @@ class PressQueue:
         with self._lock:
             self._waiting.put(None)
             thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(5)
+        join(thread, 5)
 
     def _start(self) -> None:
-        if self._thread is None:
+        try:
             name = f"tinyatv-presses-{self._session.device.address}"
-            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-            self._thread.start()
+            self._thread = self._thread or start(self._run, name)
+        except AppleTVError as exc:  # what waits is done once the next press finds room
+            log.warning("%s", exc)
 
     def _run(self) -> None:
         while True:
@@ -107,6 +112,7 @@ class PressQueue:
                 if self._session.closed and isinstance(exc, ConnectionLost):
                     return
                 one.failed(exc)
+            del one  # or what it refers to would be kept until the next press
 
     def _press(self, one: _Queued) -> None:
         while True:
@@ -114,11 +120,14 @@ class PressQueue:
             try:
                 one.press()
                 return
-            except ConnectionLost as exc:
-                # An idle connection of DMAP shows only now that the device has gone.
-                unsent = isinstance(exc.__cause__, ConnectionFailed)
-                if not (one.single and unsent and self._session.reconnect) or one.patience.over:
+            except AppleTVError as exc:
+                # An idle connection of DMAP shows only now that the device has gone; and one
+                # protocol of a device is back sooner than another.
+                unsent = exc.unsent or getattr(exc.__cause__, "unsent", False)
+                again = one.single and unsent and self._session.reconnect
+                if not again or one.patience.over or self._session.closed:
                     raise
+                self._session.await_change(one.patience)
 
 
 class _Queued:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
 
 from .info import DeviceInfo, OperatingSystem, PairingRequirement, mac_of
 from .routes import PROTOCOLS
+from .wire.airplay_codes import HAS_PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,7 +45,6 @@ UNIFIED_ADVERTISER = 1 << 30
 """Bit of `features`: RAOP is spoken on the AirPlay port and need not be announced."""
 
 _PIN_FLAGS = 0x008 | 0x200  # AirPlay status: PIN required, one-time pairing required
-_PASSWORD_FLAG = 0x080
 _HOME_ONLY = 0x0004  # Companion rpFl: only for people who share this home
 _PIN_PAIRING = 0x4000
 _TVOS_15 = 19  # first major build number whose MRP service is announced but dead
@@ -108,7 +108,7 @@ def _usual_access(txt: Txt, airplay: Txt) -> Access:
 
 def _airplay_access(txt: Txt, airplay: Txt) -> Access:
     flags = _hex(txt.get("sf") or txt.get("flags"))
-    password = (txt.get("pw") or "").lower() == "true" or bool(flags & _PASSWORD_FLAG)
+    password = (txt.get("pw") or "").lower() == "true" or bool(flags & HAS_PASSWORD)
     return Access(_airplay_pairing(txt, flags), password)
 
 

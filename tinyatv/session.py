@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import logging
+import os
 import threading
+import weakref
 from collections.abc import Collection, Iterable
 from copy import copy
 from typing import TYPE_CHECKING, Any, Callable
@@ -30,15 +34,18 @@ from .events import (
     Reconnected,
     VolumeChanged,
 )
+from .link import reason
 from .model import Device, PairingRequirement, Service
 from .pairing.credentials import with_shared_credentials
 from .routes import BACKENDS, ROUTES, ProtocolRow
+from .threads import FORKED, join, start
 
 if TYPE_CHECKING:
     from .backends import Backend
     from .backends.airplay_tunnel import Tunnel
     from .events import Event, Listener
     from .identity import Introduction
+    from .queued import PressQueue
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +55,9 @@ JOIN = 0.2  # s; one that waits for a device that sleeps takes up to the time of
 GRACE = 1.5  # s to connect by the best protocol, while another one that can do the same is up
 PAUSES = (1.0, 60.0)  # s; first and longest pause between two tries to reconnect
 FULL_RETRIES = 3  # tries that want all protocols back; a booting device opens its ports one by one
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # a child of a fork begins anew with them
+_dropped: list[Session] = []  # to be closed, once a thread can be started for that
 
 
 class Session:
@@ -62,9 +72,11 @@ class Session:
         wake: False never sends it a magic packet.
 
     Attributes:
+        address: The one of the device's addresses that answered last.
         answered: How those introduced themselves who answered the last time.
         timeout: As given; it counts from the next connection on.
         backends: Those that are connected, by protocol. Replaced as a whole, never changed.
+        unclosed: Backends that were made and are not closed yet, whether they are connected or not.
         events: What hands events to listeners.
         closed: True after :meth:`close`.
         connecting: True while protocols are being opened.
@@ -83,15 +95,22 @@ class Session:
         wake: bool | None,
     ) -> None:
         self._device = device
+        self.address = device.address
         self._introductions: list[Introduction] = []  # that are not in its info yet
         self.answered: list[Introduction] = []
         self.may_wake = wake
         self.timeout = timeout
         self.reconnect = reconnect
-        self.backends: dict[str, Backend] = {}
-        self.events = Events(f"tinyatv-events-{device.address}")
         self._wanted = None if protocols is None else tuple(protocols)
         self._rediscover = rediscover
+        self._begin()
+        _sessions.add(self)
+
+    def _begin(self) -> None:
+        """Nothing is connected, and no thread runs."""
+        self.backends: dict[str, Backend] = {}
+        self.unclosed: list[Backend] = []
+        self.events = Events(f"tinyatv-events-{self._device.address}")
         self.has_answered = False
         self._last_protocols: set[str] = set()  # that were connected
         self._missing: dict[str, AppleTVError] = {}  # wanted, but they failed or were lost: why
@@ -102,12 +121,16 @@ class Session:
         self._told = False  # that it is lost, and not yet that it is back
         self._subscribed = False
         self._posted: dict[Any, Any] = {}  # what listeners know, of what several protocols tell
-        self._posting = threading.Lock()  # over that
-        self._lock = threading.Lock()
+        # All of them may be taken twice: by a thread, and by a signal handler that interrupts it.
+        self._posting = threading.RLock()  # over that
+        self._lock = threading.RLock()
         self._progress = threading.Condition(self._lock)  # something was opened, or lost
-        self._switching = threading.Lock()  # held by the thread that subscribes or unsubscribes
+        self._switching = threading.RLock()  # held by the thread that subscribes or unsubscribes
         self._closing = threading.Event()
-        self._reconnecting: threading.Thread | None = None
+        self._farewell: Event | None = None  # the last event, to be posted by close()
+        self._keeper: threading.Thread | None = None  # reconnects; there from the beginning
+        self._reconnecting = threading.Event()  # it has to
+        self._presses: PressQueue | None = None  # made by the first queued()
         self._pause, self._tries = PAUSES[0], 0
         self._retry_now = threading.Event()  # a caller waits for the connection
 
@@ -132,6 +155,12 @@ class Session:
     def closed(self) -> bool:
         return self._closing.is_set()
 
+    @property
+    def is_whole(self) -> bool:
+        """True if every protocol that was ever connected still is."""
+        backends = self.backends
+        return bool(backends) and self._last_protocols <= backends.keys()
+
     # -- opening ---------------------------------------------------------------------------------
 
     def open(self, *, wait_for_all: bool = True) -> None:
@@ -144,12 +173,21 @@ class Session:
         Raises:
             ConnectionFailed: None of them could be reached.
             CredentialsError: No credentials, or they are not accepted any more.
+            AppleTVError: The system has no room for the threads.
         """
+        _close_dropped()
+        if self.reconnect and self._keeper is None and not self.closed:
+            self._keeper = start(self._keep, f"tinyatv-reconnect-{self._device.address}")
         if self.backends:
             return
         self.has_answered = False
-        opening = self._start(self._new_backends(), at_once=True)
+        opening = Opening(self._new_backends(), self._shut)
+        first, *rest = opening.made
+        here = wait_for_all or not rest  # one thread less
         try:
+            self._start(opening, rest if here else opening.made, at_once=True)
+            if here:
+                self._connect(opening, first, at_once=True)
             with self._progress:
                 self._progress.wait_for(
                     lambda: self.closed or opening.over or (opening.shown and not wait_for_all)
@@ -164,30 +202,34 @@ class Session:
             opening.close()
             raise opening.error()
 
-    def _start(self, made: list[Backend], *, at_once: bool) -> Opening:
-        """Open backends, each on a thread of its own.
+    def _start(self, opening: Opening, apart: list[Backend], *, at_once: bool) -> None:
+        """Open backends.
 
         Args:
-            made: Not connected yet.
+            opening: They, not connected yet.
+            apart: Those of them that get a thread of their own; the others are up to the caller.
             at_once: True shows each one as soon as it is up.
         """
         name = f"tinyatv-open-{self._device.address}"
-        opening = Opening(made)
+        refused: list[Backend] = []
         with self._lock:
             if self.closed:
                 raise opening.error()
             self._early, self.answered = {}, []
             self._opening, self.connecting = opening, True
-            for backend in made:
-                thread = threading.Thread(
-                    target=self._connect, args=(opening, backend, at_once), name=name, daemon=True
-                )
-                thread.start()
-                opening.threads.append(thread)
-        return opening
+            self.unclosed += opening.made
+            for backend in apart:
+                try:
+                    thread = start(self._connect, name, opening, backend, at_once)
+                    opening.threads.append(thread)
+                except AppleTVError as exc:
+                    log.info("%s", exc)
+                    refused.append(backend)
+        for backend in refused:  # no room: one after the other, here
+            self._connect(opening, backend, at_once)
 
     def _connect(self, opening: Opening, backend: Backend, at_once: bool) -> None:
-        """Open one backend, on a thread of its own."""
+        """Open one backend."""
         error: AppleTVError | None = None
         try:
             backend.connect()
@@ -196,7 +238,7 @@ class Session:
             error = exc
         except Exception as exc:
             log.exception("%s: cannot connect", backend.protocol)
-            error = ConnectionFailed(f"{backend.protocol}: {exc}")
+            error = ConnectionFailed(f"{backend.protocol}: {reason(exc)}")
             error.__cause__ = exc
         with self._progress:
             if error is None or not is_silence(error):
@@ -214,7 +256,7 @@ class Session:
             subscribed = self._subscribed
             self._progress.notify_all()
         for one in useless:
-            one.close()
+            self._shut(one)
         if subscribed:
             self._subscribe(new)
 
@@ -247,6 +289,10 @@ class Session:
         if opening.closed or opening.is_wrong or alone or not every:
             return []
         new, opening.up = [*opening.up.values()], {}
+        if new:
+            self.address = new[0].address
+        if self.address != self._device.address:
+            self._device = self._device.preferring(self.address)
         self.backends = {protocol: every[protocol] for protocol in BACKENDS if protocol in every}
         self._missing.update(opening.errors)
         for protocol in every:
@@ -263,7 +309,17 @@ class Session:
         with self._switching:
             if self._subscribed and not self.closed:
                 for backend in backends:
-                    backend.subscribe()
+                    try:
+                        backend.subscribe()
+                    except AppleTVError as exc:  # no room for its thread
+                        self._lost(backend, exc)
+
+    def _shut(self, backend: Backend, error: AppleTVError | None = None) -> None:
+        """Close a backend; only one that is closed to the end is forgotten."""
+        backend.close(error)
+        with self._lock:
+            if backend in self.unclosed:
+                self.unclosed.remove(backend)
 
     def _new_backends(self, only: Collection[str] | None = None) -> list[Backend]:
         """A backend for each protocol that can be used, in the order of the table.
@@ -329,24 +385,50 @@ class Session:
     def close(self) -> None:
         """Close all connections and end all threads. Safe to call more than once, from anywhere.
 
-        Listeners get a last :class:`~tinyatv.events.Disconnected`. Blocks up to 5 s.
+        Listeners get a last :class:`~tinyatv.events.Disconnected`. Blocks up to 5 s. What was
+        interrupted in it, a second call finishes.
         """
         with self._progress:
-            first = not self.closed
+            if not self.closed and (self.backends or self._reconnecting.is_set()):
+                self._farewell = Disconnected(None)
             self._closing.set()
             self._retry_now.set()
+            self._reconnecting.set()
             self._progress.notify_all()
-            backends, self.backends = self.backends, {}
-            reconnecting, opening = self._reconnecting, self._opening
-        for backend in backends.values():
-            backend.close()
+            self.backends = {}
+            opening = self._opening
+        for backend in self.unclosed.copy():
+            self._shut(backend)
         if opening is not None:
             opening.close()
-        if reconnecting is not None and reconnecting is not threading.current_thread():
-            reconnecting.join(5)
-        if first and (backends or reconnecting is not None):
-            self.events.post(Disconnected(None))
+        join(self._keeper, 5)
+        farewell, self._farewell = self._farewell, None
+        if farewell is not None:
+            self.events.post(farewell)
         self.events.close()
+        if self._presses is not None:
+            self._presses.close()
+
+    def close_later(self) -> None:
+        """Close it on another thread. Takes no lock, since the garbage collector may hold any."""
+        begun = self.unclosed or self._keeper or self._presses or self.events.running
+        if begun and not self.closed:
+            _dropped.append(self)
+            with contextlib.suppress(RuntimeError):  # no room: whoever comes next tries again
+                _thread.start_new_thread(_close_dropped, ())
+
+    def leave_to_parent(self) -> None:
+        """In the child of a fork: nothing is connected, and no lock is held."""
+        closed = self.closed
+        self.events.leave_to_parent()
+        presses = self._presses
+        self._begin()
+        if presses is not None:
+            self._presses = presses
+            presses.leave_to_parent()
+        self._error = ConnectionLost(f"{self._device.name}: {FORKED}")
+        if closed:
+            self._closing.set()
 
     def _lost(self, backend: Backend, error: AppleTVError) -> None:
         """A backend lost its device; called on any thread, once for each backend."""
@@ -372,9 +454,9 @@ class Session:
                 self.events.post(Disconnected(error, protocol))
             self._progress.notify_all()
         log.info("%s: %s", protocol, error)
-        gone[0].close()
+        self._shut(gone[0])
         for extra in gone[1:]:
-            extra.close(error)  # for callers that wait for the end of what it plays
+            self._shut(extra, error)  # for callers that wait for the end of what it plays
 
     # -- coming back -----------------------------------------------------------------------------
 
@@ -386,12 +468,9 @@ class Session:
         """
         if not self.reconnect or self.closed or not self._to_bring_back():
             return
-        if self._reconnecting is None:
+        if not self._reconnecting.is_set():
             self._pause, self._tries = PAUSES[0], 0
-            name = f"tinyatv-reconnect-{self._device.address}"
-            thread = threading.Thread(target=self._reconnect_loop, name=name, daemon=True)
-            self._reconnecting = thread
-            thread.start()
+            self._reconnecting.set()
         elif again and self._pause > PAUSES[0] and self._tries > FULL_RETRIES:
             self._pause, self._tries = PAUSES[0], 0
             self._retry_now.set()
@@ -404,8 +483,14 @@ class Session:
         final = (CredentialsError, NotSupported) if self.backends else ()
         return {p for p, error in self._missing.items() if not isinstance(error, final)}
 
+    def _keep(self) -> None:
+        """Bring back what is lost, as often as it is."""
+        while not self.closed:
+            self._reconnecting.wait()
+            self._reconnect_loop()
+
     def _reconnect_loop(self) -> None:
-        while True:
+        while not self.closed:
             self._retry_now.wait(self._pause)
             self._retry_now.clear()
             with self._progress:  # what was begun when the connection was opened
@@ -420,14 +505,16 @@ class Session:
             try:
                 if wanted:
                     self._try_again(wanted, needed)
-            except (AppleTVError, OSError) as exc:
-                log.debug("cannot reconnect to %s: %s", self._device.name, exc)
+            except Exception as exc:
+                expected = isinstance(exc, (AppleTVError, OSError, MemoryError))
+                level = logging.DEBUG if expected else logging.ERROR
+                log.log(level, "cannot reconnect to %s: %s", self._device.name, exc)
             with self._lock:
                 self._pause = min(self._pause * 2, PAUSES[1])
                 if self.closed:
                     return
                 if not self._to_bring_back():
-                    self._reconnecting = None  # from here on, a loss is a new one
+                    self._reconnecting.clear()  # from here on, a loss is a new one
                     return
 
     def _try_again(self, wanted: set[str], needed: set[str]) -> None:
@@ -438,12 +525,15 @@ class Session:
         except AppleTVError as exc:
             if self._rediscover is None or self.closed or not is_elsewhere(exc):
                 raise
+            if self.backends and not wanted & self._last_protocols:
+                raise  # it has never been there: no scan will find it every minute
             self.device = self._rediscover(self._device)  # the port may have moved
             self._reopen(wanted, needed)
 
     def _reopen(self, wanted: set[str], needed: set[str]) -> None:
         """Open protocols again, `needed` at least, and tell listeners."""
-        opening = self._start(self._new_backends(wanted), at_once=False)
+        opening = Opening(self._new_backends(wanted), self._shut)
+        self._start(opening, opening.made, at_once=False)
         with self._progress:
             self._progress.wait_for(lambda: self.closed or opening.over)
             early = {one.protocol for one in self._early}
@@ -457,7 +547,7 @@ class Session:
             self._progress.notify_all()
         for backend in new:
             if backend.protocol in before:
-                before[backend.protocol].close()
+                self._shut(before[backend.protocol])
         opening.close(but=new)
         if not new:
             raise opening.error()
@@ -466,7 +556,7 @@ class Session:
 
     def wake(self) -> None:
         """If the device is lost, and about to come back, wake it up; blocks for at most 15 s."""
-        if self._reconnecting is None or self.backends or self.may_wake is False:
+        if not self._reconnecting.is_set() or self.backends or self.may_wake is False:
             return
         from .discovery.wake import WAKE_TIMEOUT, WakeOnLan
 
@@ -479,10 +569,17 @@ class Session:
     def await_connection(self, deadline: Deadline) -> None:
         """If the device is lost, try now to get it back, and wait until then."""
         with self._progress:
-            while self._reconnecting is not None and not (self.backends or self.closed):
+            while self._reconnecting.is_set() and not (self.backends or self.closed):
                 self._retry_now.set()
                 if deadline.over:
                     return
+                self._progress.wait(min(1.0, deadline.left() or 0.0))
+
+    def await_change(self, deadline: Deadline) -> None:
+        """Try now to get back what is missing; wait until something is there, at most 1 s."""
+        with self._progress:
+            self._retry_now.set()
+            if not self.closed:
                 self._progress.wait(min(1.0, deadline.left() or 0.0))
 
     def is_end(self, event: Event) -> bool:
@@ -563,18 +660,36 @@ class Session:
                 fresh = copy(error)
                 fresh.args = (f"{command} needs {protocol}: {error}",)
                 fresh.__cause__ = error
+                fresh.unsent = True
                 return fresh
         serving, up = ", ".join(ROUTES[command]) or "no protocol yet", ", ".join(self.backends)
         return NotSupported(f"{command} needs {serving}; connected: {up}")
 
+    def presses(self) -> PressQueue:
+        """What carries out queued presses; made at first use."""
+        from .queued import PressQueue
+
+        with self._lock:
+            self._presses = self._presses or PressQueue(self)
+            return self._presses
+
     # -- events ----------------------------------------------------------------------------------
 
-    def add_listener(self, listener: Listener) -> None:
-        """Call `listener` with every event; the first one subscribes to the device."""
+    def add_listener(self, listener: Listener, owner: object = None) -> None:
+        """Call `listener` with every event; the first one subscribes to the device.
+
+        Args:
+            owner: Stays alive as long as there are listeners.
+        """
         if self.closed:
             raise ConnectionLost(f"{self._device.name}: closed")
-        if self.events.add(listener) == 1:
-            self._follow_listeners()
+        try:
+            if self.events.add(listener, owner) == 1:
+                self._follow_listeners()
+        except BaseException:
+            with contextlib.suppress(ValueError):
+                self.remove_listener(listener)
+            raise
 
     def remove_listener(self, listener: Listener) -> None:
         """Stop calling `listener`; the last one unsubscribes from the device."""
@@ -623,8 +738,10 @@ class Opening:
 
     Args:
         made: They.
+        shut: Closes one of them.
 
     Attributes:
+        made: As given.
         left: Protocols that have neither succeeded nor failed yet.
         up: Those that are connected, and not used by commands yet.
         errors: Why others are not.
@@ -634,8 +751,9 @@ class Opening:
         grace: Until when commands wait for the best of several protocols.
     """
 
-    def __init__(self, made: list[Backend]) -> None:
-        self._made = made
+    def __init__(self, made: list[Backend], shut: Callable[[Backend], object]) -> None:
+        self.made = made
+        self._shut = shut
         self.left = {backend.protocol for backend in made}
         self.up: dict[str, Backend] = {}
         self.errors: dict[str, AppleTVError] = {}
@@ -661,7 +779,7 @@ class Opening:
 
     def error(self) -> AppleTVError:
         """What to tell the caller: the error of the best protocol."""
-        made = [backend.protocol for backend in self._made]
+        made = [backend.protocol for backend in self.made]
         errors = [self.errors[protocol] for protocol in made if protocol in self.errors]
         errors.sort(key=lambda error: not isinstance(error, WrongDevice))
         return errors[0] if errors else ConnectionLost("closed while connecting")
@@ -674,13 +792,35 @@ class Opening:
     def close(self, but: Collection[Backend] = ()) -> None:
         """Close all but some. Their threads end by themselves: at once, if the device answers."""
         self.closed = True
-        for backend in self._made:
+        for backend in self.made:
             if backend not in but:
-                backend.close()
+                self._shut(backend)
         soon = Deadline(JOIN)
         for thread in self.threads:
-            if thread is not threading.current_thread():
-                thread.join(soon.left())
+            join(thread, soon.left())
+
+
+def _close_dropped() -> None:
+    """Close, each on a thread of its own, what nobody refers to any more."""
+    while _dropped:
+        try:
+            session = _dropped.pop()
+        except IndexError:
+            return  # another thread was quicker
+        try:
+            start(session.close, f"tinyatv-close-{session._device.address}")
+        except AppleTVError:
+            _dropped.append(session)
+            return
+
+
+def _leave_to_parent() -> None:
+    for session in list(_sessions):
+        session.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _news(event: Event) -> tuple[Any, Any]:

@@ -3,7 +3,8 @@
     ~/.config/tinyatv/devices.json, or $XDG_CONFIG_HOME/tinyatv/devices.json, or $TINYATV_STORE
 
     {"version": 1, "client": {"id": "..."}, "default": "<identifier>",
-     "devices": [{"name": "Den", "alias": "tv", "address": "192.0.2.10", "identifiers": ["..."],
+     "devices": [{"name": "Den", "alias": "tv", "address": "192.0.2.10",
+                  "addresses": ["192.0.2.10", "fd00::5"], "identifiers": ["..."],
                   "services": {"dmap": {"port": 3689, "identifier": "...", "credentials": "...",
                                         "pairing": "Mandatory"}}}]}
 
@@ -24,7 +25,7 @@ from typing import Any, Callable
 
 from . import foreign
 from .deadline import Deadline
-from .errors import CredentialsError, DeviceNotFound
+from .errors import CredentialsError, DeviceNotFound, SeveralFound
 from .files import expand, make_folder, read_json, replace_file
 from .files import store_path as default_path
 from .foreign import PYATV
@@ -53,14 +54,19 @@ class StoredDevice:
         device: As it was last seen, with credentials.
         alias: A short name given by the user, or None.
         default: True if it is the one to use when none is named.
+        fixed_address: An address given by the user, which counts instead of those that the device
+            announces; or None.
     """
 
-    __slots__ = ("alias", "default", "device")
+    __slots__ = ("alias", "default", "device", "fixed_address")
 
-    def __init__(self, device: Device, alias: str | None, default: bool) -> None:
+    def __init__(
+        self, device: Device, alias: str | None, default: bool, fixed_address: str | None = None
+    ) -> None:
         self.device = device
         self.alias = alias
         self.default = default
+        self.fixed_address = fixed_address
 
 
 class Store:
@@ -113,7 +119,10 @@ class Store:
         return [
             (
                 StoredDevice(
-                    _device(entry), entry.get("alias"), _is_among(default, entry["identifiers"])
+                    _device(entry),
+                    entry.get("alias"),
+                    _is_among(default, entry["identifiers"]),
+                    entry.get("fixed_address") or None,
                 ),
                 entry["identifiers"],
             )
@@ -140,7 +149,7 @@ class Store:
             if k.device.is_called(text) or _is_among(text, identifiers)
         ]
         if len(found) > 1:
-            raise DeviceNotFound(several(text, found))
+            raise SeveralFound(several(text, found))
         return found[0] if found else None
 
     def default(self) -> Device | None:
@@ -152,7 +161,8 @@ class Store:
     def fill(self, device: Device, *, given: bool = False) -> Device:
         """Give `device` the credentials and passwords that are stored for it; returns it.
 
-        What was paired wins over what the device announces (a Home Sharing id).
+        What was paired wins over what the device announces (a Home Sharing id), and an address that
+        is fixed over all that it announces.
 
         Args:
             device: To be changed.
@@ -177,7 +187,14 @@ class Store:
                     mine.password = service.password or mine.password
         for service, key, value in own:
             setattr(service, key, value)
+        self.fix_address(device)
         return device
+
+    def fix_address(self, device: Device) -> None:
+        """If an address is fixed for a device, make that its only one."""
+        for entry in _entries(self._read(), device):
+            if entry.get("fixed_address"):
+                device.use_only(entry["fixed_address"])
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -199,7 +216,9 @@ class Store:
             for other in same[1:]:  # what was seen in parts is one device
                 data["devices"].remove(other)
                 _merge(entry, other)
-            entry.update(name=device.name, address=device.address)
+            entry["name"] = device.name
+            if device.address != entry.get("fixed_address"):
+                _note_addresses(entry, device.addresses)
             names = [*device.identifiers, *entry.get("identifiers", [])]
             entry["identifiers"] = list({identifier_key(one): one for one in names[::-1]}.values())
             entry["identifiers"].reverse()
@@ -212,6 +231,8 @@ class Store:
                     continue
                 fields = services.setdefault(service.protocol, {})
                 fields.update(port=service.port, pairing=service.pairing.name)
+                if service.properties:  # its record tells
+                    fields["requires_password"] = service.requires_password
                 for key in ("identifier", "credentials", "password"):
                     if getattr(service, key):
                         fields[key] = getattr(service, key)
@@ -310,6 +331,32 @@ class Store:
                 entry["alias"] = alias
         return device
 
+    def set_address(self, text: str, address: str | None) -> Device:
+        """Fix the address of a device, or with None let it announce its own; returns the device.
+
+        Args:
+            text: Alias, name, address or identifier.
+            address: Address or host name; it counts instead of what scans find.
+
+        Raises:
+            DeviceNotFound: It is not there.
+            ValueError: Not an address or host name, or it has a port: each service has its own.
+        """
+        if address is not None:
+            from .addresses import split_host  # only here: completion has no use for sockets
+
+            host, port = split_host(address)
+            if port is not None:
+                raise ValueError(f"an address without a port, not {address!r}")
+            address = host
+        device = self._known(text)
+        with self._change() as data:
+            for entry in _entries(data, device):
+                entry.pop("fixed_address", None)
+                if address is not None:
+                    entry["fixed_address"] = address
+        return self.find(str(device.identifier)) or device
+
     def set_default(self, text: str) -> Device:
         """Make a device the one that is used when none is named; returns it.
 
@@ -389,7 +436,9 @@ class Store:
         """Save what another program knows of a device; what is known here stays."""
         known = next((self.find(one) for one in device.identifiers if self.find(one)), None)
         device.name = known.name if known else device.name or str(device.identifier)
-        device.address = known.address if known else device.address
+        if known is not None:
+            device.address = known.address
+            device.add_addresses(known.addresses)
         for service in device.services:
             old = known.service(service.protocol) if known else None
             service.port = old.port if old else 0
@@ -519,8 +568,11 @@ def _problem(data: Any) -> str | None:
         if not isinstance(identifiers, list) or not _texts(dict(enumerate(identifiers))):
             return f"device {number} has no identifiers"
         named = {key: entry.get(key, "") for key in ("name", "address")}
-        if not _texts(named) or not _texts(entry, "alias", "query"):
+        if not _texts(named) or not _texts(entry, "alias", "query", "fixed_address"):
             return f"device {number} has a name that is no text"
+        addresses = entry.get("addresses") or []
+        if not isinstance(addresses, list) or not _texts(dict(enumerate(addresses))):
+            return f"device {number} has addresses that are no list of texts"
         info = entry.get("info", {})
         system = info.get("operating_system", "Unknown") if isinstance(info, dict) else None
         known = _is_later(data) or system in OperatingSystem.__members__
@@ -580,6 +632,13 @@ def _merge(entry: dict[str, Any], other: dict[str, Any]) -> None:
             entry[key] = value
 
 
+def _note_addresses(entry: dict[str, Any], addresses: list[str]) -> None:
+    entry["address"] = addresses[0] if addresses else ""
+    entry["addresses"] = addresses
+    if len(addresses) < 2:
+        del entry["addresses"]
+
+
 def _device(entry: dict[str, Any]) -> Device:
     services = [
         _service(protocol, fields)
@@ -590,13 +649,17 @@ def _device(entry: dict[str, Any]) -> Device:
     system = OperatingSystem.__members__.get(
         told.pop("operating_system", ""), OperatingSystem.Unknown
     )
-    return Device(
+    device = Device(
         entry.get("name", ""),
         entry.get("address", ""),
         services,
         info=DeviceInfo(operating_system=system, **told),
         query=entry.get("query"),
+        addresses=entry.get("addresses") or (),
     )
+    if entry.get("fixed_address"):
+        device.use_only(entry["fixed_address"])
+    return device
 
 
 _INFO = [name for name, _ in DeviceInfo().fields()]
@@ -619,6 +682,7 @@ def _service(protocol: str, fields: dict[str, Any]) -> Service:
         pairing=PairingRequirement.__members__.get(
             fields.get("pairing") or "", PairingRequirement.Optional
         ),
+        requires_password=fields.get("requires_password") is True,
     )
 
 

@@ -164,7 +164,10 @@ class Raw:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self):
-        sock, _ = self._sock.accept()
+        try:
+            sock, _ = self._sock.accept()
+        except OSError:
+            return  # the client's time was over before it came
         with sock:
             sock.recv(65536)
             for part in self._parts:

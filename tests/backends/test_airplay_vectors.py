@@ -19,8 +19,7 @@ from tinyatv.discovery.records import (
 )
 from tinyatv.pairing.credentials import TRANSIENT, Credentials
 from tinyatv.services import airplay_features, parse_extended_features
-from tinyatv.virtual import airplay_identity
-from tinyatv.wire import airplay_codes, dmap, plist
+from tinyatv.wire import airplay_codes, dmap, plist, volume
 from tinyatv.wire.http import Response
 
 LOW = (1 << 64) - 1
@@ -187,9 +186,9 @@ def test_playback_info(case):
 def test_volume(case):
     """The virtual device, asked over the wire, is in ``tests/virtual/test_airplay.py``."""
     if "percent" in case:
-        assert airplay_identity.decibels(case["percent"]) == pytest.approx(case["expect"]["db"])
+        assert volume.decibels(case["percent"]) == pytest.approx(case["expect"]["db"])
     else:
-        found = airplay_identity.percent(case["db"])
+        found = volume.percent(case["db"])
         assert found == pytest.approx(case["expect"]["percent"], abs=case["tolerance"])
 
 

@@ -19,7 +19,7 @@ import pytest
 from tests.support.vectors import cases
 from tinyatv.backends import fileserver
 from tinyatv.backends.fileserver import FileServer, content_type, parse_range
-from tinyatv.errors import ConnectionLost
+from tinyatv.errors import AppleTVError, ConnectionLost
 
 WAIT = 20.0  # s; a deadline for things that take milliseconds
 HOST = "127.0.0.1"
@@ -771,7 +771,7 @@ def test_no_thread_left_to_start(film, monkeypatch):
             "create_server",
             lambda *a, **k: listening.append(create(*a, **k)) or listening[0],
         )
-        with pytest.raises(RuntimeError, match="can't start new thread"):
+        with pytest.raises(AppleTVError, match="can't start new thread"):
             server.start()
     assert listening[0].fileno() == -1
     server.close()

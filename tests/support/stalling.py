@@ -19,22 +19,28 @@ class Stalling:
     Args:
         tv: The virtual device.
         protocol: Whose port is passed on.
+        port: Another port that is passed on instead, such as that of a data channel.
 
     Attributes:
         tv: The virtual device.
         device: The device as a client should see it.
     """
 
-    def __init__(self, tv, protocol):
+    def __init__(self, tv, protocol, port=None):
         self.tv = tv
-        self._target = tv.ports[protocol]
+        self._target = port or tv.ports[protocol]
         self._lock = threading.Lock()
         self._stalled = False
         self._sockets = []
         self._threads = []
         self._listener = Listener(self._accepted, name="stalling-proxy")
         self.device = copy.deepcopy(tv.device)
-        self.device.service(protocol).port = self._listener.port
+        self.device.service(protocol).port = self.port
+
+    @property
+    def port(self):
+        """Where clients should connect to."""
+        return self._listener.port
 
     def __enter__(self):
         self._listener.start()

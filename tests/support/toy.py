@@ -34,6 +34,7 @@ class ToyBackend(Backend):
 
     def __init__(self, device, service, *, timeout, post, lost, tunnel=None):
         self._device, self._service = device, service
+        self.address = device.address
 
     def connect(self):
         self._ask("hello")

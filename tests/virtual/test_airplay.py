@@ -112,7 +112,7 @@ def test_record(tv):
         ("airplay1", "0x5A7FFFF7,0xE", "0x44", "AppleTV3,2", "8.4.4"),
         ("tvos14", "0x4A7FDFD5,0x3C155FDE", "0x244", "AppleTV6,2", "14.7"),
         ("tvos18", "0x4A7FDFD5,0xBC157FDE", "0x18644", "AppleTV14,1", "18.1"),
-        ("homepod", "0x4A7FCA00,0xBC356BD0", "0x1b8c84", "AudioAccessory5,1", "18.1"),
+        ("homepod", "0x4A7FCA00,0xBC356BD0", "0x1b8c04", "AudioAccessory5,1", "18.1"),
     ],
 )
 def test_profiles(tv, features, flags, model, version):

@@ -53,12 +53,14 @@ class Backend(Protocol):
 
     Attributes:
         protocol: Name of its row in :data:`tinyatv.routes.PROTOCOLS`.
+        address: Address that it is connected to; before that, the one to try first.
         introduction: What the device said of itself while connecting; None if it said nothing.
         taken: Commands that are its own for now, whatever ROUTES says: they are about what it
             streams.
     """
 
     protocol: str
+    address: str
     introduction: Introduction | None = None
     taken: tuple[str, ...] = ()
 

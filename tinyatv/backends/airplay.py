@@ -91,10 +91,11 @@ class AirPlayBackend(Backend):
         tunnel: Tunnel | None = None,
     ) -> None:
         self._device = device
-        self._host = device.address
-        self._addresses = (device.address, *getattr(device, "addresses", ()))
+        self.address = device.address
+        self._addresses = device.addresses
         self._port = service.port
         self._password = service.password
+        self._requires_password = service.requires_password
         self._timeout = timeout
         self._given = parse(service.credentials or None).checked()
         self._tunnel = tunnel
@@ -120,15 +121,17 @@ class AirPlayBackend(Backend):
             CredentialsError: They are AirPlay 1 credentials, and this is not AirPlay 1.
         """
         if self._given.kind == "legacy" and (self._version or 0) >= HAP_SINCE:
-            raise CredentialsError(f"{self._host} port {self._port} (airplay): {LEGACY}")
+            raise CredentialsError(f"{self.address} port {self._port} (airplay): {LEGACY}")
         if self._tunnel is not None:
             try:
                 self._tunnel.wait()
+                self.address = self._tunnel.address
                 return
             except (CommandFailed, CredentialsError, ProtocolError) as exc:
                 log.debug("no tunnel: %s", exc)  # the device is there, and may play all the same
         control = self._control(Credentials())
         control.open()
+        self.address = control.address
         try:
             self._recognize(control)
         except CredentialsError as exc:
@@ -146,7 +149,7 @@ class AirPlayBackend(Backend):
         info = source.info(self._timeout)
         self._bits = told_features(info) or self._bits
         self.introduction = introduction(info)
-        check(self._device, self.introduction, f"{self._host} port {self._port} (airplay)")
+        check(self._device, self.introduction, f"{self.address} port {self._port} (airplay)")
 
     def _recognize(self, control: ControlConnection) -> None:
         """Make sure that a new connection leads to the same device as the first one did.
@@ -165,7 +168,7 @@ class AirPlayBackend(Backend):
         Args:
             error: Why, for callers that wait for its end; None says that it was closed.
         """
-        error = error or ConnectionLost(f"{self._host} port {self._port} (airplay): closed")
+        error = error or ConnectionLost(f"{self.address} port {self._port} (airplay): closed")
         with self._lock:
             self._closed = True
             beginning, streams = self._beginning.copy(), self._streams
@@ -183,7 +186,12 @@ class AirPlayBackend(Backend):
         from .airplay_tunnel import Tunnel
 
         return Tunnel(
-            device.address, service.port, credentials, timeout=timeout, password=service.password
+            device.addresses,
+            service.port,
+            credentials,
+            timeout=timeout,
+            password=service.password,
+            requires_password=service.requires_password,
         )
 
     def subscribe(self) -> None:
@@ -194,9 +202,14 @@ class AirPlayBackend(Backend):
 
     def _control(self, credentials: Credentials) -> ControlConnection:
         return ControlConnection(
-            self._host, self._port, credentials, timeout=self._timeout, password=self._password,
+            self._preferred(), self._port, credentials, timeout=self._timeout,
+            password=self._password, requires_password=self._requires_password,
             device_key=self._device_key,
         )  # fmt: skip
+
+    def _preferred(self) -> list[str]:
+        """Its addresses; first the one that answered last."""
+        return [self.address, *(one for one in self._addresses if one != self.address)]
 
     def features(self) -> dict[str, FeatureState]:
         """Whether it plays URLs; asks over the tunnel if its record does not say."""
@@ -290,7 +303,7 @@ class AirPlayBackend(Backend):
                 server = FileServer(path, control.local, control.remote, also)
                 url = server.start().url
             playing.play(url, position)
-            stream = Stream(url, f"tinyatv-stream-{self._host}", playing, server, timeout)
+            stream = Stream(url, f"tinyatv-stream-{self.address}", playing, server, timeout)
             with self._lock:
                 self._check_open()
                 self._streams = [one for one in self._streams if one.playing] + [stream]
@@ -308,7 +321,7 @@ class AirPlayBackend(Backend):
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ConnectionLost(f"{self._host} port {self._port} (airplay): closed")
+            raise ConnectionLost(f"{self.address} port {self._port} (airplay): closed")
 
 
 def told_features(info: Mapping[str, Any]) -> int:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from urllib.parse import urljoin, urlsplit
 
 from ..errors import AppleTVError
+from ..threads import join, start
 from .fetch import Fetched, fetch
 
 if TYPE_CHECKING:
@@ -149,10 +150,11 @@ class FetchQueue:
             if self._closed or self._waiting.qsize() >= WAITING:
                 log.debug("%s: too many requests, one is dropped", self._name)
                 return
+            try:
+                self._thread = self._thread or start(self._run, self._name)
+            except AppleTVError as exc:  # no room: the next request tries again
+                log.info("%s", exc)
             self._waiting.put(asked)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
 
     def close(self) -> None:
         """Stop. Safe to call twice and from any thread; blocks up to 6 s."""
@@ -161,8 +163,7 @@ class FetchQueue:
             thread = self._thread
         self._waiting.put(None)
         self._fetcher.close()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(IDLE_TIMEOUT + 1)
+        join(thread, IDLE_TIMEOUT + 1)
 
     def _run(self) -> None:
         while (asked := self._waiting.get()) is not None and not self._closed:

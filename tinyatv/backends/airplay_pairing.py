@@ -30,12 +30,14 @@ TIMEOUT = 30.0  # s that each answer may take while pairing
 
 def pair(device: Device, service: Service, request: PairingRequest) -> str:
     """Pair with a device, as the contract has it; it has accepted the credentials already."""
-    host, port, legacy = device.address, service.port, is_legacy(service)
+    port, legacy = service.port, is_legacy(service)
     key = device_key(service.properties)  # only AirPlay 1 needs it
     client_id = request.client_id()
     identity = Identity(client_id.encode())
     prepare = None if legacy else preparation(identity)
-    control = ControlConnection(host, port, Credentials(), timeout=TIMEOUT, prepare=prepare)
+    control = ControlConnection(
+        device.addresses, port, Credentials(), timeout=TIMEOUT, prepare=prepare
+    )
     control.open()
     headers = [
         ("User-Agent", PAIRING_AGENT),
@@ -69,7 +71,8 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
         raise PairingError(f"{exc}{hint}") from exc
     except ConnectionLost as exc:
         cause = cause_of(exc, control.label)
-        raise ConnectionFailed(f"{host} port {port} (airplay) hung up: {cause}") from exc
+        where = f"{control.address} port {port} (airplay)"
+        raise ConnectionFailed(f"{where} hung up: {cause}") from exc
     finally:
         control.close()
     _verify(device, service, found, ANSWER_TIMEOUT)
@@ -100,7 +103,7 @@ def check(device: Device, service: Service, *, timeout: float) -> None:
 
 def _verify(device: Device, service: Service, credentials: Credentials, timeout: float) -> None:
     control = ControlConnection(
-        device.address, service.port, credentials, timeout=timeout, password=service.password,
+        device.addresses, service.port, credentials, timeout=timeout, password=service.password,
         device_key=device_key(service.properties),
     )  # fmt: skip
     control.open()

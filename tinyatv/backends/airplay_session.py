@@ -12,8 +12,10 @@ import logging
 import secrets
 import socket
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..addresses import as_list, far_end, own_end, reached, url_host
 from ..crypto.chacha20poly1305 import Session as Ciphers
 from ..errors import (
     AppleTVError,
@@ -23,6 +25,8 @@ from ..errors import (
     ConnectionLost,
     CredentialsError,
     NotSupported,
+    PairingBackOff,
+    PairingError,
     ProtocolError,
 )
 from ..identity import Introduction
@@ -30,7 +34,7 @@ from ..link import Link, cause_of, lost, open_socket
 from ..pairing.credentials import Credentials
 from ..pairing.hap import channel_keys, drive
 from ..wire import plist
-from ..wire.airplay_codes import AUTHORIZE, BUSY, OCTETS, PLIST, WRONG_STATE
+from ..wire.airplay_codes import AUTHORIZE, BUSY, HAS_PASSWORD, OCTETS, PLIST, WRONG_STATE
 from ..wire.hap import HapWire
 from ..wire.http import BODY_LIMIT, FIRST_LIMIT, HttpWire, Request, Response
 
@@ -67,11 +71,12 @@ class ControlConnection:
     """One control connection.
 
     Args:
-        host: Address.
+        hosts: Its address, or all of them, best first.
         port: AirPlay port.
         credentials: How to verify each other; of kind null, nothing is verified or sealed.
         timeout: Seconds that an answer may take, at least.
         password: Of the device, or None.
+        requires_password: True if the device announces that it has one.
         device_key: The device's public key, which it announces; legacy pairing has no other way to
             know it.
         lost: Called once, on any thread, when the connection is gone by itself.
@@ -83,25 +88,28 @@ class ControlConnection:
         lost: As given; it may come later.
         number: Of the session.
         secret: Where the keys of the channels come from, once verified; None in clear.
+        address: The one of `hosts` that it is connected to; before that, the first.
         local: Our address, as the device sees it.
-        remote: Its address.
+        remote: Its address; it differs from `address` if that is a host name.
     """
 
     def __init__(
         self,
-        host: str,
+        hosts: str | Sequence[str],
         port: int,
         credentials: Credentials,
         *,
         timeout: float = ANSWER_TIMEOUT,
         password: str | None = None,
+        requires_password: bool = False,
         device_key: bytes | None = None,
         lost: Callable[[AppleTVError], object] | None = None,
         prepare: Callable[[], bool | None] | None = None,
         protocol: str = "airplay",
         sealed: bool = True,
     ) -> None:
-        self._host = host
+        self._hosts = as_list(hosts)
+        self.address = next(iter(self._hosts), "")
         self._port = port
         self._protocol = protocol
         self._sealed = sealed
@@ -109,13 +117,14 @@ class ControlConnection:
         self._timeout = max(timeout, ANSWER_TIMEOUT)
         self._awake = max(timeout, AWAKE)
         self._password = password
+        self._requires_password = requires_password
         self._device_key = device_key
         self.lost = lost
         self._prepare = prepare
         self._link: Link | None = None
         self._events: Link | None = None
         self._event: Callable[[Request], object] | None = None
-        self._asking = threading.Lock()
+        self._asking = threading.RLock()
         self._challenge: tuple[str, str] | None = None  # realm and nonce
         self._cseq = 0
         self._feeding = False
@@ -129,11 +138,11 @@ class ControlConnection:
 
     @property
     def _where(self) -> str:
-        return f"{self._host} port {self._port} ({self._protocol})"
+        return f"{self.address} port {self._port} ({self._protocol})"
 
     @property
     def label(self) -> str:
-        return f"{self._host} ({self._protocol})"
+        return f"{self.address} ({self._protocol})"
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -146,13 +155,14 @@ class ControlConnection:
             ProtocolError: It answers with nonsense.
         """
         timeout = max(self._timeout, WAKE_TIMEOUT)
-        sock = open_socket(self._host, self._port, timeout, self._protocol)
-        self.local, self.remote = sock.getsockname()[0], sock.getpeername()[0]
+        sock = open_socket(self._hosts, self._port, timeout, self._protocol)
+        self.local, self.remote = own_end(sock), far_end(sock)
+        self.address = reached(sock, self._hosts)
         http = HttpWire(FIRST_LIMIT)
         wire = HapWire(http)
         self._link = Link(
             sock, wire, lambda message: None, lost=self._ended_by, timeout=self._timeout,
-            name=f"tinyatv-{self._protocol}-{self._host}", label=self.label,
+            name=f"tinyatv-{self._protocol}-{self.address}", label=self.label,
             prepare=self._prepare or wire.prepare,
             idle=self._idle, idle_after=FEEDBACK, idle_every=min(FEEDBACK_EVERY, self._timeout),
         )  # fmt: skip
@@ -178,15 +188,56 @@ class ControlConnection:
             steps = hap_verify(self._credentials)
             self.secret = drive(steps, lambda data: self._pairing("/pair-verify", data, "3"))
         elif kind == "transient":
-            from ..pairing.hap_setup import hap_transient
-
-            steps = hap_transient()
-            self.secret = drive(steps, lambda data: self._pairing("/pair-setup", data, "4"))
+            self.secret = self._pair_transiently()
         elif kind == "legacy":
             from ..pairing.legacy import legacy_verify
 
             verify = legacy_verify(self._credentials, device_key=self._device_key)
             drive(verify, lambda data: self._pairing("/pair-verify", data, None))
+
+    def _pair_transiently(self) -> bytes:
+        """Pair without a PIN; the password takes its place, if the device has one.
+
+        What is certain to be wrong is not tried: devices may want a pause after it.
+        """
+        from ..pairing.hap_setup import hap_transient
+
+        if self._password is None and self._requires_password:
+            raise self._password_error()
+        steps = hap_transient(self._password)
+        try:
+            return drive(steps, lambda data: self._pairing("/pair-setup", data, "4"))
+        except PairingBackOff as exc:
+            if self._has_password():
+                text = f"{exc}; then with the right password: {self._password_flag}"
+                raise PairingBackOff(text, exc.seconds) from exc
+            raise
+        except (PairingError, CommandFailed, CredentialsError, NotSupported) as exc:
+            # Seen: status 500 or 520, of HomePods with a password.
+            if getattr(exc, "wrong_pin", False):
+                raise self._password_error() from exc
+            if self._has_password():
+                raise self._password_error(f" ({exc})") from exc
+            raise
+
+    def _has_password(self) -> bool:
+        """Whether the device says that it has one; its record may not be known, or an old one."""
+        if not self._requires_password:
+            try:
+                flags = self.info().get("statusFlags")
+            except (AppleTVError, ValueError) as exc:
+                log.debug("no /info: %s", exc)
+                return False
+            self._requires_password = isinstance(flags, int) and bool(flags & HAS_PASSWORD)
+        return self._requires_password
+
+    @property
+    def _password_flag(self) -> str:
+        return f"give it with --{self._protocol}-password, or as Service.password"
+
+    def _password_error(self, why: str = "") -> CredentialsError:
+        does = "does not accept the password" if self._password else "wants a password"
+        return CredentialsError(f"{self._where}: the device {does}{why}: {self._password_flag}")
 
     def _pairing(self, path: str, data: bytes, kind: str | None) -> bytes:
         headers = [("User-Agent", PAIRING_AGENT), ("Connection", "keep-alive")]
@@ -272,7 +323,7 @@ class ControlConnection:
             As :meth:`http`.
         """
         body = b"" if content is None else plist.dumps(content)
-        uri = f"rtsp://{self.local}/{self.number}" if path is None else path
+        uri = f"rtsp://{url_host(self.local)}/{self.number}" if path is None else path
         request = self._rtsp_request(method, uri, body, PLIST if body else None)
         return read_plist(self._ask(request, path or method, timeout).body)
 
@@ -381,8 +432,9 @@ class ControlConnection:
         if code < 400:
             return response
         if code == 401:
-            given = "does not accept the password" if self._password else "wants a password"
-            raise CredentialsError(f"{what}: the device {given}", refused=True)
+            does = "does not accept the password" if self._password else "wants a password"
+            text = f"{what}: the device {does}: {self._password_flag}"
+            raise CredentialsError(text, refused=True)
         if code in (403, AUTHORIZE):
             if self._credentials.kind in ("hap", "legacy"):
                 raise CredentialsError(
@@ -452,7 +504,7 @@ class ControlConnection:
         wire.secure(Ciphers(*channel_keys(self.secret, kind)))
         return Link(
             self.channel_socket(port), wire, received, lost=self._ended_by, timeout=self._timeout,
-            name=f"tinyatv-airplay-{kind}-{self._host}", label=self.label, prepare=wire.prepare,
+            name=f"tinyatv-airplay-{kind}-{self.address}", label=self.label, prepare=wire.prepare,
         )  # fmt: skip
 
     def _answer(self, request: Request) -> None:
@@ -477,20 +529,20 @@ def introduction(info: dict[str, Any]) -> Introduction:
     )  # fmt: skip
 
 
-def introduction_at(host: str, port: int, timeout: float) -> Introduction | None:
+def introduction_at(hosts: str | Sequence[str], port: int, timeout: float) -> Introduction | None:
     """What the device at an address says of itself; None if it does not answer, or tells nothing.
 
     Args:
-        host: Address.
+        hosts: Its address, or all that it may have.
         port: AirPlay port.
         timeout: Seconds that the answer may take.
     """
-    control = ControlConnection(host, port, Credentials())
+    control = ControlConnection(hosts, port, Credentials())
     try:
         control.open()
         told = introduction(control.info(timeout))
     except AppleTVError as exc:
-        log.debug("%s port %d: no /info: %s", host, port, exc)
+        log.debug("%s port %d: no /info: %s", control.address, port, exc)
         return None
     finally:
         control.close()

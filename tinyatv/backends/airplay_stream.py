@@ -8,12 +8,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import struct
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
+from ..addresses import sockaddr
 from ..deadline import Deadline
 from ..errors import (
     AppleTVError,
@@ -25,6 +28,7 @@ from ..errors import (
 )
 from ..link import reason
 from ..pairing.hap import own_mac
+from ..threads import FORKED, join, start
 from ..wire import airplay_codes as codes
 from ..wire import plist
 from ..wire.http import Request
@@ -209,7 +213,8 @@ class AirPlay2(AirPlay1):
         self._clock.start()
         uuid = new_uuid()
         ntp = session(self._client_id, uuid, self._clock.port)
-        ptp = ptp_session(self._client_id, uuid, self._control.local)
+        own = self._control.local.partition("%")[0]  # our scope means nothing to the device
+        ptp = ptp_session(self._client_id, uuid, own)
         first, second = (ptp, ntp) if self.prefers_ptp else (ntp, ptp)
         try:
             self._control.set_up(first, self.heard, timeout=SETUP_TIMEOUT)
@@ -457,19 +462,18 @@ class _Clock:
     """Answers the device's questions for the time here, by UDP (NTP)."""
 
     def __init__(self, host: str) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        family, place = sockaddr(host, 0, socket.SOCK_DGRAM)
         self._sock = socket.socket(family, socket.SOCK_DGRAM)
-        self._sock.bind((host, 0))
+        self._sock.bind(place)
         self.port: int = self._sock.getsockname()[1]
         self._lock = threading.Lock()  # over starting and closing
         self._closing = False
-        name = f"tinyatv-stream-clock-{self.port}"
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         with self._lock:
             if not self._closing:
-                self._thread.start()
+                self._thread = start(self._run, f"tinyatv-stream-clock-{self.port}")
 
     def close(self) -> None:
         with self._lock:
@@ -480,8 +484,7 @@ class _Clock:
             self._sock.sendto(b"", self._sock.getsockname())  # wakes the thread
         except OSError:
             pass
-        if self._thread.is_alive():
-            self._thread.join(5)
+        join(self._thread, 5)
         self._sock.close()
 
     def _run(self) -> None:
@@ -510,7 +513,10 @@ class Stream:
 
     Attributes:
         url: What the device fetches.
+        owner: Stays alive as long as it plays.
     """
+
+    owner: object = None
 
     def __init__(
         self,
@@ -529,7 +535,9 @@ class Stream:
         self._stopping = threading.Event()
         self._begun = threading.Event()
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._name = name
+        self._thread: threading.Thread | None = None
+        _streams.add(self)
 
     def __repr__(self) -> str:
         return f"Stream({self.url!r}, {self.position:.0f}/{self.duration:.0f} s)"
@@ -545,11 +553,12 @@ class Stream:
 
         Raises:
             CommandFailed: It did not.
+            AppleTVError: The system has no room for its thread.
         """
         try:
             with self._starting:
                 if not self._stopping.is_set():
-                    self._thread.start()
+                    self._thread = start(self._run, self._name)
             self._begun.wait()
         except BaseException:  # the caller has nothing to stop it with
             self.stop()
@@ -625,10 +634,19 @@ class Stream:
         with self._starting:
             self._stopping.set()
         self._method.changed.set()
-        if self._thread.ident is None:  # it was not started, and will not be
+        if self._thread is None:  # it was not started, and will not be
             self._finish()
-        elif threading.current_thread() is not self._thread:
-            self._thread.join(10)
+        join(self._thread, 10)
+
+    def leave_to_parent(self) -> None:
+        """In the child of a fork: it is over, without a word to the device."""
+        self._error = self._error or ConnectionLost(f"{self._name}: {FORKED}")
+        self._starting, self._stopping = threading.Lock(), threading.Event()
+        self._begun, self._done = threading.Event(), threading.Event()
+        self._stopping.set()
+        self._begun.set()
+        self._done.set()
+        self._thread = self.owner = None
 
     def _run(self) -> None:
         status, deadline, gone = self._method.status, Deadline(self._timeout), False
@@ -649,6 +667,9 @@ class Stream:
             self._error, gone = exc, True
         except AppleTVError as exc:
             self._error = exc
+        except Exception as exc:
+            log.exception("%s: failed", self._name)
+            self._error = ProtocolError(f"play_url: {type(exc).__name__}: {exc} (airplay)")
         finally:
             self._finish(gone)
 
@@ -687,6 +708,19 @@ class Stream:
             self._server.close()
         self._done.set()
         self._begun.set()
+        self.owner = None
+
+
+_streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for stream in list(_streams):
+        stream.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def is_transient(error: AppleTVError) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import socket
 import threading
+from collections.abc import Sequence
 from typing import Any, Callable
 
 from .. import proto
@@ -40,11 +41,12 @@ class Tunnel:
     """Opens a data stream for MRP.
 
     Args:
-        host: Address.
+        hosts: Its address, or all of them, best first.
         port: AirPlay port.
         credentials: HAP or transient.
         timeout: Seconds that an answer may take.
         password: Of the device, or None.
+        requires_password: True if it announces that it has one.
 
     Attributes:
         proven: True if the device has to prove by its key that it is the one that was paired.
@@ -52,12 +54,13 @@ class Tunnel:
 
     def __init__(
         self,
-        host: str,
+        hosts: str | Sequence[str],
         port: int,
         credentials: Credentials,
         *,
         timeout: float,
         password: str | None = None,
+        requires_password: bool = False,
     ) -> None:
         self.client_id = credentials.client_id
         self.proven = credentials.kind == "hap"
@@ -65,8 +68,8 @@ class Tunnel:
         self._error: AppleTVError | None = None
         self._lost: Callable[[AppleTVError], object] = lambda error: None
         self._control = ControlConnection(
-            host, port, credentials, timeout=timeout, password=password,
-            lost=lambda error: self._lost(error),
+            hosts, port, credentials, timeout=timeout, password=password,
+            requires_password=requires_password, lost=lambda error: self._lost(error),
         )  # fmt: skip
 
     def open(self, lost: Callable[[AppleTVError], object]) -> tuple[socket.socket, HapWire]:
@@ -114,13 +117,18 @@ class Tunnel:
             sock = control.channel_socket(port)
             control.start_feedback()
         except ConnectionLost as exc:
-            self.close()
+            control.close()
             cause = cause_of(exc, control.label)
             raise ConnectionFailed(f"hung up while the tunnel was opened: {cause}") from exc
         except BaseException:
-            self.close()
+            control.close()
             raise
         return sock, wire
+
+    @property
+    def address(self) -> str:
+        """The address that it is connected to; before that, the one to try first."""
+        return self._control.address
 
     def wait(self) -> None:
         """Block until :meth:`open`, on another thread, is done.
@@ -156,6 +164,9 @@ class Tunnel:
 
     def close(self) -> None:
         """Close everything, and join all readers."""
+        if not self._done.is_set():  # and will never be opened
+            self._error = self._error or ConnectionLost("the tunnel was closed (airplay)")
+            self._done.set()
         self._control.close()
 
     def _session(self) -> dict[str, Any]:

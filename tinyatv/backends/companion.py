@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..addresses import reached
 from ..errors import (
     PAIR_FIRST,
     AppleTVError,
@@ -41,6 +42,7 @@ from ..link import Link, cause_of, keep_alive, lost, open_socket
 from ..model import Account, App, FeatureState, KeyboardFocus, PowerState, TouchAction
 from ..pairing.hap import own_mac
 from ..text import on_one_line
+from ..threads import NESTED
 from ..wire import companion_codes as codes
 from ..wire import opack
 from ..wire.companion import (
@@ -126,7 +128,8 @@ class CompanionBackend(Backend):
         from ..pairing.credentials import parse
 
         self._device = device
-        self._host = device.address
+        self.address = device.address
+        self._addresses = device.addresses
         self._port = service.port
         self._credentials = parse(service.credentials or None).checked()
         self._timeout = timeout
@@ -135,9 +138,11 @@ class CompanionBackend(Backend):
         self._link: Link | None = None
         self._numbers = itertools.count(secrets.randbelow(1 << 16))
         self._closing = threading.Event()
-        self._pressing = threading.Lock()
-        self._turning = threading.Lock()  # over the volume keys
-        self._typing = threading.Lock()
+        # All of them may be taken twice: by a thread, and by a signal handler that interrupts it.
+        self._pressing = threading.RLock()
+        self._turning = threading.RLock()  # over the volume keys
+        self._held: set[Any] = set()  # those of the two that are
+        self._typing = threading.RLock()
         self._listening = False
         self._claim: Claim | None = None  # what the device knows us by
         self._sessions: list[tuple[str, dict[str, Any]]] = []  # what ends each that was begun
@@ -172,12 +177,13 @@ class CompanionBackend(Backend):
             raise CredentialsError(f"{self._where}: {LEGACY}")
         if self._credentials.kind != "hap":
             raise CredentialsError(f"{self._where} needs a pairing: {PAIR_FIRST}")
-        sock = open_socket(self._host, self._port, self._timeout, self.protocol)
+        sock = open_socket(self._addresses, self._port, self._timeout, self.protocol)
+        self.address = reached(sock, self._addresses)
         keep_alive(sock)
         wire = CompanionWire()
         link = self._link = Link(
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
-            name=f"tinyatv-companion-{self._host}", label=self._label, idle=self._idle,
+            name=f"tinyatv-companion-{self.address}", label=self._label, idle=self._idle,
             idle_after=HEARTBEAT, idle_every=min(HEARTBEAT_EVERY, self._timeout),
             prepare=wire.prepare,
         )  # fmt: skip
@@ -285,11 +291,11 @@ class CompanionBackend(Backend):
 
     @property
     def _where(self) -> str:
-        return f"{self._host} port {self._port} (companion)"
+        return f"{self.address} port {self._port} (companion)"
 
     @property
     def _label(self) -> str:
-        return f"{self._host} (companion)"
+        return f"{self.address} (companion)"
 
     def _ended_error(self) -> ConnectionLost:
         return lost(self._label, None if self._link is None else self._link.error)
@@ -490,19 +496,27 @@ class CompanionBackend(Backend):
         """Press a button; each of its edges is answered. Presses of two threads must not mix."""
         with self._alone(button):
             for _ in range(presses):
-                self._edge(button, button, codes.DOWN)
-                self._keep_down(button, hold)
-                self._edge(button, button, codes.UP)
+                self._down_and_up(button, button, hold)
 
-    def _edge(self, word: str, button: str, edge: int) -> None:
-        self._ask(word, "_hidC", {"_hBtS": edge, "_hidC": codes.BUTTONS[button]})
+    def _down_and_up(self, word: str, button: str, seconds: float) -> None:
+        """Press a button once. Whatever goes wrong, Ctrl-C included, it comes up again."""
+        try:
+            self._edge(word, button, codes.DOWN)
+            if seconds and self._closing.wait(seconds):
+                raise self._ended_error()
+            self._edge(word, button, codes.UP)
+        except CommandFailed:
+            raise  # refused: it is as it was
+        except BaseException:
+            self._let_go(word, button)
+            raise
 
-    def _keep_down(self, word: str, seconds: float) -> None:
-        if seconds and self._closing.wait(seconds):
-            raise self._ended_error()
+    def _edge(self, word: str, button: str, edge: int, timeout: float | None = None) -> None:
+        content = {"_hBtS": edge, "_hidC": codes.BUTTONS[button]}
+        self._ask(word, "_hidC", content, timeout=timeout)
 
     @contextlib.contextmanager
-    def _alone(self, word: str, keys: threading.Lock | None = None) -> Iterator[None]:
+    def _alone(self, word: str, keys: Any = None) -> Iterator[None]:
         """Hold the buttons and the touchpad, so that no other thread presses meanwhile.
 
         Args:
@@ -513,16 +527,22 @@ class CompanionBackend(Backend):
         if not keys.acquire(timeout=self._timeout):
             raise CommandTimeout(f"{word}: another button is still down (companion)")
         try:
-            yield
+            if keys in self._held:
+                raise AppleTVError(f"{word}: {NESTED} (companion)")
+            try:
+                self._held.add(keys)
+                yield
+            finally:
+                self._held.discard(keys)
         finally:
             keys.release()
 
     def siri_start(self) -> None:
         with self._alone("siri_start"):
-            self._edge("siri_start", "siri", codes.DOWN)
             try:
+                self._edge("siri_start", "siri", codes.DOWN)
                 self._ask("siri_start", "_siriStart", {})
-            except AppleTVError:
+            except BaseException:  # Ctrl-C, too
                 self._let_go("siri_start", "siri")
                 raise
 
@@ -534,18 +554,27 @@ class CompanionBackend(Backend):
                 self._let_go("siri_stop", "siri")
 
     def _let_go(self, word: str, button: str) -> None:
+        """A button comes up; if that cannot be said, it does so at the end of the connection."""
         try:
-            self._edge(word, button, codes.UP)
-        except CommandFailed as exc:
-            log.info("%s", exc)  # it was not down
+            self._edge(word, button, codes.UP, min(GOODBYE, self._timeout))
+        except AppleTVError as exc:
+            log.info("%s", exc)  # it was not down, or the device is gone
+        except BaseException:
+            self._open().fail(ConnectionLost(f"{word}: interrupted while it was down"))
+            raise
 
     # -- touchpad --------------------------------------------------------------------------------
 
     def swipe(self, start: tuple[float, float], end: tuple[float, float], seconds: float) -> None:
         touchpad = self._touches("swipe")
         with self._alone("swipe"):
-            for place in touchpad.swipe(start, end, seconds, self._closing.wait):
-                self._send_event("_hidT", place)
+            try:
+                for place in touchpad.swipe(start, end, seconds, self._closing.wait):
+                    self._send_event("_hidT", place)
+            except BaseException:  # Ctrl-C, too: the finger is lifted
+                with contextlib.suppress(AppleTVError):
+                    self._send_event("_hidT", touchpad.at(*end, codes.RELEASE))
+                raise
             self._check()
             self._settle()
 
@@ -559,9 +588,7 @@ class CompanionBackend(Backend):
         touchpad = self._touches("click")
         with self._alone("click"):
             for _ in range(presses):
-                self._edge("click", "select", codes.DOWN)
-                self._keep_down("click", hold or CLICK_TIME)
-                self._edge("click", "select", codes.UP)
+                self._down_and_up("click", "select", hold or CLICK_TIME)
                 self._send_event("_hidT", touchpad.at(codes.PAD, codes.PAD, codes.CLICK))
             self._settle()
 
@@ -622,12 +649,11 @@ class CompanionBackend(Backend):
     def _key(self, word: str) -> None:
         """Press a volume key.
 
-        Done when the device has acknowledged it. Not all outputs report the new volume, so nobody
-        waits for that; and no other button needs to be up, so those do not wait for this one.
+        Done when the device has acknowledged it, since not all outputs report the new volume. No
+        other button needs to be up, so those do not wait for this one.
         """
         with self._alone(word, self._turning):
-            self._edge(word, word, codes.DOWN)
-            self._edge(word, word, codes.UP)
+            self._down_and_up(word, word, 0)
 
     def volume(self, output_device: str | None = None) -> float:
         self._check_output("volume", output_device)

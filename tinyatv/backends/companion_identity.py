@@ -34,6 +34,17 @@ _taken: set[tuple[str, int]] = set()  # (lock file, place in it); a process does
 _files: dict[str, int] = {}  # open: closing one would drop all the locks that are in it
 
 
+def _leave_to_parent() -> None:
+    """In the child of a fork: the names are the parent's, and so are their locks."""
+    global _guard
+    _guard = threading.Lock()
+    _taken.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_leave_to_parent)
+
+
 class Claim:
     """A name that no other connection has, until :meth:`release`.
 

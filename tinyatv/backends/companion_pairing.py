@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Callable
 
+from ..addresses import reached
 from ..errors import ConnectionFailed, ConnectionLost
 from ..link import Link, cause_of, keep_alive, open_socket
 from ..pairing.credentials import Credentials, parse
@@ -21,9 +22,8 @@ ANSWER_TIMEOUT = 10.0  # s; devices take a while to check a PIN
 
 def pair(device: Device, service: Service, request: PairingRequest) -> str:
     """Pair with a device, as the contract has it; it has accepted the credentials already."""
-    host, port = device.address, service.port
     identity = Identity(request.client_id().encode())
-    link = _connect(host, port, CompanionWire(), ANSWER_TIMEOUT, preparation(identity))
+    link = _connect(device, service.port, CompanionWire(), ANSWER_TIMEOUT, preparation(identity))
     try:
         steps = hap_setup(identity, request.shown_pin, info=own_info(request.name))
         exchange = exchange_by(link, "pair", SETUP_START, SETUP_NEXT, {"_pwTy": 1})
@@ -31,45 +31,41 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
             credentials = drive(steps, exchange)
     except ConnectionLost as exc:
         cause = cause_of(exc, link.label)
-        where = f"{host} port {port} (companion)"
+        where = f"{device.address} port {service.port} (companion)"
         raise ConnectionFailed(f"{where} hung up while pairing: {cause}") from exc
     finally:
         link.close()
-    _verify(host, port, credentials, ANSWER_TIMEOUT)
+    _verify(device, service, credentials, ANSWER_TIMEOUT)
     return str(credentials)
 
 
 def check(device: Device, service: Service, *, timeout: float) -> None:
     """Find out whether a device accepts the credentials of a service: verify only."""
     credentials = parse(service.credentials or None).checked()
-    _verify(device.address, service.port, credentials, max(timeout, ANSWER_TIMEOUT))
+    _verify(device, service, credentials, max(timeout, ANSWER_TIMEOUT))
 
 
-def _verify(host: str, port: int, credentials: Credentials, timeout: float) -> None:
+def _verify(device: Device, service: Service, credentials: Credentials, timeout: float) -> None:
     wire = CompanionWire()
-    link = _connect(host, port, wire, timeout)
+    link = _connect(device, service.port, wire, timeout)
     try:
         secure(link, wire, credentials)
     except ConnectionLost as exc:
         cause = cause_of(exc, link.label)
-        raise ConnectionFailed(f"{host} port {port} (companion) hung up: {cause}") from exc
+        where = f"{device.address} port {service.port} (companion)"
+        raise ConnectionFailed(f"{where} hung up: {cause}") from exc
     finally:
         link.close()
 
 
 def _connect(
-    host: str, port: int, wire: CompanionWire, timeout: float,
+    device: Device, port: int, wire: CompanionWire, timeout: float,
     prepare: Callable[[], bool | None] | None = None,
 ) -> Link:  # fmt: skip
-    sock = open_socket(host, port, timeout, "companion")
+    sock = open_socket(device.addresses, port, timeout, "companion")
     keep_alive(sock)
-    name = f"tinyatv-companion-{host}"
+    address = reached(sock, device.addresses)
     return Link(
-        sock,
-        wire,
-        lambda message: None,
-        timeout=timeout,
-        name=name,
-        prepare=prepare,
-        label=f"{host} (companion)",
-    )
+        sock, wire, lambda message: None, timeout=timeout, name=f"tinyatv-companion-{address}",
+        label=f"{address} (companion)", prepare=prepare,
+    )  # fmt: skip

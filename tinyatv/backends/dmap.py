@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING, Any, Callable
 
 from requests import PreparedRequest
@@ -26,7 +25,7 @@ from ..errors import (
 )
 from ..events import PlayingChanged, UpdateFailed
 from ..identity import Introduction, check
-from ..link import cause_of, lost
+from ..link import cause_of, is_full, lost
 from ..model import (
     Artwork,
     DeviceState,
@@ -38,6 +37,7 @@ from ..model import (
     is_image,
 )
 from ..pairing import dmap as pairing
+from ..threads import NESTED, join, start
 from ..wire import dmap
 from ..wire import dmap_codes as codes
 from ..wire.dmap_tags import TAGS
@@ -63,6 +63,7 @@ POLL_TIMEOUT = 30.0
 ALIVE_TIMEOUT = 4.0  # s, at most, for each of two such requests: 39 s in all
 SILENT = 2  # requests without an answer, one after the other, until the device is given up
 PAUSES = (1.0, 30.0)  # first and longest pause after a failed update
+LIFTING = 1.0  # s, at most, that lifting a finger takes after an error
 
 
 STATES = {
@@ -136,22 +137,30 @@ class DmapBackend(Backend):
         self._login_query = login_query(service.credentials)
         self._shared = self._login_query.startswith("hsgid")
         self._device, self._port = device, service.port
-        host = device.address
-        self._where = f"{host} port {service.port} (dmap)"
-        self._name = f"tinyatv-dmap-poll-{host}"
+        self.address = device.address
+        self._name = f"tinyatv-dmap-poll-{device.address}"
         self._timeout = timeout
         self._awake = max(timeout, AWAKE)  # for an answer that has begun, whatever was waited
         self._post = post
         self._lost = lost
-        self._http = Transport(host, service.port, dict(codes.HEADERS), BODY_TYPE, self.protocol)
+        self._http = Transport(
+            device.addresses, service.port, dict(codes.HEADERS), BODY_TYPE, self.protocol
+        )
         self._session = 0
         self._status: dict[str, Any] = {}
-        self._touching = threading.Lock()
-        self._polling = threading.Lock()  # over the next two
+        # Both may be taken twice: by a thread, and by a signal handler that interrupts it.
+        self._touching = threading.RLock()
+        self._down = False  # the finger, or it may be
+        self._closing = threading.Event()
+        self._polling = threading.RLock()  # over the next two
         self._poller: _Poller | None = None
         self._closed = False
         self._ended = False
         self._silent = 0  # commands without an answer, one after the other
+
+    @property
+    def _where(self) -> str:
+        return f"{self._http.address} port {self._port} (dmap)"
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -185,6 +194,9 @@ class DmapBackend(Backend):
         """Close all connections, also those that wait for an answer, and join the poller."""
         with self._polling:
             self._closed = True
+        self._closing.set()
+        if self._down and self._touching.acquire(timeout=LIFTING):  # it is lifted
+            self._touching.release()
         self.unsubscribe()
         self._http.close()
 
@@ -192,15 +204,24 @@ class DmapBackend(Backend):
         """Start polling for changes; not once it is closed."""
         with self._polling:
             if self._poller is None and not self._closed:
-                self._poller = _Poller(self, self._name)
-                self._poller.start()
+                poller = _Poller(self, self._name)
+                try:
+                    poller.start()
+                except BaseException:  # Ctrl-C: it may run all the same
+                    poller.stop()
+                    raise
+                self._poller = poller
 
     def unsubscribe(self) -> None:
         """Stop polling."""
         with self._polling:
             poller, self._poller = self._poller, None
         if poller is not None:
-            poller.stop()
+            try:
+                poller.stop()
+            except BaseException:  # Ctrl-C: the next call finishes it
+                self._poller = self._poller or poller
+                raise
 
     def _gone(self, cause: AppleTVError) -> ConnectionLost:
         """The device is gone: say so once, and return the error to raise."""
@@ -232,6 +253,7 @@ class DmapBackend(Backend):
         if self._shared:
             self._recognize()
         self._session = session
+        self.address = http.address
 
     def _recognize(self) -> None:
         """Find out who has let us in: with Home Sharing, all devices of its owner do.
@@ -259,16 +281,17 @@ class DmapBackend(Backend):
             return None
         from .airplay_session import introduction_at
 
-        return introduction_at(self._device.address, service.port, ASK_TIMEOUT)
+        return introduction_at(self._http.address, service.port, ASK_TIMEOUT)
 
     def _ask_mdns(self) -> Introduction | None:
         from ..addresses import split_host
         from ..discovery import scan
 
         device = self._device
-        host = device.query if device.query and device.address in split_host(device.query) else None
+        here = self._http.address
+        host = device.query if device.query and here in split_host(device.query) else None
         try:
-            found = scan(ASK_TIMEOUT, hosts=[host or device.address], protocols=[self.protocol])
+            found = scan(ASK_TIMEOUT, hosts=[host or here], protocols=[self.protocol])
         except (AppleTVError, ValueError) as exc:
             log.debug("%s: no answer to mDNS: %s", self._where, exc)
             return None
@@ -328,6 +351,8 @@ class DmapBackend(Backend):
                     self._gone(exc)
             raise _too_late(doing, exc) from exc
         except ConnectionFailed as exc:  # it was there when we logged in
+            if is_full(exc.__cause__):
+                raise
             raise self._gone(exc) from exc
         except CredentialsError as exc:  # it has been reset, or is another one by now
             self._gone(exc)
@@ -469,18 +494,40 @@ class DmapBackend(Backend):
         if not self._touching.acquire(timeout=deadline.left() or 0):
             raise CommandTimeout(f"{button}: another button is still down (dmap)")
         try:
+            if self._down:
+                raise AppleTVError(f"{button}: {NESTED} (dmap)")
+            first, *moves, last = SWIPES[button]
             for _ in range(presses):
-                last = len(SWIPES[button]) - 1
-                for number, (at, x, y) in enumerate(SWIPES[button]):
-                    phase = "Down" if number == 0 else "Up" if number == last else "Move"
-                    if phase == "Up" and hold:
-                        time.sleep(hold)
-                    touch = f"touch{phase}&time={at}&point={x},{y}"
-                    body = dmap.encode([("cmcc", b"0"), ("cmbe", touch)])
-                    left = deadline.left()
-                    self._exchange(self._http, "POST", self._PROMPT, button, body, left)
+                try:
+                    self._down = True
+                    self._touch("Down", first, button, deadline.left())
+                    for place in moves:
+                        self._touch("Move", place, button, deadline.left())
+                    if hold and self._closing.wait(hold):
+                        raise ConnectionLost(f"{button}: {self._where} closed while it was down")
+                    self._touch("Up", last, button, deadline.left())
+                except BaseException:  # Ctrl-C, too
+                    self._lift(last, button)
+                    raise
+                finally:
+                    self._down = False
         finally:
             self._touching.release()
+
+    def _touch(
+        self, phase: str, place: tuple[int, int, int], button: str, timeout: float | None
+    ) -> None:
+        at, x, y = place
+        touch = f"touch{phase}&time={at}&point={x},{y}"
+        body = dmap.encode([("cmcc", b"0"), ("cmbe", touch)])
+        self._exchange(self._http, "POST", self._PROMPT, button, body, timeout)
+
+    def _lift(self, place: tuple[int, int, int], button: str) -> None:
+        """Lift the finger after whatever went wrong, if the device is still there."""
+        try:
+            self._touch("Up", place, button, min(LIFTING, self._timeout))
+        except AppleTVError as exc:
+            log.info("%s", exc)
 
     # -- what is playing -------------------------------------------------------------------------
 
@@ -539,16 +586,16 @@ class _Poller:
         self._backend = backend
         self._http = backend._http.sibling()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._name = name
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self._thread.start()
+        self._thread = start(self._run, self._name)
 
     def stop(self) -> None:
         self._stop.set()
         self._http.close()
-        if self._thread is not threading.current_thread():
-            self._thread.join(5)
+        join(self._thread, 5)
 
     def _run(self) -> None:
         backend = self._backend
@@ -583,7 +630,7 @@ class _Poller:
             except AppleTVError as exc:
                 error = exc
             except Exception as exc:  # whatever the device makes us stumble over, this goes on
-                log.exception("%s: failed", self._thread.name)
+                log.exception("%s: failed", self._name)
                 error = ProtocolError(f"playing: {type(exc).__name__}: {exc} (dmap)")
                 error.__cause__ = exc
             else:
@@ -594,7 +641,7 @@ class _Poller:
                 continue
             if self._stop.is_set():
                 return
-            log.debug("%s: %s; next try in %g s", self._thread.name, error, pause)
+            log.debug("%s: %s; next try in %g s", self._name, error, pause)
             backend._post(UpdateFailed(error, backend.protocol))
             revision = 0
             self._stop.wait(pause)

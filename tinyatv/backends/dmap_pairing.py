@@ -10,6 +10,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Callable
 from urllib.parse import parse_qsl, urlsplit
 
+from ..addresses import as_list, is_loopback, own_end, sockaddr
 from ..errors import (
     AppleTVError,
     ConnectionFailed,
@@ -24,6 +25,8 @@ from ..wire.http import HttpWire, Request, Response
 from . import PairingRequest, try_connect
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..model import Device, Service
     from .cancellation import Cancellation
 
@@ -40,7 +43,7 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
     Any TV of the house may pick the remote: the login shows whether it was this one.
     """
     credentials = publish_remote(
-        device.address, pin=request.typed_pin(), show_pin=request.show_pin, name=request.name,
+        device.addresses, pin=request.typed_pin(), show_pin=request.show_pin, name=request.name,
         timeout=request.timeout, cancellation=request.cancellation, **request.options,
     )  # fmt: skip
     fresh = copy(service)
@@ -65,8 +68,7 @@ def check(device: Device, service: Service, *, timeout: float) -> None:
 
 
 def publish_remote(
-    device: str,
-    *,
+    device: str | Sequence[str],
     pin: str | int | None = None,
     show_pin: Callable[[str], object] | None = None,
     name: str = "tinyatv",
@@ -81,7 +83,7 @@ def publish_remote(
     """Publish a remote and wait for the device to ask for it; returns the credentials.
 
     Args:
-        device: Its address.
+        device: Its address, or all of them, best first.
         pin: Up to four digits; None makes one up.
         show_pin: Called with the PIN once it can be typed on the TV; None prints it.
         name: Shown on the TV.
@@ -121,7 +123,7 @@ def publish_remote(
                 listener.port,
                 own,
                 pairing.properties(name, guid),
-                quick=own.startswith("127."),
+                quick=is_loopback(own),
             )
         with cancellation.closing(server.done.set) if cancellation else nullcontext():
             (show_pin or _print_pin)(pin)
@@ -145,15 +147,27 @@ def _print_pin(pin: str) -> None:
     print(f"On the TV, open Settings > General > Remotes, pick this remote and type {pin}")
 
 
-def own_address(device: str) -> str:
-    """The address of the interface that reaches the device."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+def own_address(device: str | Sequence[str]) -> str:
+    """The address of the interface that reaches a device.
+
+    Args:
+        device: Its address; of several, the first that there is a way to.
+
+    Raises:
+        ConnectionFailed: There is no way to it.
+    """
+    device = as_list(device)
+    failed: OSError | None = None
+    for address in device:
         try:
-            sock.connect((device, 3689))  # sends nothing; the kernel picks the interface
+            family, place = sockaddr(address, 3689, socket.SOCK_DGRAM)
+            with socket.socket(family, socket.SOCK_DGRAM) as sock:
+                sock.connect(place)  # sends nothing; the kernel picks the interface
+                return own_end(sock)
         except OSError as exc:
-            raise ConnectionFailed(f"no way to {device}: {reason(exc)}") from exc
-        own: str = sock.getsockname()[0]
-        return own
+            failed = failed or exc
+    why = reason(failed) if failed is not None else "its address is not known"
+    raise ConnectionFailed(f"no way to {' or '.join(device)}: {why}") from failed
 
 
 class _Server:

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, BinaryIO, Union, cast
 from ..deadline import Deadline
 from ..errors import ConnectionLost
 from ..link import reason
+from ..threads import start
 from ..wire.airplay_codes import OCTETS
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class FileServer:
         Raises:
             OSError: The file cannot be read, or the address is not ours.
             ConnectionLost: It was closed already.
-            RuntimeError: There are too many threads.
+            AppleTVError: The system has no room for another thread.
         """
         self._file = os.path.realpath(self._path)
         with _open(self._file) as file:
@@ -146,19 +147,16 @@ class FileServer:
             own, 0, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
         )[0]
         listening = socket.create_server(where, family=family, backlog=CONNECTIONS)
-        thread = threading.Thread(
-            target=self._accept, args=(listening,), name=self.name, daemon=True
-        )
         with self._lock:  # so that close() finds nothing, or a thread that can be joined
             if self._closed.is_set() or self._thread is not None:
                 listening.close()
                 raise ConnectionLost(f"{self.name}: closed, or started before")
             try:
-                thread.start()
+                self._thread = start(self._accept, self.name, listening)
             except BaseException:
                 listening.close()
                 raise
-            self._listening, self._thread = listening, thread
+            self._listening = listening
             shown = f"[{self._own}]" if self._own.version == 6 else str(self._own)
             port = listening.getsockname()[1]
             self.url = f"http://{shown}:{port}{urllib.parse.quote(self._route)}"
@@ -176,7 +174,7 @@ class FileServer:
         if listening is not None and asleep:
             _knock(listening)  # only Linux wakes accept() by a shutdown
         # One of ours must not wait for another: that one may be closing as well.
-        if threading.current_thread() not in threads:
+        if threading.get_ident() not in [one.ident for one in threads]:
             deadline = Deadline(5.0)
             for one in threads:
                 one.join(deadline.left())

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter
 
+from ..addresses import as_list, reached, url_host
 from ..errors import ConnectionLost, ProtocolError
 from ..link import Link, open_socket
 from ..wire import http
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -31,36 +32,51 @@ class Transport(BaseAdapter):
     """Sends requests to one device over connections that stay open.
 
     Args:
-        host: Address.
+        hosts: Its address, or all of them, best first.
         port: TCP port.
         headers: Sent with every request, in this order, after ``Host``.
         body_type: Content type of every POST.
         protocol: For the words of an error.
 
     Attributes:
-        base: What every URL begins with.
+        address: The one of `hosts` that answered last; before that, the first.
+        base: What every URL begins with. Of IPv6 on one link it has the scope, which stays here.
         label: What errors call the connection.
     """
 
     def __init__(
-        self, host: str, port: int, headers: Mapping[str, str], body_type: str, protocol: str
+        self,
+        hosts: str | Sequence[str],
+        port: int,
+        headers: Mapping[str, str],
+        body_type: str,
+        protocol: str,
     ) -> None:
         super().__init__()
-        self._args = host, port, headers, body_type, protocol
-        self._address = host, port
+        self._args = port, headers, body_type, protocol
+        self._hosts = list(as_list(hosts)) or [""]
+        self._port = port
+        self._headers = list(headers.items())
+        self._body_type = body_type
         self._protocol = protocol
-        self.label = f"{host} ({protocol})"
-        self.base = f"http://{host}:{port}"
-        self._get = [("Host", f"{host}:{port}"), *headers.items()]
-        self._post = [*self._get, ("Content-Type", body_type)]
-        self._lock = threading.Lock()
+        self._use(self._hosts[0])
+        self.label = f"{self.address} ({protocol})"
+        self.base = f"http://{url_host(self.address, scope=True)}:{port}"
+        self._lock = threading.RLock()  # a signal handler may send, too
         self._idle: list[Link] = []
         self._links: dict[Link, http.HttpWire] = {}
         self._closed = False
 
     def sibling(self) -> Transport:
         """Another transport to the same device."""
-        return Transport(*self._args)
+        return Transport(self._hosts, *self._args)
+
+    def _use(self, address: str) -> None:
+        """From now on, this address comes first."""
+        self.address = address
+        self._hosts = [address, *(one for one in self._hosts if one != address)]
+        self._get = [("Host", f"{url_host(address)}:{self._port}"), *self._headers]
+        self._post = [*self._get, ("Content-Type", self._body_type)]
 
     def send(
         self,
@@ -86,10 +102,6 @@ class Transport(BaseAdapter):
             ConnectionLost: It broke; whether the device acted is unknown. Also after `close`.
             ProtocolError: The answer makes no sense.
         """
-        path = (request.url or "")[len(self.base) :]
-        headers = self._post if request.method == "POST" else self._get
-        body: Any = request.body
-        message = http.Request(request.method or "GET", path, headers, body or b"")
         link = None
         with self._lock:
             while self._idle and link is None:
@@ -99,6 +111,10 @@ class Transport(BaseAdapter):
                     link.close()
                     link = None
         link = link or self._open(timeout)
+        path = (request.url or "")[len(self.base) :]
+        headers = self._post if request.method == "POST" else self._get
+        body: Any = request.body
+        message = http.Request(request.method or "GET", path, headers, body or b"")
         try:
             self._links[link].limit = limit
             answer = link.request(message, timeout, silent=silent)
@@ -120,7 +136,10 @@ class Transport(BaseAdapter):
         limit = CONNECT_TIMEOUT if timeout is None else max(0.001, min(CONNECT_TIMEOUT, timeout))
         if self._closed:
             raise ConnectionLost(f"connection is closed ({self._protocol})")
-        sock = open_socket(*self._address, limit, self._protocol)
+        sock = open_socket(self._hosts, self._port, limit, self._protocol)
+        address = reached(sock, self._hosts)
+        if address != self.address:
+            self._use(address)
         # A device that lost power closes nothing: notice within 20 s, not after hours.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, seconds in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 2)):
@@ -165,10 +184,9 @@ class Transport(BaseAdapter):
         with self._lock:
             self._closed = True
             links = list(self._links)
-            self._links.clear()
             self._idle.clear()
         for link in links:
-            link.close()
+            self._drop(link)
 
 
 def _unasked(message: Any) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 from .. import proto
+from ..addresses import reached
 from ..deadline import Deadline
 from ..errors import (
     PAIR_FIRST,
@@ -50,6 +51,7 @@ from ..model import (
     is_image,
 )
 from ..proto import commands
+from ..threads import NESTED
 from ..wire import hid
 from ..wire.mrp import OPEN_LIMIT, MrpWire
 from . import Backend
@@ -67,7 +69,9 @@ log = logging.getLogger(__name__)
 HEARTBEAT = 30.0  # s without a message from the device until it is asked whether it is there
 HEARTBEAT_EVERY = 4.5  # s, at most, from one question to the next: 39 s in all
 MAX_MISSED = 2  # unanswered ones until it is given up; a single late answer can be harmless
+GOODBYE = 1.0  # s, at most, that a button takes to come up after an error
 VOLUME_STEP = 5.0  # percent; for outputs that only know absolute levels (HomePods)
+MUTES = 137  # lastSupportedMessageType of tvOS 18.4; the mute key is known to work since 17.5
 LEVEL_TIMEOUT = 2.0  # s for an answer to GET_VOLUME, which not all systems give
 SKIP = 15.0  # s; where the app names no step of its own
 ARTWORK_TIMEOUT = 25.0  # s; the device renders large images first
@@ -164,8 +168,8 @@ class MrpBackend(Backend):
         from ..pairing.credentials import Credentials, parse
 
         self._device = device
-        self._host = device.address
-        self._addresses = (device.address, *getattr(device, "addresses", ()))
+        self.address = device.address
+        self._addresses = device.addresses
         self._port = service.port
         self._tunnel = tunnel
         self._credentials = Credentials()
@@ -176,11 +180,13 @@ class MrpBackend(Backend):
         self._lost = lost
         self._link: Link | None = None
         self._closing = threading.Event()
-        self._pressing = threading.Lock()  # over the messages of a button, too
-        self._turning = threading.Lock()  # over steps that add up; nobody waits with it
+        # These locks may be taken twice: by a thread, and by a signal handler that interrupts it.
+        self._pressing = threading.RLock()  # over the messages of a button, too
+        self._held = False
+        self._turning = threading.RLock()  # over steps that add up; held for a write
         self._edges: dict[tuple[str, bool], proto.Message] = {}
         self._listening = False
-        self._lock = threading.Lock()  # over everything below
+        self._lock = threading.RLock()  # over everything below
         self._players = state.Players()
         self._shown: Playing | None = None  # what was posted last
         self._info: Any = None  # the latest DEVICE_INFO
@@ -208,13 +214,15 @@ class MrpBackend(Backend):
         wire: MrpWire | HapWire
         if self._tunnel is not None:
             sock, wire = self._tunnel.open(self._tunnel_lost)
+            self.address = self._tunnel.address
         else:
-            sock = open_socket(self._host, self._port, self._timeout, self.protocol)
+            sock = open_socket(self._addresses, self._port, self._timeout, self.protocol)
+            self.address = reached(sock, self._addresses)
             wire = MrpWire(proto.dumps, proto.parse, proto.key)
         keep_alive(sock)
         link = self._link = Link(
             sock, wire, self._received, lost=self._ended, timeout=self._timeout,
-            name=f"tinyatv-mrp-{self._host}", label=self._label, prepare=wire.prepare,
+            name=f"tinyatv-mrp-{self.address}", label=self._label, prepare=wire.prepare,
             idle=self._idle,
             idle_after=HEARTBEAT,  # in a tunnel, too: its own is about another connection
             idle_every=min(HEARTBEAT_EVERY, self._timeout),
@@ -309,11 +317,11 @@ class MrpBackend(Backend):
 
     @property
     def _where(self) -> str:
-        return f"{self._host} port {self._port} (mrp)"
+        return f"{self.address} port {self._port} (mrp)"
 
     @property
     def _label(self) -> str:
-        return f"{self._host} (mrp)"
+        return f"{self.address} (mrp)"
 
     def _ended_error(self) -> ConnectionLost:
         return lost(self._label, None if self._link is None else self._link.error)
@@ -530,17 +538,51 @@ class MrpBackend(Backend):
         if not self._pressing.acquire(timeout=self._timeout):
             raise CommandTimeout(f"{button}: another button is still down (mrp)")
         try:
-            for _ in range(presses):
-                edges = [self._edge(button, True), self._edge(button, False)]
-                if hold:
-                    self._open().send(edges.pop(0))
-                    if self._closing.wait(hold):
-                        raise self._ended_error()
-                # Without this request, presses got lost when the next one, or the
-                # close, came too early.
-                self._ask(button, proto.GENERIC, after=edges)
+            if self._held:
+                raise AppleTVError(f"{button}: {NESTED} (mrp)")
+            try:
+                self._held = True
+                for _ in range(presses):
+                    if hold:
+                        self._keep_down(button, hold)
+                    else:
+                        self._tap(button)
+            finally:
+                self._held = False
         finally:
             self._pressing.release()
+
+    def _tap(self, button: str) -> None:
+        """Down and up in one write.
+
+        Without the request behind them, presses got lost when the next one, or the close, came too
+        early.
+        """
+        edges = [self._edge(button, True), self._edge(button, False)]
+        self._ask(button, proto.GENERIC, after=edges)
+
+    def _keep_down(self, button: str, seconds: float) -> None:
+        """Hold a button. Whatever goes wrong, Ctrl-C included, it comes up again."""
+        link = self._open()
+        try:
+            link.send(self._edge(button, True))
+            if self._closing.wait(seconds):
+                raise self._ended_error()
+            self._ask(button, proto.GENERIC, after=[self._edge(button, False)])
+        except BaseException:
+            self._let_go(link, button)
+            raise
+
+    def _let_go(self, link: Link, button: str) -> None:
+        """A button comes up; if that cannot be said, it does so at the end of the connection."""
+        up = self._edge(button, False)
+        try:
+            link.request(proto.build(proto.GENERIC, True), min(GOODBYE, self._timeout), after=[up])
+        except AppleTVError as exc:
+            log.info("%s: %s", button, exc)
+        except BaseException:
+            link.fail(ConnectionLost(f"{button}: interrupted while it was down"))
+            raise
 
     def _edge(self, button: str, down: bool) -> proto.Message:
         """A button goes down, or up; made once."""
@@ -632,8 +674,8 @@ class MrpBackend(Backend):
     def _step(self, word: str, by: float) -> None:
         """One step up or down, by whatever the output understands.
 
-        Done when the device has seen it. Not all outputs tell the new level, so nobody waits for
-        that: neither the caller nor, since no other button needs to be up, any other press.
+        Done when the device has seen it. Not all outputs tell the new level, so neither the caller
+        waits for that nor, since no other button needs to be up, any other press.
         """
         with self._lock:
             capabilities, uid = self._capabilities, self._own_uid
@@ -748,8 +790,12 @@ class MrpBackend(Backend):
             capabilities, uid = self._capabilities, self._own_uid
         if capabilities == 0:
             raise NotSupported("mute: the output has a fixed volume (mrp)")
-        if capabilities is None or not capabilities & commands.ABSOLUTE:
-            self._key("mute", uid)  # the output knows by itself whether it is mute
+        if (
+            capabilities is None
+            or not capabilities & commands.ABSOLUTE
+            or (capabilities & commands.RELATIVE and self._info.lastSupportedMessageType >= MUTES)
+        ):
+            self._key("mute", uid)  # the device knows by itself whether it is mute
             return
         level = self._expected(uid)
         if level is None:

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from .. import proto
+from ..addresses import reached
 from ..errors import CommandTimeout, ConnectionFailed, ConnectionLost
 from ..identity import check as compare
 from ..link import Link, cause_of, keep_alive, open_socket
@@ -24,9 +25,10 @@ ANSWER_TIMEOUT = 5.0  # s that each answer of the device may take
 
 def pair(device: Device, service: Service, request: PairingRequest) -> str:
     """Pair with a device, as the contract has it; returns the credentials."""
-    host, port = device.address, service.port
-    sock = open_socket(host, port, ANSWER_TIMEOUT, "mrp")
+    port = service.port
+    sock = open_socket(device.addresses, port, ANSWER_TIMEOUT, "mrp")
     keep_alive(sock)
+    host = reached(sock, device.addresses)
     wire = MrpWire(proto.dumps, proto.parse, proto.key)
     client_id = request.client_id()
     identity = Identity(client_id.encode())

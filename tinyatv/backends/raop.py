@@ -49,7 +49,8 @@ class RaopBackend(Backend):
         lost: Callable[[AppleTVError], None],
         tunnel: Tunnel | None = None,
     ) -> None:
-        self._host = device.address
+        self.address = device.address
+        self._addresses = device.addresses
         self._port = service.port
         self._password = service.password
         self._timeout = timeout
@@ -73,6 +74,7 @@ class RaopBackend(Backend):
         """
         control = self._control(Credentials())
         control.open()
+        self.address = control.address
         try:
             control.about_session("OPTIONS", path="*")
         except (CommandFailed, CredentialsError, NotSupported) as exc:
@@ -86,7 +88,9 @@ class RaopBackend(Backend):
             self._closed = True
             stream = self._stream
         if stream is not None:
-            stream.abort(error or ConnectionLost(f"{self._host} port {self._port} (raop): closed"))
+            stream.abort(
+                error or ConnectionLost(f"{self.address} port {self._port} (raop): closed")
+            )
 
     def subscribe(self) -> None:
         """Post events of what is streamed."""
@@ -104,8 +108,9 @@ class RaopBackend(Backend):
 
     def _control(self, credentials: Credentials) -> ControlConnection:
         return ControlConnection(
-            self._host, self._port, credentials, timeout=self._timeout, password=self._password,
-            device_key=device_key(self._properties), protocol=self.protocol, sealed=False,
+            self._addresses, self._port, credentials, timeout=self._timeout,
+            password=self._password, device_key=device_key(self._properties),
+            protocol=self.protocol, sealed=False,
         )  # fmt: skip
 
     # -- streaming -------------------------------------------------------------------------------
@@ -146,8 +151,9 @@ class RaopBackend(Backend):
                 before.stop()
             control = self._control(self._credentials)
             control.open()
+            self.address = control.address
             stream = AudioStream(
-                control, sound, asked, name=f"tinyatv-stream-{self._host}",
+                control, sound, asked, name=f"tinyatv-stream-{self.address}",
                 warnings=self._warnings(model, encryption), changed=self._changed,
             )  # fmt: skip
         except BaseException:
@@ -159,7 +165,7 @@ class RaopBackend(Backend):
                 self._stream = stream
         if closed:
             stream.stop()
-            raise ConnectionLost(f"{self._host} port {self._port} (raop): closed")
+            raise ConnectionLost(f"{self.address} port {self._port} (raop): closed")
         stream.start()
         return stream
 
@@ -177,7 +183,7 @@ class RaopBackend(Backend):
         if encryption == ("1",):
             found.append("the speaker asks for sound that is encrypted by RSA, which is not sent")
         for text in found:
-            log.warning("%s: %s", self._host, text)
+            log.warning("%s: %s", self.address, text)
         return found
 
     def _playing_stream(self) -> AudioStream | None:

@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 
+from ..addresses import sockaddr
 from ..wire import rtp
 from ..wire.airplay_codes import NTP_EPOCH
 from ..wire.raop_codes import BACKLOG
@@ -98,11 +99,11 @@ class Ports:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def _open(self, local: str, port: int) -> socket.socket:
-        family = socket.AF_INET6 if ":" in local else socket.AF_INET
+        family, place = sockaddr(local, port, socket.SOCK_DGRAM)
         sock = socket.socket(family, socket.SOCK_DGRAM)
         self._sockets.append(sock)
         sock.setblocking(False)
-        sock.bind((local, port))
+        sock.bind(place)
         return sock
 
     def start(self, audio: int, control: int) -> None:

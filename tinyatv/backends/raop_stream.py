@@ -34,6 +34,7 @@ from ..wire.airplay_codes import OCTETS, PARAMETERS
 from ..wire.dmap_codes import CONTENT_TYPE
 from ..wire.raop_codes import ALAC, EXTRA_LATENCY, FRAMES, L16, RATE, SDP
 from ..wire.volume import decibels, percent
+from .airplay_session import read_plist
 from .raop_ports import Ports, Report, ntp
 from .raop_source import PACKET
 
@@ -313,10 +314,12 @@ class AudioStream:
     def _told_volume(self) -> float | None:
         """The volume that the speaker has, in percent; None if it does not say."""
         try:
-            told = self._control.info(OPTIONAL).get("initialVolume")
+            answer = self._control.about_session("GET", path="/info", timeout=OPTIONAL)
+            info = read_plist(answer.body)
         except REFUSED as exc:
             log.debug("no /info: %s", exc)
             return None
+        told = info.get("initialVolume") if isinstance(info, dict) else None
         if isinstance(told, float) and -144.0 <= told <= 0.0:
             return percent(told)
         return None

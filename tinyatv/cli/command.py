@@ -119,11 +119,10 @@ class Command:
         offline: True for what is about the store: `run` gets the settings, and no connection.
         program: Module here that is the program of a subcommand; None for a mere word. With `run`
             as well it may also end a chain of words.
-        missing: True for a word that people know from other tools and that does not work yet.
     """
 
     __slots__ = (
-        "aliases", "args", "feature", "group", "help", "known_as", "missing", "name", "offline",
+        "aliases", "args", "feature", "group", "help", "known_as", "name", "offline",
         "program", "run", "served",
     )  # fmt: skip
 
@@ -141,7 +140,6 @@ class Command:
         served: bool = True,
         offline: bool = False,
         program: str | None = None,
-        missing: bool = False,
     ) -> None:
         self.name = name
         self.help = help
@@ -154,7 +152,6 @@ class Command:
         self.served = served and program is None
         self.offline = offline
         self.program = program
-        self.missing = missing
 
     def __repr__(self) -> str:
         return f"Command({self.name!r})"

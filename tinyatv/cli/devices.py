@@ -3,6 +3,8 @@
 tinyatv devices
 tinyatv devices alias "Living Room" tv       set a short name; without one, remove it
 tinyatv devices default tv                   used when no device is named
+tinyatv devices address tv 192.0.2.7         use this address, whatever it announces; without one,
+                                             use again what it announces
 tinyatv devices forget tv                    remove it with its credentials
 tinyatv devices adopt tv [IDENTIFIER]        another device has its place now: it was replaced or
                                              reset. It gets the alias; old credentials are dropped
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 def add_flags(parser: Parser, word: str) -> None:
     """What to do, and with which device."""
-    metavar = "alias|default|forget|adopt|import"
+    metavar = "alias|default|address|forget|adopt|import"
     parser.add_argument("words", nargs="*", metavar=metavar, help="see above")
     parser.add_argument("--yes", action="store_true", help="adopt without asking")
 
@@ -46,13 +48,15 @@ def run(flags: Arguments, out: Output, word: str) -> int:
             paired = [s.protocol for s in device.services if s.credentials]
             marks = " (default)" if known.default else ""
             alias = f" = {known.alias}" if known.alias else ""
+            fixed = " (fixed)" if known.fixed_address else ""
             rows.append(
-                f"{device.name}{alias}{marks}: {device.address or 'address unknown'}, "
+                f"{device.name}{alias}{marks}: {device.address or 'address unknown'}{fixed}, "
                 f"{device.identifier}, paired: {', '.join(paired) or 'nothing'}"
             )
             keys.append(
                 {"name": device.name, "alias": known.alias, "default": known.default,
-                 "address": device.address, "identifier": device.identifier,
+                 "address": device.address, "addresses": device.addresses,
+                 "fixed_address": known.fixed_address, "identifier": device.identifier,
                  "all_identifiers": device.identifiers, "paired": paired}
             )  # fmt: skip
         out.result(rows or "No device is stored. `tinyatv wizard` adds one.", devices=keys)
@@ -64,6 +68,15 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     elif action == "default" and len(args) == 1:
         device = store.set_default(args[0])
         out.result([f"{device.name} is the default"], default=device.identifier)
+    elif action == "address" and len(args) in (1, 2):
+        host = args[1] if len(args) == 2 else None
+        device = store.set_address(args[0], host)
+        text = f"{device.name} is at {host}, whatever it announces"
+        if host is None:
+            text = f"{device.name} is where it announces"
+        out.result(
+            [text], device=device.identifier, address=device.address, fixed_address=host
+        )  # fmt: skip
     elif action == "forget" and len(args) == 1:
         device = store.forget(args[0])
         out.result([f"{device.name} was removed"], forgotten=device.identifier)
@@ -77,7 +90,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
         out.result(lines, imported=copied, unusable=unusable)
     else:
         raise ValueError(
-            "devices [alias DEVICE [ALIAS] | default DEVICE | forget DEVICE"
+            "devices [alias DEVICE [ALIAS] | default DEVICE | address DEVICE [HOST] | forget DEVICE"
             " | adopt DEVICE [IDENTIFIER] | import]"
         )
     return 0

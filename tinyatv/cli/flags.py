@@ -7,6 +7,8 @@ from typing import Any
 
 from ..model import PASSWORDS, PROTOCOLS
 
+FOREVER = "forever"
+
 
 class Arguments(argparse.Namespace):
     """The flags that every command knows."""
@@ -25,6 +27,7 @@ class Arguments(argparse.Namespace):
     storage_filename: str | None
     timeout: float
     reconnect: bool
+    wait: bool | float
     wake: bool | None
     all: bool
     json: bool
@@ -106,6 +109,10 @@ def common_flags(**kwargs: object) -> Parser:
     add("--timeout", type=seconds, default=5.0, metavar="S", help="seconds a command may take (5)")
     add("--reconnect", action="store_true", help="reconnect when the connection is lost (watch)")
     add(
+        "--wait", type=wait, default=False, metavar="[S]",
+        help="keep trying, for S seconds or forever, while the device is not there",
+    )  # fmt: skip
+    add(
         "--wake", action="store_true", default=None,
         help="wake the device up first; buttons and the like do if nothing of it answers",
     )  # fmt: skip
@@ -133,6 +140,27 @@ def seconds(text: str) -> float:
     if not 0 < value <= 3600:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 3600")
     return value
+
+
+def wait(text: str) -> bool | float:
+    """The value of --wait: True is forever."""
+    return True if text == FOREVER else seconds(text)
+
+
+def with_values(args: list[str]) -> list[str]:
+    """A command line in which --wait has its value behind an equals sign.
+
+    argparse would take the next word for the value, whatever it is.
+    """
+    done: list[str] = []
+    for arg in args:
+        if done[-1:] == ["--wait"]:
+            number = arg.replace(".", "", 1).isdecimal()
+            done[-1] = f"--wait={arg if number else FOREVER}"
+            if number:
+                continue
+        done.append(arg)
+    return [f"--wait={FOREVER}" if arg == "--wait" else arg for arg in done]
 
 
 def port(text: str) -> int:

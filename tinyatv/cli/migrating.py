@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..model import PROTOCOLS
 from ..proxy.device import PROTOCOLS as PROXIED
-from .words import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -245,27 +244,19 @@ def rows() -> Iterator[Row]:
 
 
 def state(row: Row) -> str:
-    """``"here"``, ``"not here"``, or ``"not yet"`` for what a later version brings."""
-    if not row.here:
-        return "not here"
-    words = [word.partition("=")[0] for word in row.here.split()]
-    if words[0].startswith("-") or "." in words[0]:
-        return "here"
-    command = find(words[0])
-    return "not yet" if command is None or command.missing else "here"
+    """``"here"`` or ``"not here"``."""
+    return "here" if row.here else "not here"
 
 
 def _here(row: Row) -> str:
-    here, when = row.here if row.here != row.theirs else "", state(row)
-    if when == "not yet":
-        here = f"{here} (not yet)" if here else when
-    return ": ".join(filter(None, (here or when, row.remark)))
+    here = row.here if row.here != row.theirs else ""
+    return ": ".join(filter(None, (here or state(row), row.remark)))
 
 
 def _text(chosen: list[Row], odd: list[tuple[str, str]]) -> Iterator[str]:
     for tool in dict.fromkeys(row.tool for row in chosen):
         mine = [row for row in chosen if row.tool == tool]
-        same = [row.theirs for row in mine if row.theirs == row.here and state(row) == "here"]
+        same = [row.theirs for row in mine if row.theirs == row.here]
         yield f"{tool}:"
         if same:
             yield textwrap.fill(

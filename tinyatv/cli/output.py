@@ -234,6 +234,7 @@ def device_keys(device: Device) -> dict[str, Any]:
             for s in device.services
         ],
         "deep_sleep": device.deep_sleep,
+        "addresses": device.addresses,
     }  # fmt: skip
 
 
@@ -242,7 +243,7 @@ def device_lines(device: Device) -> list[str]:
     lines = [
         f"       Name: {device.name}",
         f"   Model/SW: {device.info}",
-        f"    Address: {device.address}",
+        f"    Address: {' '.join(device.addresses)}",
         f"        MAC: {device.info.mac}",
         f" Deep Sleep: {device.deep_sleep}",
         "Identifiers:",

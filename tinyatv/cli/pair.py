@@ -21,7 +21,15 @@ from ..pairing.credentials import should_pair
 from ..routes import BACKENDS, ROUTES
 from .flags import port, seconds
 from .output import confirms, one_line, show, terminal
-from .target import Progress, choose, open_target, scan, scan_hosts, the_store
+from .target import (
+    Progress,
+    choose,
+    given_credentials,
+    open_target,
+    scan,
+    scan_hosts,
+    the_store,
+)
 
 if TYPE_CHECKING:
     from ..store import Store
@@ -57,6 +65,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     if remembered:
         with Progress(out):
             device = locate(device, store, flags.scan_timeout, scan_hosts(flags))
+    given_credentials(flags, device, store)
     return _pair(flags, out, device, None if flags.protocol is None else [flags.protocol])
 
 
@@ -203,7 +212,7 @@ def _wizard(flags: Arguments, out: Output) -> int:
     flags.protocol = None
     flags.id, flags.name = device.identifier, None
     try:
-        with open_target(flags, out) as atv:
+        with open_target(flags, out, acts=False) as atv:
             show(f"Connected to {atv.name} by {', '.join(atv.protocols)}.")
             if not {*ROUTES["playing"]}.isdisjoint(atv.protocols):
                 show("It is playing:", *str(atv.playing()).split("\n"))

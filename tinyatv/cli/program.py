@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from .flags import Arguments, common_flags, first_word
+from .flags import Arguments, common_flags, first_word, with_values
 from .logs import logs, traced
 from .output import Output, exit_code, interrupted, show, terminal, trace_lines
 from .parsers import program_parser, run_subcommand
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    args = list(sys.argv[1:] if argv is None else argv)
+    args = with_values(list(sys.argv[1:] if argv is None else argv))
     out = Output("--json" in args or "--output=json" in args or _follows("json", "--output", args))
     debug = "--debug" in args
     if sys.stderr is None:  # closed from the start; print() would take standard output instead

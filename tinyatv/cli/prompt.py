@@ -86,7 +86,7 @@ class Prompt:
     def open(self) -> None:
         """Connect; a device that does not answer now may do so later."""
         try:
-            self._atv = open_target(self._flags, self._out)
+            self._atv = open_target(self._flags, self._out, acts=False, wait_for_all=False)
         except (ConnectionFailed, CommandTimeout) as exc:
             self.code = self._out.failure(exc)
 
@@ -108,7 +108,8 @@ class Prompt:
             if steps[-1].command.program is not None:  # it would end the connection
                 raise _own(words[-1])
             offline = steps[0].command.offline
-            target: Any = self._settings() if offline else self._connected()
+            acts = any(step.command.acts for step in steps)
+            target: Any = self._settings() if offline else self._connected(acts)
             for step in steps:
                 step(target, self._out)
         except BrokenPipeError:
@@ -135,18 +136,18 @@ class Prompt:
 
         return open_settings(self._flags, self._out)
 
-    def _connected(self) -> AppleTV:
-        """The connection; a new one if it was lost.
+    def _connected(self, acts: bool) -> AppleTV:
+        """The connection; a new one if any of it was lost, for which words that act wake a device.
 
         Raises:
             AppleTVError: As for :func:`tinyatv.connect`.
         """
-        if self._atv is not None and not self._atv.protocols:
+        if self._atv is not None and not self._atv.is_whole:
             self._out.warn(f"tinyatv: the connection to {self._atv.name} was lost; reconnecting")
             self._atv.close()
             self._atv = None
         if self._atv is None:
-            self._atv = open_target(self._flags, self._out)
+            self._atv = open_target(self._flags, self._out, acts=acts, wait_for_all=False)
         return self._atv
 
 

@@ -100,7 +100,7 @@ def _device(
         device, flags.what, tap,
         name=flags.proxy_name,
         port=flags.proxy_port,
-        host=flags.host or own_address(device.address),
+        host=flags.host or own_address(device.addresses),
         announce=not flags.no_announce,
         mdns_port=flags.mdns_port,
         identifier=flags.identifier,

@@ -27,6 +27,7 @@ from ..pool import MAX_IDLE, Pool, PooledConnection
 from ..store import Store
 from . import press
 from .flags import Arguments, common_flags
+from .notify import running
 from .output import Output
 from .target import stored
 from .words import parse_all
@@ -74,7 +75,8 @@ def run(flags: Arguments, out: Output, word: str) -> int:
             pid=os.getpid(),
             store=store,
         )
-        server.run()
+        with running(f"serving presses at {path}"):
+            server.run()
     finally:
         signal.set_wakeup_fd(-1)
         server.close()

@@ -6,8 +6,14 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Callable
 
-from ..connecting import check_unambiguous, connect_to, find, is_reachable
-from ..errors import DeviceNotFound
+from ..connecting import (
+    check_unambiguous,
+    connect_to,
+    find,
+    is_reachable,
+    keep_trying,
+)
+from ..errors import DeviceNotFound, SeveralFound
 from ..model import PROTOCOLS, Device, Service
 from ..store import SECRETS, Store, did_you_mean
 from ..text import printable
@@ -35,8 +41,13 @@ def open_target(flags: Arguments, out: Output, **how: bool) -> AppleTV:
         **how: `acts` and `wait_for_all` of :func:`~tinyatv.connecting.connect_to`.
     """
     store = the_store(flags)
-    device, remembered = choose(flags, store, out)
-    return open_device(flags, store, device, remembered, **how)
+
+    def once(first: bool) -> AppleTV:
+        device, remembered = choose(flags, store, out)
+        again = {**how, "acts": first and how.get("acts", True)}
+        return open_device(flags, store, device, remembered, **again)
+
+    return keep_trying(once, flags.wait, lambda exc: out.warn(f"tinyatv: waiting: {exc}"))
 
 
 def open_device(
@@ -175,7 +186,7 @@ def _only(
     names = ", ".join(f"{one.name} ({one.identifier})" for one in (fitting or found)) or "nothing"
     if fitting:
         how = "-i IDENTIFIER" if len({one.name for one in fitting}) == 1 else "-n or -i"
-        raise DeviceNotFound(f"several devices; choose one with {how}: {names}")
+        raise SeveralFound(f"several devices; choose one with {how}: {names}")
     called = f" called {' or '.join(wanted)}" if wanted else ""
     known = [*(store.names() if store else ()), *(name for one in found for name in one.names)]
     raise DeviceNotFound(f"no device{called}; found: {names}{did_you_mean(wanted, known)}")

@@ -37,6 +37,8 @@ Most devices show a PIN that you type here. An Apple TV up to the third generati
 program in Settings > General > Remotes: choose it, and type the PIN that is shown here.
 The credentials are stored, and stay valid until this remote is removed on the TV, in
 Settings > Remotes and Devices > Remote App and Devices.
+A speaker or HomePod with a password needs no pairing, and takes it from --airplay-password TEXT, or
+@FILE; `pair` stores it.
 
 {NO_PIN}
 If you have paired with pyatv, you need not pair again: ~/.pyatv.conf is read.
@@ -50,7 +52,7 @@ def _keys() -> str:
         row.name: row.line
         for row in rows
         if row.group in ("Buttons", "Playback", "Sound") and row.args.least == 0
-        and row.name not in pressed and not row.missing and row.args.usage in ("", "=TIMES")
+        and row.name not in pressed and row.args.usage in ("", "=TIMES")
     }  # fmt: skip
     return (
         f"{_rows(pressed)}\n\nThese take =ACTION. {PRESSES.note}.\nAs in other remotes, =0, =1"
@@ -69,12 +71,19 @@ TOPICS: dict[
   -i ID       identifier; alternatives separated by commas
   -s HOST     what answers at that host, where multicast does not work
   -m          as described by --address, --port and --protocol
-Without any of them, the default device is used, or the only one. A stored device needs no scan: its
-address is known. If it has moved, a scan follows.
+Without any of them, the default device is used, or the only one; of several stored devices without
+a default, one must be named. Of two devices with one name, -i chooses. A stored device needs no
+scan: its address is known. If it has moved, or another device answers there, a scan follows. One
+that was replaced or reset has other identifiers: adopt gives it the place of the old one. Of
+several addresses, the next one is tried when one fails or is slow; IPv6 goes everywhere (fd00::5,
+fe80::5%eth0). `devices address` gives a device an address that counts instead of those that it
+announces.
 
   tinyatv devices                        list stored devices
   tinyatv devices alias "Living Room" tv
-  tinyatv devices default tv""",
+  tinyatv devices default tv
+  tinyatv devices adopt tv
+  tinyatv devices address tv 192.0.2.7   without the address: what it announces again""",
     ),
     "scripting": (
         "JSON, exit codes, several commands at once",
@@ -97,7 +106,11 @@ go to standard error. Secrets can be read from files: --mrp-credentials @FILE.""
         """\
 Run `tinyatv virtual --profile tvos14` in one terminal and `tinyatv wizard` in another; the first
 shows the PIN. `tinyatv demo` does all of this by itself. Where multicast does not work, start it
-with --mdns-port 5454 and set TINYATV_SCAN_HOSTS=127.0.0.1:5454.""",
+with --mdns-port 5454 and set TINYATV_SCAN_HOSTS=127.0.0.1:5454.
+
+Started again, it is the same device: what has paired with it need not pair again. -n gives it a
+name; a second one beside it gets a number. Type there: title TEXT, text [TEXT], close, pin DIGITS.
+--password gives it one, as speakers have.""",
     ),
     "keys": (
         "buttons and how to press them",

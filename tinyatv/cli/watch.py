@@ -1,10 +1,11 @@
 """Show what is playing, and whatever else changes, until Ctrl-C.
 
 It ends with exit code 4 when the connection that tells what is playing is lost. --reconnect goes on
-instead. No device is woken.
+instead, --wait begins with a device that is not there yet. No device is woken.
 
-With --json, and as push_updates, also until ENTER or the end of standard input. The last line of
-JSON has "push_updates": "finished".
+At a terminal, --json also ends with ENTER; push_updates ends with ENTER or the end of standard
+input, wherever that comes from. SIGTERM ends it with exit code 0. The last line of JSON has
+"push_updates": "finished".
 
 --all watches all devices that are stored, or all that -i, -n and -s name. Each line says which
 device it is about. One that cannot be reached, or is lost, does not stop the others; with
@@ -13,23 +14,24 @@ device it is about. One that cannot be reached, or is lost, does not stop the ot
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import select
+import signal
 import socket
 import sys
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..connecting import AWAY
 from ..deadline import Deadline
 from ..errors import (
     AppleTVError,
-    CommandTimeout,
-    ConnectionFailed,
     ConnectionLost,
-    DeviceNotFound,
     NotSupported,
+    SeveralFound,
 )
 from ..events import (
     Disconnected,
@@ -47,15 +49,17 @@ from .output import Output, exit_code, named_keys, playing_keys
 from .target import choose_all, has_credentials, open_device, open_target, the_store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..device import AppleTV
     from ..model import Device
     from .flags import Arguments, Parser
 
 CAN_POLL = hasattr(select, "poll")  # else select() is for sockets alone
+AT_ONCE = object()  # stands for an event: end, whatever is still on its way
 LOOK = 1.0  # s; how often to check whether the output still has a reader
 SETTLE = 1.0  # s; within which several protocols of a device go, if the device itself went
 REPORTING = {*FIELDS["push_updates"], *ROUTES["power_state"]}  # protocols that report changes
-AWAY = (ConnectionFailed, ConnectionLost, CommandTimeout, DeviceNotFound)  # may come back
 
 
 def add_flags(parser: Parser, word: str) -> None:
@@ -82,7 +86,7 @@ def run(flags: Arguments, out: Output, word: str) -> int:
     for device, find in choose_all(flags, store, out):
         about = Output(out.json, device)
         opened = partial(connect, about, find)
-        watches.append(Watch(about, received, opened, flags.reconnect))
+        watches.append(Watch(about, received, opened, flags.reconnect, flags.wait))
     return _follow(watches, received, out, word, flags.timeout)
 
 
@@ -121,6 +125,7 @@ class Watch:
         received: Takes (self, event) and (self, Failed).
         connect: Opens the connection; called again after a failure, if `reconnect`.
         reconnect: Whether to try again for as long as it takes.
+        wait: Whether, or for how many seconds, to do so until it is there for the first time.
     """
 
     def __init__(
@@ -129,6 +134,7 @@ class Watch:
         received: queue.SimpleQueue[Any],
         connect: Callable[[], AppleTV],
         reconnect: bool,
+        wait: bool | float = False,
     ) -> None:
         self.out = out
         self.reconnect = reconnect
@@ -136,6 +142,7 @@ class Watch:
         self._lost = False  # and that has been shown
         self._received = received
         self._connect = connect
+        self._wait = Deadline(None if wait is True else wait)
         self._atv: AppleTV | None = None
         self._playing: set[str] = set()  # connected protocols that tell what plays
         self._begun = threading.Event()  # the state has been reported: now its changes
@@ -212,7 +219,8 @@ class Watch:
                 return
             except Exception as exc:  # whatever it is, the other devices go on
                 self._hang_up()
-                final = not (self.reconnect and isinstance(exc, AWAY))
+                again = isinstance(exc, AWAY) and not isinstance(exc, SeveralFound)
+                final = not (again and (self.reconnect or not self._wait.over))
                 if final or not reported:
                     self._report(Failed(exc, final))
                 if final:
@@ -293,12 +301,13 @@ def _follow(
 ) -> int:
     """Print events until Ctrl-C or ENTER, or until no device is left; then close everything."""
     stop, stopped = socket.socketpair()
+    pushes = word == "push_updates"
     typing = threading.Thread(
-        target=_wait_for_enter, args=(received, stopped), name="tinyatv-stdin", daemon=True
+        target=_wait_for_enter, args=(received, stopped, pushes), name="tinyatv-stdin", daemon=True
     )
-    with stop, stopped:
+    with stop, stopped, _ended_by_sigterm(received):
         try:
-            if out.json or word == "push_updates":
+            if pushes or (out.json and _at_terminal()):
                 typing.start()
             for one in watches:
                 one.start()
@@ -328,6 +337,8 @@ def _print(
                 return 0
             ended = {}
         else:
+            if event is AT_ONCE:
+                break
             enough = enough or one is None
             ended = {one: one.show(event)} if one in left else {}
             if one in silent and not isinstance(event, (PowerChanged, OutputDevicesChanged)):
@@ -371,22 +382,58 @@ def _show(event: Any, out: Output) -> int:
     return 0
 
 
-def _wait_for_enter(received: queue.SimpleQueue[Any], stopped: socket.socket) -> None:
-    """Report a line on standard input, or its end; until `stopped` is closed."""
+@contextlib.contextmanager
+def _ended_by_sigterm(received: queue.SimpleQueue[Any]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers belong to whoever has the main thread
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: received.put((None, AT_ONCE)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _at_terminal() -> bool:
+    try:
+        return sys.stdin is not None and sys.stdin.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def _wait_for_enter(received: queue.SimpleQueue[Any], stopped: socket.socket, at_end: bool) -> None:
+    """Report a line on standard input, and its end if `at_end`; until `stopped` is closed."""
+    if hasattr(signal, "pthread_sigmask") and hasattr(signal, "SIGTTIN"):
+        # In the background of a shell, reading then is an error, and not the end of all threads.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTIN})
+    byte = b""
     try:
         typed = sys.stdin.fileno()
-        byte = b""
         while byte != b"\n":
             if CAN_POLL:
                 ready, _, _ = select.select([typed, stopped], [], [])
                 if stopped in ready:
                     return
-            byte = os.read(typed, 1)
+            try:
+                byte = os.read(typed, 1)
+            except OSError:
+                if not _in_background(typed):
+                    raise
+                ready, _, _ = select.select([stopped], [], [], LOOK)  # what was typed is not ours
+                continue
             if not byte:
                 break
     except (AttributeError, OSError, ValueError):
         pass  # closed from the start
-    received.put((None, None))
+    if byte or at_end:
+        received.put((None, None))
+
+
+def _in_background(terminal: int) -> bool:
+    try:
+        return os.tcgetpgrp(terminal) != os.getpgrp()
+    except (AttributeError, OSError):
+        return False
 
 
 def _has_no_reader() -> bool:

@@ -264,14 +264,6 @@ def feature_name(feature: str) -> str:
     return "".join(part.capitalize() for part in next(rows, feature).split("_"))
 
 
-def _missing(atv: AppleTV, out: Output, name: str, *_: str) -> None:
-    from ..errors import NotSupported
-
-    atv.wait_for_rest()
-    why = f"{COMMANDS[name].help}; {atv.name} is connected by {', '.join(atv.protocols)}"
-    raise NotSupported(f"{name} {why}")
-
-
 # -- what words take -------------------------------------------------------------------------------
 
 
@@ -335,7 +327,7 @@ def _table() -> Iterator[Command]:
         Command("scan", "look for devices on the network", program="scan"),
         Command("pair", "pair with a device", program="pair"),
         Command("wizard", "find, pair and try a device, step by step", program="pair"),
-        Command("devices", "list stored devices; alias, default, forget, import",
+        Command("devices", "list stored devices; alias, default, address, forget, import",
                 program="devices"),
         Command("watch", "show changes until Ctrl-C", run=_watch, program="watch"),
         Command("push_updates", "the same as watch", run=_watch, program="watch"),
@@ -346,6 +338,9 @@ def _table() -> Iterator[Command]:
         Command("cli", "the same as prompt", program="prompt"),
         Command("serve", "keep connections open, so that a press takes milliseconds",
                 program="serve"),
+        Command("box", "run a button box: pins, knobs and keys that a file binds to words",
+                program="box"),
+        Command("service", "let serve, a box or watch run at boot", program="service"),
         Command("virtual", "run a virtual Apple TV", program="virtual"),
         Command("demo", "try everything against a virtual Apple TV", program="demo"),
         Command("doctor", "find out what is wrong, and how to fix it", program="doctor"),

@@ -192,6 +192,10 @@ LEGACY = Group(  # RFC 5054, 2048 bits
     halves=True,
 )
 
+if hasattr(os, "register_at_fork"):  # both processes would use the same secret; not on Windows
+    for _group in (HAP, LEGACY):
+        os.register_at_fork(after_in_child=_group.drawn.clear)
+
 
 class Client:
     """The side where the PIN is typed in.

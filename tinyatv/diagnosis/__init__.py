@@ -6,8 +6,9 @@ network.py    interfaces, multicast, mDNS      device.py   one device: ports, cr
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
+
+from ..threads import start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,12 +73,7 @@ def at_once(name: str, calls: Sequence[Callable[[], _Result]]) -> Iterator[_Resu
         except Exception as exc:
             errors.append(exc)
 
-    threads = [
-        threading.Thread(target=run, args=one, name=f"tinyatv-{name}-{one[0]}", daemon=True)
-        for one in enumerate(calls)
-    ]
-    for thread in threads:
-        thread.start()
+    threads = [start(run, f"tinyatv-{name}-{one[0]}", *one) for one in enumerate(calls)]
     for number, thread in enumerate(threads):
         thread.join()
         if number not in results:

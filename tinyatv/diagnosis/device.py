@@ -6,10 +6,10 @@ Connecting is the test. Nothing is pressed, played or paired; a device that slee
 from __future__ import annotations
 
 import shlex
-import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..addresses import connect_first
 from ..backends import load_pairing
 from ..connecting import NotThere
 from ..device import AppleTV
@@ -181,7 +181,7 @@ class DeviceCheck:
             text = f"{protocol}: address and port are not known"
             return self._finding("port", WARNING, text, "tinyatv scan", protocol=protocol)
         try:
-            socket.create_connection((self._device.address, port), self._timeout).close()
+            connect_first(self._device.addresses, port, self._timeout).close()
         except (OSError, ValueError) as exc:
             refused = isinstance(exc, ConnectionRefusedError)
             text = f"{where} is closed: {reason(exc)}"

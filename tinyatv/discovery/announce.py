@@ -7,9 +7,10 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-from ..addresses import own_networks
+from ..addresses import family_of, is_loopback, own_networks, sockaddr
 from ..errors import AppleTVError
 from ..link import reason
+from ..threads import start
 from .mdns import PORT, close_zeroconf, port_is_shared
 from .records import Record, encode_txt
 from .scanner import browse
@@ -47,26 +48,29 @@ class Announcement:
     """Services that are announced on the local network until :meth:`close`.
 
     Args:
-        address: IPv4 address of the services. It also chooses the network: for 127.x nothing leaves
-            this machine, and an address that is not ours (in a container, that of its host) is
-            announced on all interfaces.
+        address: Address of the services; of IPv6 on one link, with its scope. It also chooses the
+            network: for 127.x nothing leaves this machine, and an address that is not ours (in a
+            container, that of its host) is announced on all interfaces.
         quick: Announce without asking first whether a name is taken, 0.5 s instead of 1 s each.
 
     Raises:
-        ValueError: Not an IPv4 address.
+        ValueError: Not an address, or ``::1``: there is no multicast on loopback over IPv6.
     """
 
     def __init__(self, address: str, *, quick: bool = False) -> None:
-        try:
-            socket.inet_pton(socket.AF_INET, address)
-        except OSError:
-            raise ValueError(f"not an IPv4 address: {address!r}") from None
+        family = family_of(address)
+        if family is None:
+            raise ValueError(f"not an address: {address!r}")
+        if family == socket.AF_INET6 and is_loopback(address):
+            raise ValueError(f"{address} cannot be announced: loopback has no multicast over IPv6")
         self.address = address
+        self._family = family
         self._quick = quick
         # One host name for all services, unlike that of anybody else: withdrawing a name that
         # another announcement uses would take its address away.
         self._server = f"tinyatv-{os.urandom(4).hex()}.local."
-        self._interfaces: list[str] | None = [address]
+        # zeroconf takes addresses of IPv6 without scope, and finds the interface.
+        self._interfaces: list[str] | None = [address.partition("%")[0]]
         if address.startswith("127."):
             self._interfaces = ["127.0.0.1"]
         elif not _is_ours(address):
@@ -105,7 +109,7 @@ class Announcement:
                 kind,
                 f"{instance}.{kind}",
                 port=port,
-                addresses=[socket.inet_aton(self.address)],
+                addresses=[socket.inet_pton(self._family, self.address.partition("%")[0])],
                 properties=encode_txt(properties),
                 server=server or self._server,
             )
@@ -151,8 +155,7 @@ class Announcement:
             raise AppleTVError(f"cannot announce: another program has UDP port {PORT} for itself")
         failed: list[BaseException] = []
         # On a thread of its own, or it would hook itself into an asyncio loop that runs here.
-        thread = threading.Thread(target=self._start, args=(failed,), name="tinyatv-publish")
-        thread.start()
+        thread = start(self._start, "tinyatv-publish", failed)
         try:
             thread.join()
         finally:
@@ -165,8 +168,9 @@ class Announcement:
         from zeroconf import InterfaceChoice, IPVersion, Zeroconf
 
         try:
+            version = IPVersion.V6Only if self._family == socket.AF_INET6 else IPVersion.V4Only
             self._zeroconf = Zeroconf(
-                interfaces=self._interfaces or InterfaceChoice.All, ip_version=IPVersion.V4Only
+                interfaces=self._interfaces or InterfaceChoice.All, ip_version=version
             )
         except (OSError, RuntimeError) as exc:
             failed.append(exc)
@@ -187,8 +191,9 @@ def _check_descriptors(count: int) -> None:
 
 def _is_ours(address: str) -> bool:
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.bind((address, 0))
+        family, place = sockaddr(address, 0, socket.SOCK_DGRAM)
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind(place)
     except OSError:
         return False
     return True

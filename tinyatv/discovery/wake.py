@@ -9,11 +9,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Callable
 
 from ..deadline import Deadline
-from ..errors import is_silence
+from ..errors import AppleTVError, is_silence
 from ..info import mac_of
+from ..threads import join, start
 
 if TYPE_CHECKING:
-    from ..errors import AppleTVError
     from ..model import Device
 
 log = logging.getLogger(__name__)
@@ -100,9 +100,13 @@ class WakeOnLan:
 
     def __enter__(self) -> WakeOnLan:
         if self._mac is not None:
-            name = f"tinyatv-wake-{self._address}"
-            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-            self._thread.start()
+            try:
+                self._thread = start(self._run, f"tinyatv-wake-{self._address}")
+            except AppleTVError as exc:
+                log.info("cannot wake %s: %s", self._address, exc)
+            except BaseException:  # Ctrl-C: it may run all the same
+                self._done.set()
+                raise
         return self
 
     def __exit__(
@@ -112,8 +116,7 @@ class WakeOnLan:
         trace: TracebackType | None,
     ) -> None:
         self._done.set()
-        if self._thread is not None:
-            self._thread.join()
+        join(self._thread, None)
 
     def is_worth_it(self, error: AppleTVError) -> bool:
         """Whether to try again after an error; blocks for a moment before it says yes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import time
@@ -26,6 +27,7 @@ class Accessory:
     Attributes:
         clients: Public key of each client that is paired, by identifier.
         pin_shown: What is on screen now, or None.
+        pairings: How often a client was stored.
         failures: Wrong PINs since the last right one.
         locked_until: Time of `clock` before which pairing is refused.
         clock: Seconds; a test may put its own here.
@@ -33,6 +35,8 @@ class Accessory:
         max_peers: How many clients it stores.
         refuse: Code of an error to answer every pairing with, or None.
         transient: True allows pairing without a PIN.
+        password: What takes the place of the PIN in that; None if it has no password.
+        wrong_passwords: How often another one was given.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Accessory:
         self.info = info
         self.clients: dict[bytes, bytes] = {}
         self.pin_shown: str | None = None
+        self.pairings = 0
         self.failures = 0
         self.locked_until = 0.0
         self.clock: Callable[[], float] = time.monotonic
@@ -54,11 +59,23 @@ class Accessory:
         self.max_peers = 16
         self.refuse: int | None = None
         self.transient = False
-        self._pin = pin
+        self.password: str | None = None
+        self.wrong_passwords = 0
+        self.use_pin(pin)
         self._show = show
         self._owner: object = None
         self._early: str | None = None
         self._lock = threading.Lock()
+
+    def use_pin(self, pin: str | None) -> None:
+        """From now on, show this PIN, or with None a new one each time.
+
+        Raises:
+            ValueError: It has not four digits.
+        """
+        if pin is not None and not re.fullmatch(r"[0-9]{4}", pin):
+            raise ValueError(f"a PIN has four digits, not {pin!r}")
+        self._pin = pin
 
     def begin(self, owner: object, transient: bool, *, early: bool = False) -> str:
         """A client wants to pair: show a PIN and return it.
@@ -77,7 +94,7 @@ class Accessory:
         if transient:
             if not self.transient:
                 raise Refusal(hap.UNAVAILABLE)
-            return hap.TRANSIENT_PIN
+            return self.password or hap.TRANSIENT_PIN
         if len(self.clients) >= self.max_peers:
             raise Refusal(hap.MAX_PEERS)
         if self.failures >= MAX_FAILURES:
@@ -96,8 +113,14 @@ class Accessory:
             self._on_screen(pin)
         return pin
 
-    def failed(self) -> Refusal:
-        """A PIN was wrong; returns what to answer."""
+    def failed(self, transient: bool = False) -> Refusal:
+        """A PIN was wrong, or with `transient` the password; returns what to answer.
+
+        The pause after a wrong PIN keeps people from trying all 10,000; a password needs none.
+        """
+        if transient:
+            self.wrong_passwords += 1
+            return Refusal(hap.AUTHENTICATION)
         self.failures += 1
         if not self.back_off:
             return Refusal(hap.AUTHENTICATION)
@@ -109,6 +132,7 @@ class Accessory:
         """Store a client; one that is known gets the new key."""
         self.failures = 0
         self.clients[client_id] = key
+        self.pairings += 1
 
     def done(self, owner: object) -> None:
         """`owner` is verified, has failed, or is gone: take its PIN off the screen."""

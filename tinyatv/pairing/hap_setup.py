@@ -47,7 +47,7 @@ def hap_setup(
         PairingBackOff: The device wants a pause.
         ProtocolError: The device answers with nonsense.
     """
-    key = yield from _agree(pin, private)
+    key = yield from _agree(lambda: checked_pin(pin if isinstance(pin, str) else pin()), private)
     sealed_with = _derive(key, "Encrypt")
     signature = identity.sign(
         _derive(key, "Controller-Sign") + identity.identifier + identity.public
@@ -89,24 +89,38 @@ def preparation(identity: Identity) -> Callable[[], bool | None]:
     return prepare
 
 
-def hap_transient(*, private: bytes | None = None) -> Steps[bytes]:
+def hap_transient(
+    password: str | None = None, *, private: bytes | None = None
+) -> Steps[bytes]:  # fmt: skip
     """The client's end of a pairing without a PIN, which leaves nothing behind.
+
+    Args:
+        password: Of the device; None if it has none.
+        private: Fixed private value of SRP, for tests; None draws one.
 
     Returns:
         The secret that the keys of the channels come from, 64 bytes.
+
+    Raises:
+        PairingError: The device has another password (``wrong_pin``), or refuses.
+        PairingBackOff: The device wants a pause.
+        ProtocolError: The device answers with nonsense.
     """
-    return (yield from _agree(hap.TRANSIENT_PIN, private, bytes([hap.TRANSIENT])))
+    word = password or hap.TRANSIENT_PIN
+    return (yield from _agree(lambda: word, private, bytes([hap.TRANSIENT])))
 
 
-def _agree(pin: str | Callable[[], str], private: bytes | None, flags: bytes = b"") -> Steps[bytes]:
-    """M1 to M4: agree on a key."""
+def _agree(
+    secret: Callable[[], str], private: bytes | None, flags: bytes = b""
+) -> Steps[bytes]:  # fmt: skip
+    """M1 to M4: agree on a key; `secret` is called once the device has answered."""
     first = [(hap.METHOD, b"\0"), (hap.STATE, b"\1")]
     if flags:
         first.append((hap.FLAGS, flags))
     items = hap.check((yield tlv8.encode(first)), 2)
     salt = hap.item(items, hap.SALT, "salt")
     public = hap.item(items, hap.PUBLIC_KEY, "public key")
-    client = srp.Client(checked_pin(pin if isinstance(pin, str) else pin()), private=private)
+    client = srp.Client(secret(), private=private)
     try:
         proof = client.respond(salt, public)
     except ValueError as exc:
@@ -169,7 +183,7 @@ def hap_setup_device(
         try:
             proof = device.check(request.get(hap.PUBLIC_KEY, b""), request.get(hap.PROOF, b""))
         except ValueError as exc:
-            raise accessory.failed() from exc
+            raise accessory.failed(transient) from exc
         reply = Reply(tlv8.encode([(hap.STATE, b"\4"), (hap.PROOF, proof)]))
         if transient:
             accessory.done(owner)

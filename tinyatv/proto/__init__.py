@@ -85,9 +85,20 @@ DEPTH = 16  # of messages in messages, where a damaged one is mended
 SHOWN = 200  # characters of a message in a log
 SECRET = (CRYPTO_PAIRING, TEXT_INPUT, REMOTE_TEXT_INPUT)  # not shown in logs: keys and passwords
 
-_SEED = os.urandom(16).hex().upper()
-_ID = f"{_SEED[:8]}-{_SEED[8:12]}-4{_SEED[13:16]}-8{_SEED[17:20]}-%012X"
-_ids = itertools.count(int(_SEED[20:], 16) >> 1)  # so that it cannot take more than twelve digits
+
+def _new_ids() -> None:
+    """Identifiers that nobody else has: a process has its own, and the child of a fork, too."""
+    global _ID, _ids
+    seed = os.urandom(16).hex().upper()
+    _ID = f"{seed[:8]}-{seed[8:12]}-4{seed[13:16]}-8{seed[17:20]}-%012X"
+    _ids = itertools.count(int(seed[20:], 16) >> 1)  # half, so that it keeps to twelve digits
+
+
+_ID: str
+_ids: Iterator[int]
+_new_ids()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_new_ids)
 
 _envelope: Any = None
 _classes: list[Any] = []

@@ -179,7 +179,7 @@ class ProxyPeer(AirPlayPeer):
             if self._control is not None:
                 return self._control
             self._control = control = ControlConnection(
-                target.host, target.port, target.credentials, timeout=target.timeout,
+                target.hosts, target.port, target.credentials, timeout=target.timeout,
                 password=target.service.password,
                 device_key=device_key(target.service.properties), lost=self.bridge.far_lost,
             )  # fmt: skip

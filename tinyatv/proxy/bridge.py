@@ -35,7 +35,7 @@ class Target:
         service: The one that is passed on.
         credentials: For that.
         profile: The profile of the virtual device that is like it.
-        host: Its address.
+        hosts: Its addresses, best first.
         port: Its port.
         timeout: Seconds that an answer may take.
     """
@@ -47,7 +47,7 @@ class Target:
         self.service = service
         self.credentials = credentials
         self.profile = profile
-        self.host = device.address
+        self.hosts = device.addresses
         self.port = service.port
         self.timeout = TIMEOUT
 

@@ -64,12 +64,12 @@ class ProxyCompanion(VirtualCompanion):
 
     def _connect(self, bridge: Bridge) -> Link:
         target = self._target
-        sock = open_socket(target.host, target.port, target.timeout, "companion")
+        sock = open_socket(target.hosts, target.port, target.timeout, "companion")
         keep_alive(sock)
         wire = CompanionWire()
         link = Link(
             sock, wire, bridge.to_client, lost=bridge.far_lost, timeout=target.timeout,
-            name=f"{self.name}-device-{target.host}", prepare=wire.prepare,
+            name=f"{self.name}-device-{target.device.address}", prepare=wire.prepare,
         )  # fmt: skip
         self._bridges.connected(bridge, link)
         secure(link, wire, target.credentials)

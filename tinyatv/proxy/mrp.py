@@ -71,12 +71,12 @@ class ProxyMrp(VirtualMrp):
     def _connect(self, bridge: Bridge, message: proto.Message) -> tuple[Link, proto.Message]:
         """Connect to the device, verify each other; returns its DEVICE_INFO as well."""
         target, credentials = self._target, self._target.credentials
-        sock = open_socket(target.host, target.port, target.timeout, "mrp")
+        sock = open_socket(target.hosts, target.port, target.timeout, "mrp")
         keep_alive(sock)
         wire = MrpWire(proto.dumps, proto.parse, proto.key)
         link = Link(
             sock, wire, bridge.to_client, lost=bridge.far_lost, timeout=target.timeout,
-            name=f"{self.name}-device-{target.host}", prepare=wire.prepare,
+            name=f"{self.name}-device-{target.device.address}", prepare=wire.prepare,
         )  # fmt: skip
         self._bridges.connected(bridge, link)
         hello = _copy(message)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..addresses import is_loopback
 from ..errors import AppleTVError
 from ..link import Link, Listener, open_socket
 from .bridge import Bridge, Tap
@@ -107,7 +108,7 @@ class Relay:
         """
         from ..discovery import Announcement
 
-        publication = Announcement(self.host, quick=self.host.startswith("127."))
+        publication = Announcement(self.host, quick=is_loopback(self.host))
         self._publication = publication
         publication.add(kind, instance, self.port, properties)
 

@@ -92,8 +92,13 @@ class VirtualAirPlay:
         self._state = state
         self._lock = threading.Lock()  # over the next
         self._sessions: weakref.WeakSet[AirPlaySession] = weakref.WeakSet()  # also ending ones
+        if setup.password is not None:
+            self.identity.flags |= codes.HAS_PASSWORD
         if profile.transient:
             self.accessory.transient = True
+            self.accessory.password = setup.password
+        else:
+            self.password = setup.password
         self.server = HttpServer(
             self._answer, self._words, setup.faults, state.notify, setup.host, setup.port or 0,
             self.name, self._new_peer,

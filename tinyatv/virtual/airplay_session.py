@@ -12,10 +12,12 @@ import time
 from typing import Any, Callable, NamedTuple
 
 from .. import proto
+from ..addresses import sockaddr
 from ..crypto.chacha20poly1305 import Session as Ciphers
 from ..errors import AppleTVError, CommandTimeout
 from ..link import Link, Listener
 from ..pairing.hap import channel_keys
+from ..threads import start
 from ..wire import airplay_codes as codes
 from ..wire import plist, varint
 from ..wire.datastream import HEADER, SIZE, DataStreamWire, property_list
@@ -119,8 +121,7 @@ class AirPlaySession:
         """Start pushing; does nothing once it is closed."""
         with self._lock:  # close() on another thread joins it only once it runs
             if not self._closing.is_set():
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+                self._thread = start(self._run, self._name)
 
     def close(self) -> None:
         """Close event channel and data streams."""
@@ -405,7 +406,8 @@ def ask_time(host: str, port: int, deadline: float, gone: Callable[[], bool]) ->
         False if it did not answer, or not as it should.
     """
     until, number = time.monotonic() + deadline, 0
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    family, place = sockaddr(host, port, socket.SOCK_DGRAM)
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
         while not gone():
             left = until - time.monotonic()
             if left <= 0:
@@ -415,7 +417,7 @@ def ask_time(host: str, port: int, deadline: float, gone: Callable[[], bool]) ->
             number += 1
             try:
                 request = struct.pack(TIMING, codes.TIMING_REQUEST, number, bytes(8), bytes(8), now)
-                sock.sendto(request, (host, port))
+                sock.sendto(request, place)
                 data, _ = sock.recvfrom(128)
             except OSError:
                 time.sleep(min(left, 0.05))  # a closed port is noticed at once

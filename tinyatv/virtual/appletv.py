@@ -13,8 +13,9 @@ from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..addresses import is_loopback, join_host
 from ..errors import CredentialsError, DeviceNotFound, PairingError
-from ..model import App, Device, DeviceState
+from ..model import PASSWORDS, App, Device, DeviceState
 from .contents import Item, Player
 from .faults import Fault, Faults
 from .profiles import PROFILES, SIDES
@@ -63,6 +64,7 @@ class VirtualAppleTV:
         pin: The PIN that it shows, always; None makes up a new one each time.
         seed: Its private key, 32 bytes; None derives it from `identifier`, if that is given.
         protocols: What it speaks; None is what `PROFILES` says, and so is what else it can.
+        password: Password that AirPlay asks for; None if it has none.
         replay: File with a trace, see :class:`tinyatv.Trace`: it answers DMAP, MRP and Companion
             with what the device answered there, instead of doing anything itself.
 
@@ -70,6 +72,8 @@ class VirtualAppleTV:
         state: What it is doing; see :class:`tinyatv.virtual.state.State`.
         faults: How it misbehaves.
         pins: Every PIN that it has shown, in order; see :attr:`pin` for the one on screen.
+        pairings: How each pairing ended that it has shown a PIN for: ``"paired"``,
+            ``"wrong PIN"`` or ``"given up"``.
         protocols: What it speaks, in this order.
         sides: What serves each protocol, those without a port of their own included.
         dmap, mrp, airplay, companion, raop: Those of `sides`, by name: sessions, quirks, clients,
@@ -81,7 +85,8 @@ class VirtualAppleTV:
         recording: The trace that it replays, or None.
 
     Raises:
-        ValueError: Unknown profile or malformed identifier; nothing in the trace to replay.
+        ValueError: Unknown profile or malformed identifier; nothing in the trace to replay; a
+            password without AirPlay.
         CredentialsError: Malformed credentials, or those of another device.
         OSError: A port is taken.
     """
@@ -104,6 +109,7 @@ class VirtualAppleTV:
         seed: bytes | None = None,
         protocols: Iterable[str] | None = None,
         replay: str | os.PathLike[str] | None = None,
+        password: str | None = None,
     ) -> None:
         self.recording: Recording | None = None
         if replay is not None:
@@ -125,6 +131,9 @@ class VirtualAppleTV:
             if not wanted or not wanted <= set(possible):
                 raise ValueError(f"{profile} can speak {', '.join(possible)}")
             self.protocols = tuple(one for one in possible if one in wanted)
+        if password is not None and not any(one in PASSWORDS for one in self.protocols):
+            raise ValueError(f"{profile} takes no password: it does not speak AirPlay")
+        self._password = password or None
         own = [one for one in self.protocols if SIDES[one].own_pairing]
         self.host = host
         self.identifier = _checked(identifier or self._recorded(bool(own)), short=bool(own))
@@ -135,6 +144,8 @@ class VirtualAppleTV:
         self.state = State(self.name, self.identifier)
         self.faults = Faults()
         self.pins: list[str] = []
+        self.pairings: list[str] = []
+        self._pairing: tuple[int, int] | None = None  # what the accessory had counted before it
         self._accessory: Accessory | None = None
         self._credentials: list[str] = []
         self._wanted_ports = dict(ports or {})
@@ -144,8 +155,6 @@ class VirtualAppleTV:
         self._responder: Responder | None = None
         self._prefix = f"{self._kind}-{self.identifier[:4]}"
         if len(own) < len(self.protocols):
-            if pin is not None and not re.fullmatch(r"[0-9]{4}", pin):
-                raise ValueError(f"a PIN has four digits, not {pin!r}")
             if seed is None and identifier is not None:
                 seed = hashlib.sha256(f"virtual {self.identifier}".encode()).digest()
             self._new_accessory(pin, seed, () if own else credentials)
@@ -190,8 +199,15 @@ class VirtualAppleTV:
             self._credentials.append(text)
 
     def _pin_shown(self, pin: str | None) -> None:
+        known = self.accessory
+        before, self._pairing = self._pairing, None
         if pin is not None:
+            self._pairing = known.pairings, known.failures
             self.pins.append(pin)
+        elif before is not None and known.pairings > before[0]:
+            self.pairings.append("paired")
+        elif before is not None:
+            self.pairings.append("wrong PIN" if known.failures > before[1] else "given up")
         self.state.notify()
 
     def _side(self, protocol: str, usual: Callable[[Setup], Side]) -> Callable[[Setup], Side]:
@@ -217,7 +233,7 @@ class VirtualAppleTV:
                     thread=f"{self._prefix}-{protocol}", profile=self._row, name=self.name,
                     identifier=self.identifier, mac=self.mac, model=self.model,
                     version=self.version, build=self.build, home_sharing=self.home_sharing,
-                    accessory=self._accessory, sides=sides,
+                    accessory=self._accessory, sides=sides, password=self._password,
                 ))  # fmt: skip
         except BaseException:
             for side in sides.values():
@@ -290,7 +306,7 @@ class VirtualAppleTV:
     def _publish(self) -> None:
         from ..discovery import Announcement
 
-        self._publication = Announcement(self.host, quick=self.host.startswith("127."))
+        self._publication = Announcement(self.host, quick=is_loopback(self.host))
         for record in self.records():
             self._publication.add(record.kind, record.instance, record.port, record.txt)
 
@@ -334,6 +350,16 @@ class VirtualAppleTV:
         return self._accessory
 
     @property
+    def is_hap(self) -> bool:
+        """True if it pairs by a PIN of its own, over HomeKit's protocol; see :attr:`accessory`."""
+        return self._accessory is not None
+
+    @property
+    def takes_remotes(self) -> bool:
+        """True if remotes show the PIN, and it is typed here; see :meth:`enter_pin`."""
+        return any(SIDES[one].own_pairing for one in self.protocols)
+
+    @property
     def pin(self) -> str | None:
         """The PIN on its screen, or None."""
         return None if self._accessory is None else self._accessory.pin_shown
@@ -370,7 +396,7 @@ class VirtualAppleTV:
         """The device as a scan would find it, credentials included."""
         from ..discovery.records import build_device
 
-        query = f"{self.host}:{self.ports['mdns']}" if self._responder is not None else None
+        query = join_host(self.host, self.ports["mdns"]) if self._responder is not None else None
         found = [r._replace(txt={k.lower(): v for k, v in r.txt.items()}) for r in self.records()]
         device = build_device(self.host, found, query=query)
         assert device is not None, "our own records name the device"
@@ -440,15 +466,28 @@ class VirtualAppleTV:
             remote = self._find_remote(remote, timeout)
         self.dmap.pair(*remote, pin)
 
-    def _find_remote(self, name: str | None, timeout: float) -> tuple[str, int, str]:
+    def remotes(self, timeout: float) -> list[tuple[str, str]]:
+        """The remotes that want to be paired: GUID and name of each. Blocks for `timeout` seconds.
+
+        Raises:
+            AppleTVError: The network cannot be searched.
+        """
+        found = self._browse(timeout, lambda record: False)
+        pairs = ((one.txt.get("pair"), one.txt.get("dvnm") or "a remote") for one in found)
+        return [(guid, name) for guid, name in pairs if guid]
+
+    def _browse(self, timeout: float, wanted: Callable[[Record], bool]) -> list[Record]:
         from ..discovery import browse
         from ..pairing.dmap import SERVICE_TYPE
 
+        interfaces = ["127.0.0.1"] if is_loopback(self.host) else None
+        return browse(SERVICE_TYPE, timeout, interfaces=interfaces, found=wanted)
+
+    def _find_remote(self, name: str | None, timeout: float) -> tuple[str, int, str]:
         def wanted(record: Record) -> bool:
             return bool(record.txt.get("pair")) and name in (None, record.txt.get("dvnm"))
 
-        interfaces = ["127.0.0.1"] if self.host.startswith("127.") else None
-        found = browse(SERVICE_TYPE, timeout, interfaces=interfaces, found=wanted)
+        found = self._browse(timeout, wanted)
         for record in found:
             if wanted(record):
                 return record.address, record.port, record.txt["pair"] or ""

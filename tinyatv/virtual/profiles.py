@@ -191,7 +191,7 @@ PROFILES = {
         (AIRPLAY,), "AudioAccessory5,1", "B520AP", "18.1", "22J580", beside=(RAOP,), pairs=False,
         relative_volume=False, last_message=121,
         airplay=AirPlayProfile(
-            2, 0xBC356BD04A7FCA00, 0x1B8C84, "820.10.1", ("PTP",), play="", transient=True
+            2, 0xBC356BD04A7FCA00, 0x1B8C04, "820.10.1", ("PTP",), play="", transient=True
         ),
     ),
     "airport": Profile(

@@ -107,7 +107,7 @@ class VirtualRaop:
         self.host = setup.host
         self.name = setup.thread
         self.quirks = RaopQuirks()
-        self.password: str | None = None
+        self.password = setup.password
         self.streams: list[Heard] = []
         self.extra: dict[str, str | None] = {}
         self._setup = setup

@@ -15,6 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Callable
 
+from ..addresses import sockaddr
 from ..wire import alac, rtp
 from ..wire.raop_codes import ALAC, CHANNELS, FRAMES, RATE
 
@@ -198,10 +199,10 @@ class Receiver:
 
     @staticmethod
     def _open(host: str) -> socket.socket:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        family, place = sockaddr(host, 0, socket.SOCK_DGRAM)
         sock = socket.socket(family, socket.SOCK_DGRAM)
         sock.setblocking(False)
-        sock.bind((host, 0))
+        sock.bind(place)
         return sock
 
     def start(self, control: int, timing: int) -> None:

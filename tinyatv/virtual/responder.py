@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from ..addresses import family_of
 from ..discovery.records import Record, encode_txt
 from ..services import DEVICE_INFO, SLEEP_PROXY
+from ..threads import start
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,10 +89,7 @@ class Responder:
         """Start answering."""
         with self._lock:
             if not self._closed:
-                self._thread = threading.Thread(
-                    target=self._run, name=f"virtual-mdns-{self.port}", daemon=True
-                )
-                self._thread.start()
+                self._thread = start(self._run, f"virtual-mdns-{self.port}")
         return self
 
     def close(self) -> None:

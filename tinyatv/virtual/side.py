@@ -31,6 +31,7 @@ class Setup:
         version: Version of its system.
         build: Build of its system.
         home_sharing: Home Sharing id that logs in without pairing, or None.
+        password: Of the device, or None.
         sides: The sides that there are already, by protocol: a tunnel leads to one of them.
     """
 
@@ -52,6 +53,7 @@ class Setup:
         home_sharing: str | None = None,
         accessory: Accessory | None = None,
         sides: Mapping[str, Side] | None = None,
+        password: str | None = None,
     ) -> None:
         self.state = state
         self.faults = faults
@@ -67,6 +69,7 @@ class Setup:
         self.build = build
         self.home_sharing = home_sharing
         self.sides: Mapping[str, Side] = {} if sides is None else sides
+        self.password = password
         self._accessory = accessory
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Callable
 
 from ..model import App, DeviceState, PowerState, RepeatState, ShuffleState
+from ..threads import start
 from .contents import ACCOUNTS, APPS, Item, Output, Player, TextField, playlist, speakers
 
 VOLUME_STEP = 5.0
@@ -62,8 +63,7 @@ class State:
         absolute_volume: True if the volume can be asked for and set, as in iTunes; Apple TVs
             only know up and down until they know better.
         relative_volume: False if it cannot be turned up and down by keys.
-        tells_volume: False if nobody hears how loud it is: the output does as it is told, and is
-            silent about it.
+        tells_volume: False if clients are not told how loud it is, though the output obeys them.
         power: Whether it is awake.
         output: The device itself as an output, in front of the list of `known_outputs`.
         known_outputs: Every output that there is, in use or not.
@@ -128,8 +128,7 @@ class State:
     def start(self, name: str) -> None:
         """Start the clock that goes on to the next item at the end of one."""
         with self._sooner:  # stop() on another thread joins it only once it runs
-            self._clock = threading.Thread(target=self._run, name=name, daemon=True)
-            self._clock.start()
+            self._clock = start(self._run, name)
 
     def stop(self) -> None:
         """Stop the clock and join it."""

@@ -13,6 +13,10 @@ BUSY = 453  # "Not Enough Bandwidth": another sender plays
 WRONG_STATE = 455  # "Method Not Valid in This State"
 AUTHORIZE = 470  # "Connection Authorization Required": Apple's own
 
+# -- status flags, in the service record and /info ------------------------------------------------
+
+HAS_PASSWORD = 0x80
+
 # -- streams: seen in the SETUP of Apple's senders ------------------------------------------------
 
 STREAM = 130  # type of both; it is data and no media
