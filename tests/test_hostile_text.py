@@ -15,7 +15,7 @@ import pytest
 import tinyatv
 from tests.support.program import Person, Program, run
 from tinyatv import App, Store
-from tinyatv.cli.output import Output
+from tinyatv.cli.output import Output, confirms
 from tinyatv.virtual import Item, VirtualAppleTV
 from tinyatv.virtual import Output as Speaker
 from tinyatv.virtual.contents import TextField
@@ -189,6 +189,102 @@ def test_encodings_that_have_less(encoding):
     assert done.returncode == 0
     shown = GOOD.encode(encoding, "backslashreplace") + b"\n"
     assert (done.stdout, done.stderr) == (shown, shown)
+
+
+@pytest.mark.parametrize("level", ["-v", "--debug", "--mdns-debug"])
+@pytest.mark.parametrize("profile", ["atv3", "tvos14", "tvos18"])
+def test_logs_at_every_level(own_store, monkeypatch, profile, level):
+    """While it is found, connected to, asked, told to do what it cannot, and watched."""
+    with VirtualAppleTV(f"Den{EVIL}", profile=profile, mdns_port=0) as tv:
+        monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{tv.ports['mdns']}")
+        with tv.state.lock:
+            tv.state.player.items[:] = [Item(hostile("title"), hostile("artist"))]
+            tv.state.apps[:] = [App(hostile("app"), f"com.example{EVIL}")]
+        Store().save(tv.device)
+        for words in (["scan"], ["playing", "pause", f"launch=x{EVIL}".replace("\0", "")]):
+            with Program(level, *words) as process:
+                out, err = process.communicate(timeout=90)
+            check(out, err)
+            assert "bug" not in err
+        assert err
+
+
+@pytest.mark.parametrize("profile", ["tvos14", "tvos18"])
+def test_error_texts_of_a_device(own_store, monkeypatch, capsys, profile):
+    from tinyatv.virtual import companion
+
+    monkeypatch.setattr(companion, "_error", lambda code, text: {"_ec": code, "_em": hostile("no")})
+    with VirtualAppleTV("Den", profile=profile) as tv:
+        Store().save(tv.device)
+        code, out, err = run(capsys, "launch=com.example.nothing")
+    check(out, err)
+    assert code in (1, 5)
+    if profile == "tvos18":
+        assert GOOD in err
+
+
+def test_watch_all(tv):
+    Store().set_alias("tv", None)
+    with Program("watch", "--all") as process:
+        seen = ""
+        while "title\\x1b" not in seen:
+            line = process.stdout.readline()
+            assert line, seen
+            seen += line
+        process.terminate()
+        out, err = process.communicate(timeout=30)
+    check(seen + out, err)
+    assert r"Den\x1b" in seen
+
+
+def test_proxy_and_decode(own_store, tmp_path):
+    """What stands between a remote and a device shows what passes, and so does its trace."""
+    with VirtualAppleTV(f"Den{EVIL}", profile="tvos14") as tv:
+        with tv.state.lock:
+            tv.state.player.items[:] = [Item(hostile("title"), hostile("artist"))]
+        Store().save(tv.device)
+        trace = str(tmp_path / "trace")
+        with Program("proxy", "mrp", "--no-announce", "--pin", "0042", "--trace", trace) as process:
+            first = process.stdout.readline()
+            port = int(first.rpartition(" port ")[2].partition(".")[0])
+            service = tinyatv.Service("mrp", port, identifier="X")
+            device = tinyatv.Device("Proxy", "127.0.0.1", [service])
+            store = Store(memory=True)
+            tinyatv.pair(device, pin="0042", store=store)
+            with tinyatv.connect(device, store=store) as atv:
+                assert atv.playing().title == hostile("title")
+            process.terminate()
+            out, err = process.communicate(timeout=30)
+    check(first + out, err)
+    assert first.startswith(r"Den\x1b")
+    assert GOOD in out
+    with Program("decode", trace) as process:
+        out, err = process.communicate(timeout=60)
+    check(out, err)
+    assert GOOD in out
+
+
+def test_names_that_a_shell_completes(own_store, capsys):
+    """One that a terminal would obey is left out; others are as they are."""
+    for name in (f"Den{EVIL}", GOOD):
+        with VirtualAppleTV(name) as made:
+            Store().save(made.device)
+    assert run(capsys, "complete-names", "names") == (0, f"{GOOD}\n", "")
+
+
+def test_questions(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert confirms(hostile("Really"))
+    out, err = capsys.readouterr()
+    check(out, err)
+    assert GOOD in out
+
+
+def test_near_names(tv, capsys):
+    code, out, err = run(capsys, "-n", "tvv", "up")
+    check(out, err)
+    assert code == 3
+    assert err.endswith("; did you mean 'tv'?\n")
 
 
 def test_in_python():

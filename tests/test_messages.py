@@ -83,11 +83,13 @@ def test_names_that_are_near(own_store, monkeypatch, capsys, name, near, stored)
     known = "Sofa TV" if near == "sofa" else near
     with VirtualAppleTV(known, mdns_port=0) as tv:
         found_by(monkeypatch, tv)
+        limit = []
         if stored or near in ("sofa", "Apple\xa0TV"):  # what answers tells the plain name, too
             monkeypatch.setenv("TINYATV_SCAN_HOSTS", f"127.0.0.1:{free_port()}")
             Store().save(tv.device)
             Store().set_alias(known, "sofa")
-        code, out, err = run(capsys, "-t", "0.2", "-n", name, "pause")
+            limit = ["-t", "0.2"]
+        code, out, err = run(capsys, *limit, "-n", name, "pause")
         assert (code, out, tv.log) == (3, "", [])
         assert err.startswith(f"tinyatv: no device called '{name}'; found: ")
         assert err.endswith(f"; did you mean '{near}'?\n")
@@ -114,7 +116,7 @@ def test_a_stored_name_that_is_near(own_store, capsys):
 def test_a_name_that_is_near_to_none(own_store, monkeypatch, capsys):
     with VirtualAppleTV("Den", mdns_port=0) as tv:
         found_by(monkeypatch, tv)
-        code, _, err = run(capsys, "-t", "0.2", "-n", "Observatory", "pause")
+        code, _, err = run(capsys, "-n", "Observatory", "pause")
     assert (code, err) == (3, "tinyatv: no device called 'Observatory'; found: Den (127.0.0.1)\n")
 
 
@@ -174,26 +176,24 @@ def test_a_command_that_loses_the_connection(own_store, capsys, profile):
 # -- what a device wants ---------------------------------------------------------------------------
 
 
-def pairing_of(lines):
-    (line,) = lines
-    found = line.get("devices", [line])[0] if "devices" in line else line
-    return {one["protocol"]: one["pairing"] for one in found["services"]}
+def pairing_of(services):
+    return {one["protocol"]: one["pairing"] for one in services if one["enabled"]}
 
 
 def test_scan_and_info_agree_on_pairing(own_store, monkeypatch, capsys, profile):
     with VirtualAppleTV("Den", profile=profile, mdns_port=0) as tv:
         found_by(monkeypatch, tv)
-        Store().save(tv.device)
-        code, scanned = run_json(capsys, "scan")
+        store = Store()
+        store.save(tv.device)
+        store.save(store.fill(tinyatv.scan()[0]))
+        code, (scanned,) = run_json(capsys, "scan")
         assert code == 0
-        assert run(capsys, "devices", "forget", "Den")[0] == 0
-        Store().save(tinyatv.scan()[0])  # what it announces, with no credentials
-        (known,) = Store().devices()
-        stored = {one.protocol: one.pairing.name.lower() for one in known.device.services}
-        assert {key: stored[key] for key in stored} == {
-            key: value for key, value in pairing_of(scanned).items() if key in stored
-        }
-        assert stored
+        monkeypatch.delenv("TINYATV_SCAN_HOSTS")
+        code, (info,) = run_json(capsys, "info")
+        assert code == 0
+        wanted = pairing_of(scanned["devices"][0]["services"])
+        assert pairing_of(info["services"]) == wanted
+        assert wanted
 
 
 def test_stores_of_older_versions_are_read(own_store):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pty
+import socket
 import threading
 
 import pytest
@@ -194,6 +196,27 @@ def test_cancelled_while_nobody_types_the_pin(old):
     person.join()
     with pytest.raises(tinyatv.ConnectionFailed):  # it does not listen any more
         old.enter_pin("1234", ("127.0.0.1", port, GUID))
+
+
+def test_cancelled_while_nobody_takes_the_connection(kind, own_store):
+    """As with a device that sleeps: its address is there, and nothing comes back."""
+    protocol = kind[1]
+    with socket.socket() as deaf, contextlib.ExitStack() as queue:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(4):  # it has no room for more
+            sock = queue.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(deaf.getsockname())
+        service = tinyatv.Service(protocol, deaf.getsockname()[1], identifier="AA:BB:CC:00:00:01")
+        cancel = threading.Event()
+        timer = threading.Timer(0.2, cancel.set)
+        timer.start()
+        cancelled(
+            tinyatv.Device("Den", "127.0.0.1", [service]), protocols=[protocol], pin="1111",
+            cancel=cancel,
+        )  # fmt: skip
+        timer.join()
 
 
 def test_cancelled_before_it_begins(tv, kind):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .deadline import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
 STAGGER = 0.25  # s until the next address is tried beside one that is slow (RFC 8305, 5)
@@ -243,7 +243,12 @@ def _is_near(address: str, networks: Sequence[OwnNetwork]) -> bool:
 
 
 def connect_first(
-    addresses: Iterable[str], port: int, timeout: float, *, stagger: float = STAGGER
+    addresses: Iterable[str],
+    port: int,
+    timeout: float,
+    *,
+    stagger: float = STAGGER,
+    check: Callable[[], object] | None = None,
 ) -> socket.socket:
     """Connect to whichever of a device's addresses answers, the first of them preferred.
 
@@ -254,6 +259,7 @@ def connect_first(
         port: TCP port.
         timeout: Seconds for all of them together.
         stagger: Seconds until the next is tried beside one that is slow.
+        check: Called every 0.1 s; what it raises ends it.
 
     Returns:
         A blocking socket with `timeout` set.
@@ -289,6 +295,9 @@ def connect_first(
                 errors.append(TimeoutError(errno.ETIMEDOUT, "timed out"))
                 break
             waits = [deadline.left() or 0.0, *([next_try.left() or 0.0] if targets else [])]
+            if check is not None:
+                check()
+                waits.append(0.1)
             for sock in _writable(trying, min(waits)):
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 trying.remove(sock)

@@ -470,9 +470,9 @@ def pair(
         scan_timeout: Seconds that a scan may take.
         store: Where the result goes; None takes the user's.
         cancel: Set it on another thread, and the pairing ends with a ``PairingError`` that says
-            "cancelled", within a second once the device answers; before that, a scan and a
-            connection that is being made end by themselves. A `pin` function that waits for
-            something has to return by itself; what it returns then does not matter.
+            "cancelled", at once, or after a scan that runs, or when credentials have been tried. A
+            `pin` function that waits for something has to return by itself; what it returns then
+            does not matter.
         address: Over DMAP, as for :func:`tinyatv.backends.dmap_pairing.publish_remote`, like the
             next four: our address, for containers.
         port: TCP port to listen on; 0 picks a free one.

@@ -79,7 +79,12 @@ _links: weakref.WeakSet[Link] = weakref.WeakSet()  # a child of a fork must not 
 
 
 def open_socket(
-    hosts: str | Sequence[str], port: int, timeout: float, protocol: str
+    hosts: str | Sequence[str],
+    port: int,
+    timeout: float,
+    protocol: str,
+    *,
+    check: Callable[[], object] | None = None,
 ) -> socket.socket:
     """Connect to a device.
 
@@ -89,13 +94,14 @@ def open_socket(
         port: TCP port.
         timeout: Seconds, for all of them.
         protocol: For the error message.
+        check: Called every 0.1 s while that takes; what it raises ends it.
 
     Raises:
         ConnectionFailed: Refused, unreachable, unknown name, or no answer in time.
     """
     hosts = as_list(hosts)
     try:
-        sock = connect_first(hosts, port, timeout)
+        sock = connect_first(hosts, port, timeout, check=check)
     except (OSError, ValueError) as exc:  # ValueError: not a valid host name
         where = f"{' or '.join(hosts) or 'no address'} port {port} ({protocol})"
         raise ConnectionFailed(f"cannot connect to {where}: {reason(exc)}") from exc

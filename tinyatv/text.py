@@ -18,6 +18,16 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(repr(one)[1:-1] if _is_obeyed(one) and one not in keep else one for one in text)
 
 
+def on_one_line(text: str) -> str:
+    """`text` without line breaks, and with one space where several were.
+
+    Not by ``split()``, which takes a no-break space in a name for one of ours.
+    """
+    import re
+
+    return re.sub("[ \t\r\n]+", " ", text).strip(" ")
+
+
 def _is_obeyed(char: str) -> bool:
     return (
         char < " "

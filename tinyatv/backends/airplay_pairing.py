@@ -36,8 +36,9 @@ def pair(device: Device, service: Service, request: PairingRequest) -> str:
     identity = Identity(client_id.encode())
     prepare = None if legacy else preparation(identity)
     control = ControlConnection(
-        device.addresses, port, Credentials(), timeout=TIMEOUT, prepare=prepare
-    )
+        device.addresses, port, Credentials(), timeout=TIMEOUT, prepare=prepare,
+        check=request.cancellation.check,
+    )  # fmt: skip
     control.open()
     headers = [
         ("User-Agent", PAIRING_AGENT),

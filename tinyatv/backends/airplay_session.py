@@ -82,6 +82,7 @@ class ControlConnection:
         lost: Called once, on any thread, when the connection is gone by itself.
         prepare: Work to be done ahead, as a link does it; None prepares what is sealed.
         protocol: What it is used for, in errors and names of threads.
+        check: Called every 0.1 s while the connection is made; what it raises ends it.
         sealed: False if everything stays in clear even once it is verified.
 
     Attributes:
@@ -105,6 +106,7 @@ class ControlConnection:
         device_key: bytes | None = None,
         lost: Callable[[AppleTVError], object] | None = None,
         prepare: Callable[[], bool | None] | None = None,
+        check: Callable[[], object] | None = None,
         protocol: str = "airplay",
         sealed: bool = True,
     ) -> None:
@@ -121,6 +123,7 @@ class ControlConnection:
         self._device_key = device_key
         self.lost = lost
         self._prepare = prepare
+        self._check = check
         self._link: Link | None = None
         self._events: Link | None = None
         self._event: Callable[[Request], object] | None = None
@@ -155,7 +158,7 @@ class ControlConnection:
             ProtocolError: It answers with nonsense.
         """
         timeout = max(self._timeout, WAKE_TIMEOUT)
-        sock = open_socket(self._hosts, self._port, timeout, self._protocol)
+        sock = open_socket(self._hosts, self._port, timeout, self._protocol, check=self._check)
         self.local, self.remote = own_end(sock), far_end(sock)
         self.address = reached(sock, self._hosts)
         http = HttpWire(FIRST_LIMIT)

@@ -37,7 +37,8 @@ class Cancellation:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._over.set()
         join(self._thread, None)
-        if isinstance(error, Exception) and self.requested:
+        kept = hasattr(error, "device")  # it has credentials that could not be stored
+        if isinstance(error, Exception) and self.requested and not kept:
             raise PairingError("cancelled") from error
 
     @property

@@ -41,6 +41,7 @@ from ..identity import Introduction
 from ..link import Link, cause_of, keep_alive, lost, open_socket
 from ..model import Account, App, FeatureState, KeyboardFocus, PowerState, TouchAction
 from ..pairing.hap import own_mac
+from ..text import on_one_line
 from ..threads import NESTED
 from ..wire import companion_codes as codes
 from ..wire import opack
@@ -924,6 +925,6 @@ def refusal(reply: dict[object, object]) -> str:
     info = reply.get("_eu")
     if not isinstance(text, str):
         text = info.get("NSLocalizedDescription") if isinstance(info, dict) else info
-    words = " ".join(text.split())[:200] if isinstance(text, str) else ""
+    words = on_one_line(text)[:200] if isinstance(text, str) else ""
     number = f"error {code}, " if code else ""
     return f"{words or 'refused'} ({number}companion)"

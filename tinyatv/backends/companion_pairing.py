@@ -23,7 +23,10 @@ ANSWER_TIMEOUT = 10.0  # s; devices take a while to check a PIN
 def pair(device: Device, service: Service, request: PairingRequest) -> str:
     """Pair with a device, as the contract has it; it has accepted the credentials already."""
     identity = Identity(request.client_id().encode())
-    link = _connect(device, service.port, CompanionWire(), ANSWER_TIMEOUT, preparation(identity))
+    link = _connect(
+        device, service.port, CompanionWire(), ANSWER_TIMEOUT, preparation(identity),
+        request.cancellation.check,
+    )  # fmt: skip
     try:
         steps = hap_setup(identity, request.shown_pin, info=own_info(request.name))
         exchange = exchange_by(link, "pair", SETUP_START, SETUP_NEXT, {"_pwTy": 1})
@@ -60,9 +63,9 @@ def _verify(device: Device, service: Service, credentials: Credentials, timeout:
 
 def _connect(
     device: Device, port: int, wire: CompanionWire, timeout: float,
-    prepare: Callable[[], bool | None] | None = None,
+    prepare: Callable[[], bool | None] | None = None, check: Callable[[], object] | None = None,
 ) -> Link:  # fmt: skip
-    sock = open_socket(device.addresses, port, timeout, "companion")
+    sock = open_socket(device.addresses, port, timeout, "companion", check=check)
     keep_alive(sock)
     address = reached(sock, device.addresses)
     return Link(

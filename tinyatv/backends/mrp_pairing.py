@@ -26,7 +26,9 @@ ANSWER_TIMEOUT = 5.0  # s that each answer of the device may take
 def pair(device: Device, service: Service, request: PairingRequest) -> str:
     """Pair with a device, as the contract has it; returns the credentials."""
     port = service.port
-    sock = open_socket(device.addresses, port, ANSWER_TIMEOUT, "mrp")
+    sock = open_socket(
+        device.addresses, port, ANSWER_TIMEOUT, "mrp", check=request.cancellation.check
+    )
     keep_alive(sock)
     host = reached(sock, device.addresses)
     wire = MrpWire(proto.dumps, proto.parse, proto.key)

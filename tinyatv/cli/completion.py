@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from ..text import printable
 from .words import COMMANDS, find, programs
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def print_names(kind: str = "names") -> None:
     for one in known:
         texts = one.device.identifiers if kind == "ids" else [one.device.name, one.alias or ""]
         for text in texts:
-            if text.isprintable() and text:
+            if text and printable(text) == text:
                 print(text)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
-import re
 import sys
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..text import printable
+from ..text import on_one_line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -163,8 +162,7 @@ def one_line(error: BaseException) -> str:
         text = f"the package {package} is missing: pip install {package}"
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    # Not split(): it would take a no-break space in a name for one of ours.
-    return printable(" ".join(re.split("[ \t\r\n]+", text)).strip(" ")) or type(error).__name__
+    return printable(on_one_line(text)) or type(error).__name__
 
 
 def trace_lines(error: BaseException) -> list[str]:
@@ -270,8 +268,9 @@ def named_keys(found: Sequence[Account | App | OutputDevice]) -> list[dict[str, 
 def confirms(question: str) -> bool:
     """Ask a person; only a yes is one."""
     try:
-        answer = input("".join(one if one.isprintable() else "?" for one in f"{question} [y/N] "))
+        show(f"{question} [y/N] ", end="")
+        answer = input()
     except EOFError:
-        print()
+        show()
         return False
     return answer.strip().lower() in ("y", "yes")

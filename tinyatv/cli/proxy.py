@@ -112,7 +112,7 @@ def _device(
         port = proxy.ports[flags.what]
         text = f"{proxy.name} ({flags.what}) at {proxy.host} port {port}. Ctrl-C ends it."
         out.result(
-            text, name=proxy.name, protocol=flags.what, address=proxy.host, ports=proxy.ports,
+            [text], name=proxy.name, protocol=flags.what, address=proxy.host, ports=proxy.ports,
             identifier=proxy.identifier, device=device.name,
         )  # fmt: skip
         shown = 0
@@ -151,6 +151,6 @@ def _relay(flags: Arguments, out: Output, tap: Tap, stop: threading.Event) -> in
             kind = flags.type.rstrip(".").removesuffix(".local")
             relay.announce(f"{kind}.local.", flags.proxy_name or "Relay", properties)
         text = f"Relay to {flags.target} at {relay.host} port {relay.port}. Ctrl-C ends it."
-        out.result(text, address=relay.host, ports={"relay": relay.port}, target=flags.target)
+        out.result([text], address=relay.host, ports={"relay": relay.port}, target=flags.target)
         stop.wait()
     return 0

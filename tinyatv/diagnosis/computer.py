@@ -8,6 +8,7 @@ import sys
 import time
 
 from .. import __version__
+from ..text import on_one_line
 from . import NOTE, OK, PROBLEM, WARNING, Finding
 
 PACKAGES = ("requests", "zeroconf", "protobuf")
@@ -83,7 +84,7 @@ def _crypto() -> Finding:
     try:
         engine = crypto.engine()
     except (ImportError, ValueError) as exc:
-        text = " ".join(str(exc).split())
+        text = on_one_line(str(exc))
         return Finding("crypto", PROBLEM, text, "unset TINYATV_CRYPTO", facts=facts)
     facts["engine"] = engine
     if engine == "cryptography":

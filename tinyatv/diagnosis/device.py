@@ -25,6 +25,7 @@ from ..link import reason
 from ..model import Device, PairingRequirement
 from ..pairing.credentials import with_shared_credentials
 from ..routes import BACKENDS, ROUTES
+from ..text import on_one_line
 from . import NOTE, OK, PROBLEM, WARNING, Finding, at_once
 from .network import SAME_NETWORK, is_near
 
@@ -244,7 +245,7 @@ class DeviceCheck:
 
     def _refused(self, service: Service, exc: AppleTVError | ImportError) -> Finding:
         protocol = service.protocol
-        why = " ".join(str(exc).split())
+        why = on_one_line(str(exc))
         if isinstance(exc, CredentialsError):
             text = f"{protocol}: the stored credentials do not work: {why}"
             advice = self._pair(protocol)

@@ -13,6 +13,7 @@ from ..errors import AppleTVError
 from ..foreign import PYATV, read
 from ..store import PATIENCE as GIVES_UP
 from ..store import Store, lock_path
+from ..text import on_one_line
 from . import NOTE, OK, PROBLEM, WARNING, Finding
 
 PATIENCE = 1.0  # s; writing takes milliseconds, so a lock held longer is stuck
@@ -54,7 +55,7 @@ def _content(store: Store, path: str) -> tuple[Finding, Store]:
         advice = f"make it yours: sudo chown $USER {quote(path)}"
         return Finding(check, PROBLEM, f"{path}: {exc.strerror}", advice, facts=facts), empty
     except (AppleTVError, ValueError) as exc:
-        text = " ".join(str(exc).split())
+        text = on_one_line(str(exc))
         advice = f"repair it, or: mv {quote(path)} {quote(path)}.damaged, and pair again"
         return Finding(check, PROBLEM, text, advice, facts=facts), empty
     default = next((one.device.name for one in known if one.default), None)
