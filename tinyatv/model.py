@@ -325,7 +325,7 @@ class Device(_Data):
     def is_called(self, text: str) -> bool:
         """True if `text` is one of its names, addresses or identifiers.
 
-        Case is ignored, as is how wide a space is: Apple's own names have one that nobody types. Of
+        Case is ignored, and so is the kind of a space: Apple's own names have no-break ones. Of
         identifiers, colons and dashes are ignored as well.
         """
         wanted = text.casefold().split()
