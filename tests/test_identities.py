@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -103,7 +104,8 @@ def test_one_shots_beside_watch_and_serve(tv, serve_socket):
         assert subprocess.run(through, timeout=60, cwd=ROOT, check=False).returncode == 0
         tv.state.sleep()
         assert json.loads(watch.stdout.readline())["power_state"] == "off"
-        out, err = watch.communicate("\n", timeout=60)
+        watch.send_signal(signal.SIGINT)  # without a terminal, ENTER does not end it
+        out, err = watch.communicate(timeout=60)
         assert err == ""
         assert "connection" not in out
         serve.terminate()
