@@ -219,7 +219,7 @@ def test_watch_ends_with_what_it_watches(tv, lines):
 
 def test_watch_goes_on_without_what_it_does_not_need(tv):
     stored(tv.device)
-    with Program("watch", "--json") as process:
+    with Program("push_updates", "--json") as process:
         while "power_state" not in process.stdout.readline():
             pass
         tv.companion.drop_peers()
@@ -234,7 +234,7 @@ def test_watch_goes_on_without_what_it_does_not_need(tv):
 
 def test_watch_comes_back(tv):
     stored(tv.device)
-    with Program("watch", "--json", "--reconnect") as process:
+    with Program("push_updates", "--json", "--reconnect") as process:
         while "power_state" not in process.stdout.readline():
             pass
         tv.mrp.drop_peers()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import time
 import warnings
@@ -10,7 +11,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, cast
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
 
 from .deadline import Deadline
 from .errors import AppleTVError, CommandTimeout, NotSupported
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
         OutputDevice,
         Playing,
     )
+
+T = TypeVar("T")
 
 WAKE_TIMEOUT = 25.0  # s; waking up or falling asleep
 POWER_POLL = 1.0  # s between two questions: not every system reports it
@@ -259,19 +262,19 @@ class AppleTV:
                 break  # it may be there soon
         return session.serving(command)[0]
 
-    def _by_any(self, command: str, *args: Any) -> None:
+    def _by_any(self, command: str, act: Callable[[Backend], None]) -> None:
         """Let the best protocol do something that can; those that cannot send nothing."""
         first: NotSupported | None = None
         for backend in self._session.serving(command):
             try:
-                getattr(backend, command)(*args)
+                act(backend)
             except NotSupported as exc:
                 first = first or exc
             else:
                 return
         raise first or NotSupported(command)
 
-    def _ask(self, command: str, *args: Any, unknown: object = None) -> Any:
+    def _ask(self, command: str, ask: Callable[[Backend], T], unknown: T) -> T:
         """Ask one protocol after the other, until one asks the device and is answered.
 
         What they only remember of what the device has told counts if none can ask; of several, what
@@ -279,10 +282,10 @@ class AppleTV:
         """
         start = time.monotonic()
         first: AppleTVError | None = None
-        remembered: list[tuple[float, Any]] = []
+        remembered: list[tuple[float, T]] = []
         for backend in self._session.serving(command):
             try:
-                answer = getattr(backend, command)(*args)
+                answer = ask(backend)
             except AppleTVError as exc:
                 first = first or exc
                 continue
@@ -596,11 +599,11 @@ class AppleTV:
         Raises:
             NotSupported: The device has told that its output is fixed.
         """
-        self._by_any("volume_up")
+        self._by_any("volume_up", lambda backend: backend.volume_up())
 
     def volume_down(self) -> None:
         """Lower the volume by one step, as :meth:`volume_up` raises it."""
-        self._by_any("volume_down")
+        self._by_any("volume_down", lambda backend: backend.volume_down())
 
     def volume(self, output_device: str | None = None) -> float:
         """The volume: percent, 0 to 100.
@@ -615,8 +618,7 @@ class AppleTV:
             NotSupported: The output only knows steps.
             CommandFailed: The device does not tell it.
         """
-        level: float = self._ask("volume", output_device)
-        return level
+        return self._ask("volume", lambda backend: backend.volume(output_device), math.nan)
 
     def set_volume(self, level: float, output_device: str | None = None) -> None:
         """Set the volume.
@@ -630,7 +632,7 @@ class AppleTV:
         """
         if not 0 <= level <= 100:
             raise ValueError(f"volume is 0 to 100, not {level}")
-        self._by_any("set_volume", level, output_device)
+        self._by_any("set_volume", lambda backend: backend.set_volume(level, output_device))
 
     def mute(self) -> None:
         """Mute the sound, or restore the volume if it is muted.
@@ -643,7 +645,7 @@ class AppleTV:
             NotSupported: The output is fixed.
             CommandFailed: How loud it is, or was before it was muted, is not known.
         """
-        self._by_any("mute")
+        self._by_any("mute", lambda backend: backend.mute())
 
     # -- output devices --------------------------------------------------------------------------
 
@@ -671,8 +673,7 @@ class AppleTV:
 
     def power_state(self) -> PowerState:
         """Whether it is awake."""
-        power: PowerState = self._ask("power_state", unknown=PowerState.Unknown)
-        return power
+        return self._ask("power_state", lambda backend: backend.power_state(), PowerState.Unknown)
 
     def turn_on(self, *, wait: bool = False) -> None:
         """Wake it up.
@@ -687,7 +688,8 @@ class AppleTV:
             CommandTimeout: It did not wake up in time.
         """
         self._session.wake()
-        self._switch("turn_on", PowerState.On, wait)
+        backend = self._via("turn_on")
+        self._switch("turn_on", backend.turn_on, PowerState.On, wait)
 
     def turn_off(self, *, wait: bool = False) -> None:
         """Put it to sleep.
@@ -701,17 +703,20 @@ class AppleTV:
         Raises:
             CommandTimeout: It did not fall asleep in time.
         """
-        self._switch("turn_off", PowerState.Off, wait)
+        backend = self._via("turn_off")
+        self._switch("turn_off", backend.turn_off, PowerState.Off, wait)
 
-    def _switch(self, command: str, wanted: PowerState, wait: bool) -> None:
+    def _switch(
+        self, command: str, act: Callable[[], None], wanted: PowerState, wait: bool
+    ) -> None:
         """Send a command, and maybe wait until any protocol tells that the device has obeyed."""
         if not wait:
-            getattr(self._via(command), command)()
+            act()
             return
         news = EventQueue(f"power of {self.name}")
         self.add_listener(news.put)
         try:
-            getattr(self._via(command), command)()
+            act()
             deadline, silence = Deadline(WAKE_TIMEOUT), Deadline(self.timeout)
             while (power := self.power_state()) is not wanted:
                 if power is PowerState.Unknown and silence.over:
@@ -763,8 +768,7 @@ class AppleTV:
 
     def text_focus(self) -> KeyboardFocus:
         """Whether a text field has focus."""
-        focus: KeyboardFocus = self._ask("text_focus", unknown=KeyboardFocus.Unknown)
-        return focus
+        return self._ask("text_focus", lambda backend: backend.text_focus(), KeyboardFocus.Unknown)
 
     def text_get(self) -> str | None:
         """Ask what is in the text field, up to the cursor; None if no text field is open."""

@@ -325,8 +325,8 @@ class Device(_Data):
     def is_called(self, text: str) -> bool:
         """True if `text` is one of its names, addresses or identifiers.
 
-        Case is ignored, and so is the kind of a space: Apple's own names have no-break ones. Of
-        identifiers, colons and dashes are ignored as well.
+        Case is ignored, and so is the kind of a space: Apple's own names have a no-break one, which
+        people type as a plain one. Of identifiers, colons and dashes are ignored as well.
         """
         wanted = text.casefold().split()
         if any(wanted == one.casefold().split() for one in (*self.names, *self.addresses)):
