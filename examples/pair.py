@@ -12,7 +12,6 @@ try:
     device = tinyatv.pair(
         sys.argv[1],
         name="Kitchen button",
-        pin=lambda: input("PIN on the TV: "),
         show_pin=lambda pin: print(f"Type {pin} on the TV", flush=True),
     )
 except tinyatv.PairingError as error:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 IDENTITY = ("deviceID", "macAddress", "pi", "psi", "pk", "name", "txtAirPlay")  # in /info
+SERVER_IDENTITY = ("deviceid",)  # in /server-info
 TXT_IDENTITY = ("deviceid", "pi", "psi", "pk", "gid", "acl", "hgid", "hmid")  # in lower case
 
 
@@ -114,6 +115,12 @@ class ProxyAirPlay(VirtualAirPlay):
             own: dict[str, Any] = self.identity.info(self._state, peer.sender)
             own["txtAirPlay"] = self.identity.txt_data()
             told.update({key: own[key] for key in IDENTITY if key in told})
+        elif request.path.partition("?")[0] == "/server-info":
+            told = plist.loads(answer.body)
+            if not isinstance(told, dict):
+                return answer
+            own = self.identity.server_info()
+            told.update({key: own[key] for key in SERVER_IDENTITY if key in told})
         else:
             return answer
         headers = [(n, v) for n, v in answer.headers if n.lower() != "content-length"]
