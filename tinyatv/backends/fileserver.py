@@ -174,7 +174,8 @@ class FileServer:
         if listening is not None and asleep:
             _knock(listening)  # only Linux wakes accept() by a shutdown
         # One of ours must not wait for another: that one may be closing as well.
-        if threading.get_ident() not in [one.ident for one in threads]:
+        # Numbers of threads that have ended are given to new ones.
+        if threading.get_ident() not in [one.ident for one in threads if one.is_alive()]:
             deadline = Deadline(5.0)
             for one in threads:
                 one.join(deadline.left())
