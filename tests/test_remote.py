@@ -349,7 +349,7 @@ def test_lost_connection(tv, terminal, profile):
     tv.stop()
     screen.until("Connection lost")
     screen.keys("Up")
-    screen.until(lambda lines: any(line.startswith("Living Room: ") for line in lines))
+    screen.until(lambda lines: any(line.startswith("connection to ") for line in lines))
     screen.keys("q")
     assert screen.ended() == 0
 

@@ -113,7 +113,10 @@ def far_end(sock: socket.socket) -> str:
 
 def reached(sock: socket.socket, addresses: Sequence[str]) -> str:
     """Which of the addresses a socket is connected to; the first, if that is a host name."""
-    address = far_end(sock)
+    try:
+        address = far_end(sock)
+    except OSError:  # it has hung up already, which whoever reads from it will notice
+        return addresses[0]
     return address if address in addresses else addresses[0]
 
 

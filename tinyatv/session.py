@@ -662,6 +662,7 @@ class Session:
                 fresh.__cause__ = error
                 fresh.unsent = True
                 return fresh
+        self.wait_for_rest()  # the answer does not depend on which was faster
         serving, up = ", ".join(ROUTES[command]) or "no protocol yet", ", ".join(self.backends)
         return NotSupported(f"{command} needs {serving}; connected: {up}")
 

@@ -27,7 +27,7 @@ WORDS = """
     """.split()
 MORE_THAN_A_WORD = ("set_position", "set_shuffle", "set_repeat")  # and no way to say more
 ADDED = {  # where: keys that only we have
-    "device": ["deep_sleep"],
+    "device": ["deep_sleep", "addresses"],
     "service": ["pairing", "paired", "enabled"],
 }
 TRACE = ("exception", "stacktrace")  # each tells of its own insides

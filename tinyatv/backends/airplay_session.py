@@ -30,7 +30,7 @@ from ..errors import (
     ProtocolError,
 )
 from ..identity import Introduction
-from ..link import Link, cause_of, lost, open_socket
+from ..link import Link, cause_of, lost, open_socket, reason
 from ..pairing.credentials import Credentials
 from ..pairing.hap import channel_keys, drive
 from ..wire import plist
@@ -159,7 +159,11 @@ class ControlConnection:
         """
         timeout = max(self._timeout, WAKE_TIMEOUT)
         sock = open_socket(self._hosts, self._port, timeout, self._protocol, check=self._check)
-        self.local, self.remote = own_end(sock), far_end(sock)
+        try:
+            self.local, self.remote = own_end(sock), far_end(sock)
+        except OSError as exc:
+            sock.close()
+            raise ConnectionFailed(f"{self._where} hung up at once: {reason(exc)}") from exc
         self.address = reached(sock, self._hosts)
         http = HttpWire(FIRST_LIMIT)
         wire = HapWire(http)

@@ -367,7 +367,9 @@ def _show(event: Any, out: Output) -> int:
     elif isinstance(event, VolumeChanged):
         out.result(
             [f"Volume of {event.output_device}: {event.volume:g}"],
-            output_device_id=event.output_device, old_level=event.before, new_level=event.volume,
+            output_device_id=event.output_device,
+            old_level=event.before or 0.0,  # an unknown one is printed as other programs do
+            new_level=event.volume,
         )  # fmt: skip
     elif isinstance(event, KeyboardChanged):
         focus = event.focus.name
