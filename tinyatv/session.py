@@ -411,8 +411,8 @@ class Session:
 
     def close_later(self) -> None:
         """Close it on another thread. Takes no lock, since the garbage collector may hold any."""
-        begun = self.unclosed or self._keeper or self._presses or self.events.running
-        if begun and not self.closed:
+        # Also one whose close() was interrupted.
+        if self.unclosed or self._keeper or self._presses or self.events.running:
             _dropped.append(self)
             with contextlib.suppress(RuntimeError):  # no room: whoever comes next tries again
                 _thread.start_new_thread(_close_dropped, ())
