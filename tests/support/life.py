@@ -31,7 +31,6 @@ def comes_true(condition):
 
 def nothing_is_left(tv, open_before):
     """No thread, no peer of the device, no descriptor, and no key or finger down."""
-    gc.collect()  # a traceback may hold what came just when the interruption did
     assert comes_true(lambda: not ours()), ours()
     assert comes_true(lambda: not any(peers(tv))), peers(tv)
     assert comes_true(lambda: descriptors() <= open_before)
